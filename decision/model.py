@@ -1,0 +1,187 @@
+"""The service's own words as frozen values; no protobuf, no I/O.
+
+Times are timezone-aware UTC datetimes. Digests are raw bytes. Ids are strings with their prefix.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+import time
+from base64 import b32encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+JSON = Mapping[str, object]
+
+
+def new_id(prefix: str) -> str:
+    """`prefix` + "_" + a UUIDv7 (RFC 9562, section 5.7) in lower-case base32: 26 characters."""
+    millis = time.time_ns() // 1_000_000
+    random = secrets.randbits(74)
+    value = (
+        (millis & (1 << 48) - 1) << 80
+        | 0x7 << 76
+        | (random >> 62) << 64
+        | 0b10 << 62
+        | random & (1 << 62) - 1
+    )
+    return f"{prefix}_{b32encode(value.to_bytes(16, 'big')).decode().rstrip('=').lower()}"
+
+
+class Outcome(enum.StrEnum):
+    ALLOW = "allow"
+    DENY = "deny"
+    MASK_COLUMNS = "mask-columns"
+    REQUIRE_APPROVAL = "require-approval"
+
+
+class Durability(enum.StrEnum):
+    BEFORE = "before"
+    WINDOWED = "windowed"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityKey:
+    """An identity is the pair (iss, sub), never one of them."""
+
+    iss: str
+    sub: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedToken:
+    identity: IdentityKey
+    actors: tuple[IdentityKey, ...]  # actors[0] is the current actor
+    roles: tuple[str, ...]  # after the issuer's role map
+    expires: datetime
+    token_id: str
+    dev: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """An identity as people.yaml knows it. kind: person, agent or unknown (then name is "")."""
+
+    identity: IdentityKey
+    name: str
+    kind: str
+    owner: str  # of an agent; else ""
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Who asks, for whom: the token's facts joined with people.yaml under one policy revision."""
+
+    party: Party
+    actors: tuple[Party, ...]
+    roles: tuple[str, ...]
+    role: str  # the active one; "" where none is activated (reviewers, auditors)
+    closure: tuple[str, ...]  # sorted; docs/architecture.md says how an element is spelt
+    acting_closure: tuple[str, ...]
+    token_id: str
+    dev: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    id: str
+    subject: Subject
+    connection: str
+    environment: str
+    protocol: str
+    client_address: str
+    enforcer: str
+    opened: datetime
+    expires: datetime
+    closed: datetime | None = None
+    close_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    rule: str
+    reason: str
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    type: str
+    parameters: JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalTerms:
+    groups: tuple[str, ...]
+    quorum: int
+    expires_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyResult:
+    """`data.twokey.main.decision`, checked. revision is that of the policy that answered."""
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    obligations: tuple[Obligation, ...]
+    needs: tuple[str, ...]
+    approval: ApprovalTerms | None
+    lease_ttl_ms: int | None
+    durability: Durability
+    window: tuple[int, int] | None  # records, delay_ms
+    revision: str
+
+
+class ApprovalState(enum.StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    REDEEMED = "redeemed"
+    LAPSED = "lapsed"
+    OUTCOME_UNKNOWN = "outcome-unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    reviewer: Subject
+    approve: bool
+    reason: str
+    channel: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActKey:
+    """What an approval is bound to (design, invariant 4): all of it, compared member by member."""
+
+    digest: bytes
+    subject: IdentityKey
+    actors: tuple[IdentityKey, ...]
+    role: str
+    connection: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    id: str
+    state: ApprovalState
+    key: ActKey
+    requester: Subject
+    session: str  # the asking session
+    connection: str
+    environment: str
+    operation: bytes  # the Operation protobuf, serialised, values included
+    reasons: tuple[Reason, ...]
+    groups: tuple[str, ...]
+    quorum: int
+    verdicts: tuple[Verdict, ...] = field(default=())
+    created: datetime
+    expires: datetime
+    decided: datetime | None = None
+    execution: str = ""
+    revision: str = ""

@@ -1,0 +1,153 @@
+"""The seams inside the decision service: who offers what to whom.
+
+Each port's wrapper owns the error contract: callers see only the errors named here, whatever lies below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from decision.model import (
+    JSON,
+    ActKey,
+    Approval,
+    ApprovalState,
+    IdentityKey,
+    Party,
+    PolicyResult,
+    Reason,
+    Session,
+    Subject,
+    Verdict,
+    VerifiedToken,
+)
+
+
+class People(Protocol):
+    """people.yaml under one revision. Immutable."""
+
+    def party(self, identity: IdentityKey) -> Party: ...
+
+    def by_name(self, name: str) -> Party | None:
+        """A principal or agent by its people.yaml name (its first identity)."""
+
+    def subject(self, token: VerifiedToken, *, role: str) -> Subject:
+        """Join a token with people: parties, closure and acting closure (design, section 1)."""
+
+
+class PolicyEngine(Protocol):
+    """OPA with one loaded revision; reloads swap engine, people and revision together."""
+
+    @property
+    def revision(self) -> str: ...
+
+    @property
+    def people(self) -> People: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    async def evaluate(self, document: JSON) -> PolicyResult:
+        """One question. Raises PolicyError (unusable answer) or PolicyUnavailableError (none in time)."""
+
+    def on_change(self, callback: Callable[[str], None]) -> None:
+        """Called with the new revision after each swap, on the event loop."""
+
+
+class TokenVerifier(Protocol):
+    async def verify(self, token: str) -> VerifiedToken:
+        """Raises TokenError with code TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_ALG, TOKEN_SIGNATURE, TOKEN_EXPIRED,
+        TOKEN_NOT_YET, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_TYPE or TOKEN_CLAIMS; PolicyUnavailableError never."""
+
+
+class SessionStore(Protocol):
+    """Durable sessions. Every method may raise StoreError."""
+
+    async def open(self, session: Session) -> None: ...
+
+    async def get(self, session: str) -> Session | None: ...
+
+    async def close(self, session: str, reason: str) -> bool:
+        """True when it was open."""
+
+    async def list(self, *, include_closed: bool = False) -> Sequence[Session]: ...
+
+    async def live_of_closure(self, closure: Sequence[str]) -> Sequence[Session]:
+        """Open, unexpired sessions whose subject's closure meets `closure`."""
+
+    async def enforcer_seen(self, enforcer: str) -> None: ...
+
+    async def close_silent(self, *, seconds: float) -> Sequence[str]:
+        """Close sessions of enforcers silent that long (also those from before a restart). Returns their ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalDraft:
+    key: ActKey
+    requester: Subject
+    session: str
+    connection: str
+    environment: str
+    operation: bytes
+    reasons: tuple[Reason, ...]
+    groups: tuple[str, ...]
+    quorum: int
+    expires_s: int
+    revision: str
+
+
+class ApprovalStore(Protocol):
+    """Durable approvals and their state machine: pending -> approved | denied | expired | withdrawn;
+    approved -> redeemed | lapsed; redeemed -> outcome-unknown. Every move is one compare-and-set in one
+    transaction, on the store's clock with a high-water mark (a clock set back revives nothing).
+    May raise StoreError; a move that another one beat raises StateError with the state now in force as code
+    (APPROVAL_DENIED, APPROVAL_EXPIRED, WITHDRAWN, APPROVAL_REDEEMED, APPROVAL_PENDING, APPROVAL_APPROVED)."""
+
+    async def find_or_create(self, draft: ApprovalDraft) -> tuple[Approval, bool]:
+        """The live (pending or approved, unexpired) approval for draft.key that this session may use: its own, or one whose
+        asking session is closed (it is then bound to this session). Else a new one; True when new."""
+
+    async def get(self, approval: str) -> Approval | None: ...
+
+    async def list(self, *, include_finished: bool = False) -> Sequence[Approval]: ...
+
+    async def add_verdict(self, approval: str, verdict: Verdict) -> Approval:
+        """Only while pending. A second verdict of one closure replaces nothing: StateError VERDICT_GIVEN."""
+
+    async def move(self, approval: str, *, expect: ApprovalState, to: ApprovalState) -> Approval: ...
+
+    async def redeem(self, approval: str, *, key: ActKey, session: str, execution: str) -> Approval:
+        """approved -> redeemed, once; raises StateError APPROVAL_MISMATCH where key or session differ."""
+
+    async def finished(self, execution: str) -> None:
+        """The outcome of a redeemed act was recorded."""
+
+    async def sweep(self) -> Sequence[Approval]:
+        """Expire and lapse what is due; redeemed acts with no outcome whose session is gone become outcome-unknown."""
+
+    def watch(self, ids: Sequence[str]) -> AsyncIterator[Approval]:
+        """The current state of each, then each change (all when ids is empty). Bounded queue: a slow watcher is ended."""
+
+
+class Recorder(Protocol):
+    """The append-only log (docs/architecture.md, Records)."""
+
+    async def append(self, kind: str, body: JSON) -> int:
+        """Write and fsync (group commit); the index. Raises RecordError: then nothing may be allowed."""
+
+    async def append_many(self, records: Sequence[tuple[str, JSON]]) -> int:
+        """As append; the index of the last one."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, start: int, limit: int | None) -> AsyncIterator[tuple[int, bytes]]: ...
+
+
+class Clock(Protocol):
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
