@@ -20,13 +20,7 @@ def new_id(prefix: str) -> str:
     """`prefix` + "_" + a UUIDv7 (RFC 9562, section 5.7) in lower-case base32: 26 characters."""
     millis = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
-    value = (
-        (millis & (1 << 48) - 1) << 80
-        | 0x7 << 76
-        | (random >> 62) << 64
-        | 0b10 << 62
-        | random & (1 << 62) - 1
-    )
+    value = (millis & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
     return f"{prefix}_{b32encode(value.to_bytes(16, 'big')).decode().rstrip('=').lower()}"
 
 

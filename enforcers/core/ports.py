@@ -1,0 +1,184 @@
+"""What a protocol's gateway may ask of the core, for one session. The core never speaks a protocol.
+
+A gateway does, for every operation:
+
+    verdict = gate.leased(key)                       # hot path, no await; None on a miss
+    if verdict is None:
+        verdict = await gate.ask(question)           # one Decide; needs: ["estimate"] comes back as verdict.needs
+    ...                                              # HELD: wait, then `await gate.redeem(...)`
+    await gate.begin(act)      # leased acts only: waits when the window is full; Decide recorded the others' intent
+    ... forward ...
+    gate.end(act, outcome)     # every act exactly once, also those never executed
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from twokey.type.v1 import operation_pb2
+
+
+class Answer(enum.Enum):
+    """What the core made of a decision. Anything it does not fully understand is DENIED."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    HELD = "held"
+    NEEDS_ESTIMATE = "needs-estimate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedColumn:
+    schema: str
+    relation: str
+    column: str
+    label: str
+    masker: str  # null, fixed, keep-last
+    text: str = ""  # of fixed
+    keep: int = 0  # of keep-last
+    fill: str = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duties:
+    """The obligations of a decision that this protocol must meet, typed. All understood, or the answer is DENIED."""
+
+    mask: tuple[MaskedColumn, ...] = ()
+    max_rows: int | None = None
+    read_only: bool = False
+    statement_timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    approval: str
+    groups: tuple[str, ...]
+    quorum: int
+    expires: str  # RFC 3339
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """A decision as the gateway carries it out."""
+
+    answer: Answer
+    decision: str  # dec_…
+    code: str = ""  # of a denial: a key of errors.CODES
+    message: str = ""  # of a denial: for people, one paragraph: reason and rule id
+    hint: str = ""  # what to do next
+    rules: tuple[str, ...] = ()
+    duties: Duties = field(default_factory=Duties)
+    hold: Hold | None = None
+    execution: str = ""  # exe_…, of a redeemed approval
+    leased: bool = False
+
+
+class HoldEnd(enum.Enum):
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    LOST = "lost"  # the decision service can't be reached any more: fail closed
+
+
+@dataclass(frozen=True, slots=True)
+class HoldResult:
+    end: HoldEnd
+    reason: str = ""  # a reviewer's words, for the client
+
+
+@dataclass(slots=True, kw_only=True)
+class Question:
+    operation: operation_pb2.Operation  # id, connection, digests, sql with values
+    lease_key: bytes | None  # None: never lease this
+    can_hold: bool
+    hold_hint: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Act:
+    """One act under way, from intent to outcome."""
+
+    operation: str  # op_…
+    ruling: Ruling
+    digest: bytes
+    shape_digest: bytes
+    statement: bytes
+    bound: Sequence[operation_pb2.BoundValue] = ()
+    sequence: int = 0  # set by the gate
+    started: float = 0.0  # monotonic, set by the gate
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    status: str  # completed, failed, refused, not-executed, unknown
+    command_tag: str = ""
+    rows: int = 0
+    bytes: int = 0
+    masked_fields: int = 0
+    sqlstate: str = ""
+    error: str = ""
+    obligations_met: tuple[str, ...] = ()
+
+
+class Gate(Protocol):
+    """One open session as the core keeps it."""
+
+    @property
+    def session(self) -> str: ...
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def connection(self) -> str: ...
+
+    @property
+    def session_duties(self) -> Duties:
+        """Obligations for the whole session, from OpenSession."""
+
+    def refusal(self) -> Ruling | None:
+        """A ruling when this session may do nothing more (expired token, revoked, draining); checked per operation."""
+
+    def leased(self, key: bytes) -> Ruling | None:
+        """The live lease for this session's subject, chain, role, connection, the revision, and `key`; else None."""
+
+    def drop_leases(self, reason: str) -> None:
+        """A DDL was seen: every lease on this connection ends, in this worker."""
+
+    async def ask(self, question: Question) -> Ruling:
+        """Decide. Never raises for policy or transport: those are DENIED rulings."""
+
+    async def wait(self, hold: Hold) -> HoldResult:
+        """Until the approval leaves `pending`. Cancel the task to stop waiting (it withdraws nothing)."""
+
+    async def withdraw(self, hold: Hold, reason: str) -> None: ...
+
+    async def redeem(self, question: Question, hold: Hold) -> Ruling:
+        """Decide again with the approval. ALLOWED at most once per approval, anywhere."""
+
+    def ready(self, act: Act) -> bool:
+        """Hot path: record the leased intent without waiting, when the window has room. False: await begin()."""
+
+    async def begin(self, act: Act) -> None:
+        """As ready(), waiting for room. Raises DecisionUnavailableError when records can't be written."""
+
+    def end(self, act: Act, outcome: Outcome) -> None: ...
+
+    async def close(self, reason: str) -> None:
+        """CloseSession, after the last record was acknowledged (bounded wait)."""
+
+
+class Core(Protocol):
+    """One worker's core: the connection to the decision service and everything shared between sessions."""
+
+    async def open_session(
+        self, *, token: str, connection: str, role: str, client_address: str, on_revoked: object
+    ) -> Gate | Ruling:
+        """A gate, or the DENIED ruling to show. on_revoked(reason: str) is called when the session is cut."""
+
+    async def credential(self, connection: str, role: str) -> tuple[str, str]:
+        """(user, password) of the target account for the active role. Raises CredentialError."""

@@ -1,0 +1,83 @@
+"""What describing a PostgreSQL message yields: the seam between describing and the session machine."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from twokey.type.v1 import operation_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionNames:
+    """How names resolve in a session, as the target itself says (`current_schemas(true)`, `current_user`)."""
+
+    database: str
+    search_path: tuple[str, ...]  # real schemas in order, implicit ones included
+    effective_role: str
+    session_role: str
+
+
+class Control(enum.Enum):
+    """Transaction control, as the machine must follow it."""
+
+    NONE = "none"
+    BEGIN = "begin"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+    SAVEPOINT = "savepoint"
+    ROLLBACK_TO = "rollback-to"
+    SET_TRANSACTION = "set-transaction"
+    PREPARED = "prepared"  # two-phase commands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """A question for the session's own connection, in the transaction of the act, after Parse (design, section 5).
+
+    sql is schema-qualified throughout and answers one text column. `expected` holds its rows, in order.
+    """
+
+    sql: str
+    expected: tuple[str, ...]
+    # Functions can change without a lock Parse would hold: asked again before the commit when not None.
+    functions_sql: str | None = None
+    functions_expected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """One statement, described under one catalog version and one SessionNames.
+
+    template is the SqlOperation without values, transaction, position and statements (those are the session's).
+    Everything here except `text` is the same for all statements of one shape.
+    """
+
+    text: bytes  # this statement's bytes within its message
+    template: operation_pb2.SqlOperation
+    shape_digest: bytes  # SHA-256; covers everything in template
+    static_digest: bytes  # SHA-256 over connection-independent parts of the act: object ids, definitions, names, role
+    control: Control
+    parameters: int  # highest $n
+    # The machine's own facts:
+    writes_or_locks: bool  # writes, or locks beyond ACCESS SHARE
+    changes_names: bool  # search_path, role, schemas, temp objects: SessionNames must be read again
+    ddl: bool  # ends leases, makes the catalog be read again
+    makes_temporary: bool
+    copy_in: bool
+    copy_out: bool
+    utility: bool  # not SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE
+    single_transaction: bool  # can't run inside a transaction or pipeline (VACUUM, CREATE DATABASE …)
+    can_estimate: bool
+    cannot_estimate_why: str
+    verification: Verification | None
+    cursor: str = ""  # DECLARE, FETCH, CLOSE name one
+    prepared: str = ""  # PREPARE, EXECUTE, DEALLOCATE name one
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxProblem:
+    """The parser refused the message. position is 1-based, in characters, as PostgreSQL reports it; 0 unknown."""
+
+    message: str
+    position: int
