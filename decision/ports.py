@@ -107,8 +107,8 @@ class ApprovalStore(Protocol):
     (APPROVAL_DENIED, APPROVAL_EXPIRED, WITHDRAWN, APPROVAL_REDEEMED, APPROVAL_PENDING, APPROVAL_APPROVED)."""
 
     async def find_or_create(self, draft: ApprovalDraft) -> tuple[Approval, bool]:
-        """The live (pending or approved, unexpired) approval for draft.key that this session may use: its own, or one whose
-        asking session is closed (it is then bound to this session). Else a new one; True when new."""
+        """The live (pending or approved, unexpired) approval for draft.key that this session may use: its own, or one
+        whose asking session is closed (it is then bound to this session). Else a new one; True when new."""
 
     async def get(self, approval: str) -> Approval | None: ...
 
@@ -129,7 +129,7 @@ class ApprovalStore(Protocol):
         """Expire and lapse what is due; redeemed acts with no outcome whose session is gone become outcome-unknown."""
 
     def watch(self, ids: Sequence[str]) -> AsyncIterator[Approval]:
-        """The current state of each, then each change (all when ids is empty). Bounded queue: a slow watcher is ended."""
+        """The current state of each, then each change (all when ids is empty). Bounded: a slow watcher is ended."""
 
 
 class Recorder(Protocol):
