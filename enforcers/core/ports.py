@@ -14,10 +14,14 @@ A gateway does, for every operation:
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import socket
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from enforcers.settings import Settings
+from twokey.enforcer.v1 import describe_pb2
 from twokey.type.v1 import operation_pb2
 
 
@@ -74,6 +78,9 @@ class Ruling:
     hold: Hold | None = None
     execution: str = ""  # exe_…, of a redeemed approval
     leased: bool = False
+    window: tuple[int, float] | None = (
+        None  # of a leased ruling: W records, T seconds (the gate's own; gateways ignore)
+    )
 
 
 class HoldEnd(enum.Enum):
@@ -109,7 +116,7 @@ class Act:
     statement: bytes
     bound: Sequence[operation_pb2.BoundValue] = ()
     sequence: int = 0  # set by the gate
-    started: float = 0.0  # monotonic, set by the gate
+    started: float = field(default_factory=time.monotonic)  # set again by ready() and begin()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,3 +189,38 @@ class Core(Protocol):
 
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         """(user, password) of the target account for the active role. Raises CredentialError."""
+
+    @property
+    def draining(self) -> bool: ...
+
+    async def drained(self) -> None:
+        """Returns when the worker was told to drain (SIGTERM). A gateway's serve() then stops accepting, lets running
+        statements finish (at most 30 s), ends held ones with their approval's reference, and returns."""
+
+
+class Describer(Protocol):
+    """A protocol's answers to DescribeService, from its own catalog. Raises DescribeError with a sentence for people."""
+
+    async def describe(self, question: describe_pb2.DescribeQuestion) -> operation_pb2.Operation: ...
+
+    async def estimate(self, question: describe_pb2.EstimateQuestion) -> describe_pb2.EstimateAnswer: ...
+
+    async def catalog_dump(self, question: describe_pb2.CatalogDumpQuestion) -> bytes: ...
+
+
+class Serve(Protocol):
+    """What a protocol's package offers to `python -m enforcers`: serve until `core.drained()`, then drain and return.
+
+    sockets: bound, not yet listening, one per distinct listen address; each serves every connection.
+    ready() is to be called once when all listen. attach(describer), at most once, answers DescribeService's questions.
+    """
+
+    async def __call__(
+        self,
+        core: Core,
+        settings: Settings,
+        sockets: Sequence[socket.socket],
+        *,
+        ready: Callable[[], None],
+        attach: Callable[[Describer], None],
+    ) -> None: ...

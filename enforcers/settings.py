@@ -1,0 +1,240 @@
+"""The settings document of an enforcer, read strictly into frozen values.
+
+It arrives once, over an inherited descriptor, from the supervisor that checked the person's file. A key that is
+unknown, missing or of the wrong type means that the two do not understand each other: the process must not start.
+The document carries a secret, so no message here ever shows a value, only the path of a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urlsplit
+
+import orjson
+
+from enforcers.core.errors import SettingsError
+
+MAX_DOCUMENT = 4 << 20  # bytes
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^\s:\[\]/]+):(?P<port>[0-9]{1,5})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """host without brackets; port 0 means a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSource:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSource:
+    argv: tuple[str, ...]
+
+
+Source = EnvSource | FileSource | ExecSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The target account of one role: its user name, and where its password comes from (None: it has none)."""
+
+    user: str
+    password: Source | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    name: str
+    environment: str
+    upstream: str  # a URL without a password
+    credentials: Mapping[str, Account]  # by role; "default" for every other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    instance: str
+    dev: bool
+    enforcer_secret: str = field(repr=False)
+    ca: bytes = field(repr=False)  # PEM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    run: Run
+    decision: Address
+    listen: Mapping[str, Address]  # by connection
+    workers: int
+    connections: Mapping[str, Connection]  # by name
+
+
+def read_settings(document: bytes) -> Settings:
+    """Raises SettingsError, which names the key and never shows a value."""
+    if len(document) > MAX_DOCUMENT:
+        raise SettingsError("the settings document is too large")
+    try:
+        loaded = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        raise SettingsError("the settings document is not JSON") from None
+    top = _Keys(loaded, "", {"run", "decision", "listen", "workers", "connections"})
+    connections: dict[str, Connection] = {}
+    for index, item in enumerate(_sequence(top["connections"], "connections")):
+        connection = _connection(item, f"connections[{index}]")
+        if connection.name in connections:
+            raise SettingsError(f"connections[{index}].name: given twice")
+        connections[connection.name] = connection
+    listen = {
+        name: _address(value, f"listen.{name}", any_port=True)
+        for name, value in _mapping(top["listen"], "listen").items()
+    }
+    if not connections:
+        raise SettingsError("connections: at least one is needed")
+    if set(listen) != set(connections):
+        raise SettingsError("listen: must name every connection and nothing else")
+    decision = _Keys(top["decision"], "decision", {"grpc"})
+    return Settings(
+        run=_run(top["run"]),
+        decision=_address(decision["grpc"], "decision.grpc", any_port=False),
+        listen=listen,
+        workers=_integer(top["workers"], "workers", low=1, high=256),
+        connections=connections,
+    )
+
+
+class _Keys:
+    """A JSON object with exactly these keys."""
+
+    def __init__(self, value: object, path: str, keys: set[str]) -> None:
+        self._values = _mapping(value, path or "the settings document")
+        self._prefix = f"{path}." if path else ""
+        for key in sorted(keys - set(self._values)):
+            raise SettingsError(f"{self._prefix}{key}: missing")
+        for key in sorted(set(self._values) - keys):
+            raise SettingsError(f"{self._prefix}{key}: unknown key")
+
+    def __getitem__(self, key: str) -> object:
+        return self._values[key]
+
+
+def _mapping(value: object, path: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{path}: an object is needed")
+    return value
+
+
+def _sequence(value: object, path: str) -> Sequence[object]:
+    if not isinstance(value, list):
+        raise SettingsError(f"{path}: a list is needed")
+    return value
+
+
+def _text(value: object, path: str) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise SettingsError(f"{path}: a non-empty text is needed")
+    return value
+
+
+def _integer(value: object, path: str, *, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise SettingsError(f"{path}: an integer from {low} to {high} is needed")
+    return value
+
+
+def _name(value: object, path: str) -> str:
+    text = _text(value, path)
+    if not _NAME.match(text):
+        raise SettingsError(f"{path}: not a name ([a-z0-9][a-z0-9._-]*)")
+    return text
+
+
+def _address(value: object, path: str, *, any_port: bool) -> Address:
+    match = _ADDRESS.match(_text(value, path))
+    if match is None:
+        raise SettingsError(f"{path}: host:port is needed")
+    port = int(match["port"])
+    if port > 65535 or (port == 0 and not any_port):
+        raise SettingsError(f"{path}: no such port")
+    return Address(match["host"].strip("[]"), port)
+
+
+def _run(value: object) -> Run:
+    run = _Keys(value, "run", {"instance", "dev", "enforcer_secret", "tls"})
+    dev = run["dev"]
+    if not isinstance(dev, bool):
+        raise SettingsError("run.dev: true or false is needed")
+    secret = _text(run["enforcer_secret"], "run.enforcer_secret")
+    if len(secret) < 32 or not secret.isascii() or not secret.isprintable():
+        raise SettingsError("run.enforcer_secret: at least 32 printable ASCII characters are needed")
+    ca = _text(_Keys(run["tls"], "run.tls", {"ca"})["ca"], "run.tls.ca")
+    if "-----BEGIN CERTIFICATE-----" not in ca or "PRIVATE KEY" in ca:
+        raise SettingsError("run.tls.ca: a PEM certificate is needed, and no key")
+    return Run(instance=_text(run["instance"], "run.instance"), dev=dev, enforcer_secret=secret, ca=ca.encode())
+
+
+def _connection(value: object, path: str) -> Connection:
+    keys = _Keys(value, path, {"name", "environment", "upstream", "credentials"})
+    accounts = _mapping(keys["credentials"], f"{path}.credentials")
+    if not accounts:
+        raise SettingsError(f"{path}.credentials: at least one role is needed")
+    return Connection(
+        name=_name(keys["name"], f"{path}.name"),
+        environment=_text(keys["environment"], f"{path}.environment"),
+        upstream=_upstream(keys["upstream"], f"{path}.upstream"),
+        credentials={role: _account(item, f"{path}.credentials.{role}") for role, item in accounts.items()},
+    )
+
+
+def _upstream(value: object, path: str) -> str:
+    text = _text(value, path)
+    try:
+        url: SplitResult = urlsplit(text)
+        inline = url.password
+        url.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        raise SettingsError(f"{path}: not a URL") from None
+    if not url.scheme or not url.netloc:
+        raise SettingsError(f"{path}: a URL is needed")
+    if inline is not None or "password=" in url.query:
+        raise SettingsError(f"{path}: a password may not stand in the URL; name its source under credentials")
+    return text
+
+
+def _account(value: object, path: str) -> Account:
+    given = _mapping(value, path)
+    keys = _Keys(given, path, {"user", "password"} if "password" in given else {"user"})
+    password = _source(keys["password"], f"{path}.password") if "password" in given else None
+    return Account(user=_text(keys["user"], f"{path}.user"), password=password)
+
+
+def _source(value: object, path: str) -> Source:
+    if not isinstance(value, dict) or len(value) != 1:
+        raise SettingsError(f"{path}: one of env, file or exec is needed, never the secret itself")
+    ((kind, given),) = value.items()
+    if kind == "env":
+        name = _text(given, f"{path}.env")
+        if "=" in name:
+            raise SettingsError(f"{path}.env: not a variable's name")
+        return EnvSource(name)
+    if kind == "file":
+        return FileSource(_text(given, f"{path}.file"))
+    if kind == "exec":
+        argv = tuple(_text(item, f"{path}.exec[{n}]") for n, item in enumerate(_sequence(given, f"{path}.exec")))
+        if not argv:
+            raise SettingsError(f"{path}.exec: a program is needed")
+        return ExecSource(argv)
+    raise SettingsError(f"{path}: one of env, file or exec is needed, never the secret itself")
