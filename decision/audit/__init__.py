@@ -1,0 +1,1 @@
+"""The append-only record: canonical encoding and segment files (docs/records.md)."""

@@ -1,0 +1,141 @@
+"""The one encoding of a record: canonical JSON, so that the same facts are always the same bytes.
+
+RFC 8785 (JCS) restricted to what has one spelling everywhere: strings, integers within 2**53, booleans, null,
+arrays, and objects with ASCII keys (docs/decisions/0002-record-encoding.md). Floats are refused, not rounded;
+bytes travel as base64 strings, times as RFC 3339 UTC with microseconds.
+"""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import orjson
+
+from decision.errors import RecordError
+from decision.model import JSON
+
+VERSION = 1
+KINDS = frozenset(
+    {
+        "started",
+        "stopped",
+        "policy",
+        "session-opened",
+        "session-denied",
+        "session-closed",
+        "decision",
+        "act",
+        "approval",
+        "question",
+        "call-denied",
+        "log-read",
+    }
+)
+MAX_INTEGER = (1 << 53) - 1
+MAX_DEPTH = 64
+_OPTIONS = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_STRICT_INTEGER
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+)
+_HEADER = frozenset({"v", "index", "time", "kind"})
+
+
+class RecordFormatError(RecordError):
+    """The value has no canonical form. The caller's fault, not the disk's."""
+
+
+def check(value: object, *, depth: int = 0) -> None:
+    """Raise RecordFormatError unless `value` is inside the restricted subset."""
+    if type(value) is str:
+        _check_text(value)
+    elif type(value) is int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise RecordFormatError("an integer beyond 2**53 has no canonical form")
+    elif type(value) is dict:
+        _check_depth(depth)
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii():
+                raise RecordFormatError("a key of a record is an ASCII string")
+            check(item, depth=depth + 1)
+    elif type(value) is list or type(value) is tuple:
+        _check_depth(depth)
+        for item in value:
+            check(item, depth=depth + 1)
+    elif value is not None and type(value) is not bool:
+        raise RecordFormatError(f"a {type(value).__name__} has no canonical form")
+
+
+def _check_depth(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise RecordFormatError(f"a record is nested deeper than {MAX_DEPTH}")
+
+
+def _check_text(value: str) -> None:
+    if value.isascii():
+        return
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RecordFormatError("a lone surrogate has no canonical form") from None
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of `value`. Raises RecordFormatError."""
+    check(value)
+    return encode_checked(value)
+
+
+def encode_checked(value: object) -> bytes:
+    """As encode, for a value that passed `check`."""
+    try:
+        return orjson.dumps(value, option=_OPTIONS)
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise RecordFormatError("the record can't be encoded") from error
+
+
+def check_body(kind: str, body: JSON) -> None:
+    """A record's own fields: a known kind, none of the header's names. Raises RecordFormatError."""
+    if kind not in KINDS:
+        raise RecordFormatError(f"{kind!r} is not a kind of record")
+    if not _HEADER.isdisjoint(body):
+        raise RecordFormatError("a record's body can't set its header")
+    check(dict(body))
+
+
+def line(index: int, time: str, kind: str, body: Mapping[str, object]) -> bytes:
+    """One line of a segment: CRC-32 of the JSON as 8 hex digits, a space, the JSON, a newline."""
+    payload = encode_checked({**body, "v": VERSION, "index": index, "time": time, "kind": kind})
+    return b"%08x %b\n" % (zlib.crc32(payload), payload)
+
+
+def parse_line(data: bytes) -> bytes | None:
+    """The JSON of a line (without its newline), or None when its checksum doesn't hold."""
+    if len(data) < 11 or data[8:9] != b" ":
+        return None
+    payload = data[9:]
+    return payload if data[:8] == b"%08x" % zlib.crc32(payload) else None
+
+
+def index_of(payload: bytes) -> int:
+    """The index inside a record's JSON; -1 when it isn't a record."""
+    try:
+        document = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return -1
+    index = document.get("index") if isinstance(document, dict) else None
+    return index if type(index) is int else -1
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339, UTC, always six digits of microseconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def base64(data: bytes) -> str:
+    return b64encode(data).decode("ascii")
