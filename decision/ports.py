@@ -5,7 +5,7 @@ Each port's wrapper owns the error contract: callers see only the errors named h
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -66,7 +66,9 @@ class TokenVerifier(Protocol):
 class SessionStore(Protocol):
     """Durable sessions. Every method may raise StoreError."""
 
-    async def open(self, session: Session) -> None: ...
+    async def open(self, session: Session, *, seen: Sequence[str] | None = None) -> None:
+        """`seen`: ids of the live sessions of its closure that policy was told of. When another is live by now, it was
+        opened meanwhile: StateError SESSIONS_CHANGED, nothing is opened (two exclusive roles at once can't both win)."""
 
     async def get(self, session: str) -> Session | None: ...
 
@@ -104,7 +106,10 @@ class ApprovalStore(Protocol):
     approved -> redeemed | lapsed; redeemed -> outcome-unknown. Every move is one compare-and-set in one
     transaction, on the store's clock with a high-water mark (a clock set back revives nothing).
     May raise StoreError; a move that another one beat raises StateError with the state now in force as code
-    (APPROVAL_DENIED, APPROVAL_EXPIRED, WITHDRAWN, APPROVAL_REDEEMED, APPROVAL_PENDING, APPROVAL_APPROVED)."""
+    (APPROVAL_DENIED, APPROVAL_EXPIRED, WITHDRAWN, APPROVAL_REDEEMED, APPROVAL_PENDING, APPROVAL_APPROVED,
+    OUTCOME_UNKNOWN; NOT_FOUND for an unknown id).
+    `record` is awaited after the compare-and-set has won and before its commit: a state is never seen by anyone before
+    its record is durable, and what it raises undoes the move and reaches the caller unchanged."""
 
     async def find_or_create(self, draft: ApprovalDraft) -> tuple[Approval, bool]:
         """The live (pending or approved, unexpired) approval for draft.key that this session may use: its own, or one
@@ -114,18 +119,39 @@ class ApprovalStore(Protocol):
 
     async def list(self, *, include_finished: bool = False) -> Sequence[Approval]: ...
 
-    async def add_verdict(self, approval: str, verdict: Verdict) -> Approval:
-        """Only while pending. A second verdict of one closure replaces nothing: StateError VERDICT_GIVEN."""
+    async def add_verdict(
+        self, approval: str, verdict: Verdict, *, record: Callable[[Approval], Awaitable[None]] | None = None
+    ) -> Approval:
+        """Only while pending. A second verdict of one closure replaces nothing: StateError VERDICT_GIVEN. A refusing
+        one moves the approval to denied in the same transaction."""
 
-    async def move(self, approval: str, *, expect: ApprovalState, to: ApprovalState) -> Approval: ...
+    async def move(
+        self,
+        approval: str,
+        *,
+        expect: ApprovalState,
+        to: ApprovalState,
+        record: Callable[[Approval], Awaitable[None]] | None = None,
+    ) -> Approval: ...
 
-    async def redeem(self, approval: str, *, key: ActKey, session: str, execution: str) -> Approval:
-        """approved -> redeemed, once; raises StateError APPROVAL_MISMATCH where key or session differ."""
+    async def redeem(
+        self,
+        approval: str,
+        *,
+        key: ActKey,
+        session: str,
+        execution: str,
+        record: Callable[[Approval], Awaitable[None]] | None = None,
+    ) -> Approval:
+        """approved -> redeemed, once; raises StateError APPROVAL_MISMATCH where key or session differ, REVOKED where
+        the session has ended."""
 
     async def finished(self, execution: str) -> None:
         """The outcome of a redeemed act was recorded."""
 
-    async def sweep(self) -> Sequence[Approval]:
+    async def sweep(
+        self, *, record: Callable[[Sequence[Approval]], Awaitable[None]] | None = None
+    ) -> Sequence[Approval]:
         """Expire and lapse what is due; redeemed acts with no outcome whose session is gone become outcome-unknown."""
 
     def watch(self, ids: Sequence[str]) -> AsyncIterator[Approval]:

@@ -1,0 +1,1 @@
+"""Durable state of the decision service: sessions and approvals (docs/decisions/0006-store.md)."""

@@ -1,0 +1,114 @@
+"""Transactions: one place where deadlines, the write order, the clock and the error contract are kept.
+
+A transaction runs in a task of its own. A caller that is cancelled (a client gone, a deadline) leaves it to end by
+itself, so that no connection is torn in the middle of a statement and no half of a transition is left behind.
+Every writing transaction first touches the clock's row. That persists the high-water mark, and on a database with row
+locks it makes writers wait for each other as SQLite's own lock does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import case, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from decision.errors import DecisionError, StateError, StoreError
+from decision.store import tables
+from decision.store.clock import StoreClock
+
+T = TypeVar("T")
+Read = Callable[[AsyncConnection], Awaitable[T]]
+Write = Callable[[AsyncConnection, int], Awaitable[T]]
+
+DEADLINE_S = 10.0  # one transaction, the wait for the write lock included
+GRACE_S = 2.0  # for its rollback
+WRITES = "twokey_writes"  # execution option: engine.py begins such a transaction with the write lock
+
+_log = structlog.get_logger(__name__)
+
+
+class Database:
+    """Reads and writes on one engine. Raises StoreError, StateError, and what a caller's own hook raises."""
+
+    def __init__(self, engine: AsyncEngine, clock: StoreClock) -> None:
+        self.clock = clock
+        self._reader = engine
+        self._writer = engine.execution_options(**{WRITES: True})
+        self._one_writer = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def read(self, work: Read[T]) -> T:
+        async def transaction() -> T:
+            async with self._reader.connect() as connection:
+                return await work(connection)
+
+        return await self._run(transaction())
+
+    async def write(self, work: Write[T]) -> T:
+        """`work` gets the connection and the store's time; it commits when `work` returns."""
+
+        async def transaction() -> T:
+            async with self._one_writer:
+                try:
+                    async with self._writer.begin() as connection:
+                        return await work(connection, await self._touch_clock(connection))
+                except StateError:
+                    # The refusal may rest on the time; a restart with the clock set back must not take it back.
+                    async with self._writer.begin() as connection:
+                        await self._touch_clock(connection)
+                    raise
+
+        return await self._run(transaction())
+
+    async def _touch_clock(self, connection: AsyncConnection) -> int:
+        now = self.clock.now_us()
+        mark = tables.clock.c.high_water
+        await connection.execute(update(tables.clock).values(high_water=case((mark < now, now), else_=mark)))
+        high_water = (await connection.execute(select(mark))).scalar_one()
+        return self.clock.raise_to(int(high_water)) if high_water > now else now
+
+    async def _run(self, transaction: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            transaction.close()
+            raise StoreError("The store is closed")
+        task = asyncio.get_running_loop().create_task(_guarded(transaction))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            async with asyncio.timeout(DEADLINE_S + GRACE_S):
+                return await asyncio.shield(task)
+        except TimeoutError as error:
+            raise StoreError(f"The store did not answer in {DEADLINE_S + GRACE_S:.0f} s") from error
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, DecisionError):
+            _log.error("store.transaction-failed", error=type(error).__name__)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=DEADLINE_S + GRACE_S)
+        await self._reader.dispose()
+
+
+async def _guarded(transaction: Coroutine[Any, Any, T]) -> T:
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            return await transaction
+    except TimeoutError as error:
+        raise StoreError(f"The store did not answer in {DEADLINE_S:.0f} s") from error
+    except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:
+        raise StoreError(f"The store can't be read or written: {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, without the statement and its parameters, which may hold a client's values."""
+    original = getattr(error, "orig", None)
+    return str(original) if original is not None else type(error).__name__

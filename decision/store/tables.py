@@ -1,0 +1,103 @@
+"""The schema as SQLAlchemy sees it; migrations/ makes it and a test holds the two together.
+
+Times are integer microseconds (decision.store.clock). Facts that are only ever read whole (subjects, reasons) are JSON;
+whatever a condition reads is a column.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("high_water", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("subject", JSON, nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("client_address", Text, nullable=False),
+    Column("enforcer", Text, nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("closed", BigInteger),
+    Column("close_reason", Text, nullable=False),
+    Index("ix_sessions_closed_enforcer", "closed", "enforcer"),
+)
+
+# Rows of open sessions only: close() removes them, so that a busy principal's past costs nothing.
+session_closure = Table(
+    "session_closure",
+    metadata,
+    Column("session", String(64), ForeignKey("sessions.id"), primary_key=True),
+    Column("element", Text, primary_key=True),
+    Index("ix_session_closure_element", "element"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("state", String(32), nullable=False),
+    Column("act", LargeBinary(32), nullable=False),  # SHA-256 over the act key: finds it; the key itself is compared
+    Column("key", JSON, nullable=False),
+    Column("requester", JSON, nullable=False),
+    Column("session", String(64), nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("operation", LargeBinary, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("quorum", Integer, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("decided", BigInteger),
+    Column("execution", String(64), unique=True),
+    Column("finished", BigInteger),  # when the outcome of the redeemed act was recorded
+    Column("revision", Text, nullable=False),
+    Index("ix_approvals_act", "act", "state"),
+    Index("ix_approvals_state_expires", "state", "expires"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("approval", String(64), ForeignKey("approvals.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("reviewer", JSON, nullable=False),
+    Column("approve", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
+# One row per element of a reviewer's closure: the key itself keeps one closure from counting twice.
+verdict_closure = Table(
+    "verdict_closure",
+    metadata,
+    Column("approval", String(64), ForeignKey("approvals.id"), primary_key=True),
+    Column("element", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+)

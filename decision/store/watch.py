@@ -1,0 +1,63 @@
+"""Who waits for a change of which approval. Carries ids only: a watcher reads the state anew from the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from decision.errors import StateError
+
+QUEUE = 256  # different approvals changed and not yet read, per watcher
+MAX_WATCHERS = 4096
+
+
+class Watcher:
+    """One waiting reader. A second change of an approval it has not read yet takes no further place."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._only = frozenset(ids)
+        self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE)
+        self._queued: set[str] = set()
+        self._slow = False
+
+    def offer(self, approval: str) -> None:
+        if approval in self._queued or (self._only and approval not in self._only):
+            return
+        try:
+            self._queue.put_nowait(approval)
+        except asyncio.QueueFull:
+            self._slow = True
+        else:
+            self._queued.add(approval)
+
+    async def next(self) -> str:
+        """The next changed approval. Raises StateError SLOW_WATCHER once changes were lost."""
+        if self._slow:
+            raise StateError("Too many changes were not read in time; watch again", code="SLOW_WATCHER")
+        approval = await self._queue.get()
+        self._queued.discard(approval)
+        return approval
+
+
+class Watchers:
+    """All watchers of one store object."""
+
+    def __init__(self) -> None:
+        self._all: set[Watcher] = set()
+
+    @contextmanager
+    def watching(self, ids: Sequence[str]) -> Iterator[Watcher]:
+        if len(self._all) >= MAX_WATCHERS:
+            raise StateError("Too many watchers", code="SLOW_WATCHER")
+        watcher = Watcher(ids)
+        self._all.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._all.discard(watcher)
+
+    def changed(self, approvals: Iterable[str]) -> None:
+        for approval in approvals:
+            for watcher in self._all:
+                watcher.offer(approval)
