@@ -1,0 +1,242 @@
+"""Everything that can change a decision, read all or nothing into memory, and the revision over it.
+
+Rego, policy data, people, issuer role maps, connections with their environments, and classification. What is read
+here is what OPA gets: the files are not looked at again after the revision is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from decision.errors import PolicyLoadError
+from decision.identity.documents import Document, error_at, parse, read_bytes
+from decision.identity.people import PeopleBook, read_people
+
+_MAX_FILES = 2000
+_DATA_ENDINGS = frozenset({".yaml", ".yml", ".json"})
+_LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSource:
+    name: str
+    kind: str
+    environment: str
+    classification: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySources:
+    """Where a policy comes from. `rego` and `data` None: the shipped ones."""
+
+    rego: Path | None
+    data: Path | None
+    people: Path
+    connections: tuple[ConnectionSource, ...]
+    issuers: tuple[Mapping[str, object], ...]  # identity.issuers of the settings document
+    dev: bool
+
+    @classmethod
+    def from_settings(cls, document: Mapping[str, object]) -> PolicySources:
+        """Of the decision service's settings document (docs/architecture.md). Raises PolicyLoadError."""
+        try:
+            return cls._from_settings(document)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PolicyLoadError(f"the settings document is incomplete: {error}") from None
+
+    @classmethod
+    def _from_settings(cls, settings: Mapping[str, object]) -> PolicySources:
+        policy = _part(settings.get("policy") or {})
+        connections = tuple(
+            ConnectionSource(
+                name=str(item["name"]),
+                kind=str(item["kind"]),
+                environment=str(item["environment"]),
+                classification=_path(item.get("classification")),
+            )
+            for item in map(_part, _items(settings["connections"]))
+        )
+        return cls(
+            rego=_path(policy.get("rego")),
+            data=_path(policy.get("data")),
+            people=Path(str(settings["people"])),
+            connections=connections,
+            issuers=tuple(map(_part, _items(_part(settings["identity"]).get("issuers") or []))),
+            dev=_part(settings["run"]).get("dev") is True,
+        )
+
+    @property
+    def rego_dir(self) -> Path:
+        return self.rego or shipped_rego()
+
+    def watched_dirs(self) -> tuple[Path, ...]:
+        """Folders whose whole content matters."""
+        return tuple(path for path in (self.rego_dir, self.data) if path is not None and path.is_dir())
+
+    def watched_files(self) -> tuple[Path, ...]:
+        """Single files that matter."""
+        return (self.people, *(item.classification for item in self.connections if item.classification is not None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedPolicy:
+    """One policy in memory. `modules`: path under the Rego folder -> bytes. `data`: the bundle's data document."""
+
+    modules: Mapping[str, bytes]
+    data: bytes
+    capabilities: Path
+    schema: Path | None
+    rego_dir: Path
+    people: PeopleBook
+    revision: str
+
+
+def shipped_rego() -> Path:
+    """The policies that come with twokey: inside the wheel, else the checkout's rego/."""
+    packed = Path(__file__).resolve().parent.parent / "shipped" / "rego"
+    return packed if packed.is_dir() else Path(__file__).resolve().parents[2] / "rego"
+
+
+def load_policy(sources: PolicySources, *, engine_version: str) -> LoadedPolicy:
+    """Read and check everything except the Rego itself, which `staging.check` lets OPA judge.
+
+    Blocks on files: call it in a thread. Raises PolicyLoadError.
+    """
+    modules = _read_modules(sources.rego_dir)
+    people = read_people(parse(read_bytes(sources.people), str(sources.people)), dev=sources.dev)
+    config: dict[str, object] = {
+        "people": people.document(),
+        "roles": {str(item.get("issuer")): item.get("roles") for item in sources.issuers},
+        "connections": {
+            item.name: {"kind": item.kind, "environment": item.environment} for item in sources.connections
+        },
+        "classification": {item.name: _read_classification(item) for item in sources.connections},
+        "policy": _read_policy_data(sources),
+    }
+    capabilities = shipped_rego() / "capabilities.json"
+    data = orjson.dumps({"twokey": {"config": config}}, option=orjson.OPT_SORT_KEYS)
+    parts = {f"rego/{name}": content for name, content in modules.items()}
+    parts["data"] = data
+    parts["issuers"] = orjson.dumps(list(sources.issuers), option=orjson.OPT_SORT_KEYS)
+    parts["capabilities"] = read_bytes(capabilities)
+    parts["engine"] = engine_version.encode()
+    parts["dev"] = b"1" if sources.dev else b"0"
+    schema = shipped_rego() / "schemas"
+    return LoadedPolicy(
+        modules=modules,
+        data=data,
+        capabilities=capabilities,
+        schema=schema if schema.is_dir() else None,
+        rego_dir=sources.rego_dir,
+        people=people,
+        revision=revision_of(parts),
+    )
+
+
+def revision_of(parts: Mapping[str, bytes]) -> str:
+    """Hex SHA-256 over the named parts, sorted by name, every name and content behind its length (8 bytes)."""
+    digest = hashlib.sha256(b"twokey policy revision 1\n")
+    for name in sorted(parts):
+        for piece in (name.encode(), parts[name]):
+            digest.update(len(piece).to_bytes(8, "big"))
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _read_modules(folder: Path) -> dict[str, bytes]:
+    modules: dict[str, bytes] = {}
+    for path in _walk(folder):
+        if path.suffix != ".rego" or path.name.endswith("_test.rego"):
+            continue
+        modules[path.relative_to(folder).as_posix()] = read_bytes(path)
+        if len(modules) > _MAX_FILES:
+            raise error_at(str(folder), 0, "", f"holds more than {_MAX_FILES} Rego files", "name the right folder")
+    if not modules:
+        raise error_at(str(folder), 0, "policy.rego", "holds no Rego file", "name the folder with the policies")
+    return modules
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    if not folder.is_dir():
+        raise error_at(str(folder), 0, "policy.rego", "there is no such folder", "create it, or correct its name")
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def _read_policy_data(sources: PolicySources) -> dict[str, object]:
+    """The shipped data files, each replaced as a whole by the configured folder's file of the same name."""
+    own = sources.rego_dir / "data"
+    base = _data_files(own if own.is_dir() else shipped_rego() / "data")
+    override: dict[str, Path] = {}
+    if sources.data is not None:
+        if not sources.data.is_dir():
+            raise error_at(str(sources.data), 0, "policy.data", "there is no such folder", "create it")
+        override = _data_files(sources.data)
+        if sources.rego_dir == shipped_rego():
+            _refuse_unread(override, base)
+    files = base | override
+    return {stem: parse(read_bytes(path), str(path)).data for stem, path in sorted(files.items())}
+
+
+def _refuse_unread(override: Mapping[str, Path], base: Mapping[str, Path]) -> None:
+    """With the shipped Rego a file of another name would silently do nothing."""
+    for stem, path in override.items():
+        if base and stem not in base:
+            known = ", ".join(sorted(base))
+            raise error_at(str(path), 0, "", "no shipped policy reads this file", f"name it one of {known}")
+
+
+def _data_files(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in _DATA_ENDINGS or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise error_at(str(path), 0, "", f"stands beside {found[path.stem].name}", "keep one of the two")
+        found[path.stem] = path
+    return found
+
+
+def _read_classification(connection: ConnectionSource) -> dict[str, str]:
+    if connection.classification is None:
+        return {}
+    document = parse(read_bytes(connection.classification), str(connection.classification))
+    if document.data is None:
+        return {}
+    if not isinstance(document.data, dict):
+        document.fail((), "is not a mapping", "write lines such as `public.customers.email: email`")
+    return {key: _label(document, connection.kind, key, value) for key, value in document.data.items()}
+
+
+def _label(document: Document, kind: str, key: str, value: object) -> str:
+    if kind == "postgres" and (key.count(".") < 2 or not all(key.split("."))):
+        document.fail((key,), "is not schema.table.column", "write the schema, the table and the column, with dots")
+    if not isinstance(value, str) or not _LABEL.match(value):
+        document.fail((key,), "has no label", "give it one of a-z, 0-9, '.', '_' and '-', such as `email`")
+    return value
+
+
+def _part(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError("an object is expected")
+    return value
+
+
+def _items(value: object) -> Sequence[object]:
+    if not isinstance(value, list | tuple):
+        raise TypeError("a list is expected")
+    return value
+
+
+def _path(value: object) -> Path | None:
+    return None if value is None else Path(str(value))
