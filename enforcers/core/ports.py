@@ -20,9 +20,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from enforcers.settings import Settings
 from twokey.enforcer.v1 import describe_pb2
 from twokey.type.v1 import operation_pb2
+
+from enforcers.settings import Settings
 
 
 class Answer(enum.Enum):
@@ -78,9 +79,7 @@ class Ruling:
     hold: Hold | None = None
     execution: str = ""  # exe_…, of a redeemed approval
     leased: bool = False
-    window: tuple[int, float] | None = (
-        None  # of a leased ruling: W records, T seconds (the gate's own; gateways ignore)
-    )
+    window: tuple[int, float] | None = None  # of a leased ruling: W records, T seconds
 
 
 class HoldEnd(enum.Enum):
@@ -183,7 +182,7 @@ class Core(Protocol):
     """One worker's core: the connection to the decision service and everything shared between sessions."""
 
     async def open_session(
-        self, *, token: str, connection: str, role: str, client_address: str, on_revoked: object
+        self, *, token: str, connection: str, role: str, client_address: str, on_revoked: Callable[[str], None]
     ) -> Gate | Ruling:
         """A gate, or the DENIED ruling to show. on_revoked(reason: str) is called when the session is cut."""
 
@@ -199,7 +198,7 @@ class Core(Protocol):
 
 
 class Describer(Protocol):
-    """A protocol's answers to DescribeService, from its own catalog. Raises DescribeError with a sentence for people."""
+    """A protocol's answers to DescribeService, from its own catalog. DescribeError holds a sentence for people."""
 
     async def describe(self, question: describe_pb2.DescribeQuestion) -> operation_pb2.Operation: ...
 

@@ -1,0 +1,223 @@
+"""One worker's core: the connection to the decision service and all that its sessions share. Implements ports.Core."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from twokey.decision.v1 import decision_pb2
+from twokey.type.v1 import decision_pb2 as type_pb2
+
+from enforcers.core.credentials import Credentials
+from enforcers.core.decision_client import DecisionClient
+from enforcers.core.describe_stream import DescribeStream
+from enforcers.core.errors import DecisionUnavailableError
+from enforcers.core.gate import Expiry, SessionGate, Shared
+from enforcers.core.leases import LeaseTable, Scope
+from enforcers.core.metrics import METRICS
+from enforcers.core.obligations import ObligationUnmetError, read_obligations
+from enforcers.core.ports import Describer, Duties, Ruling
+from enforcers.core.reading import denial, denied, unavailable
+from enforcers.core.recorder import Recorder
+from enforcers.core.revocations import Revocations
+from enforcers.settings import Settings
+
+log = structlog.get_logger("twokey.enforcers.core")
+
+
+class EnforcerCore:
+    """See ports.Core. Use `async with running_core(…)`."""
+
+    def __init__(self, settings: Settings, *, protocol: str, worker: int = 0) -> None:
+        # Unlike a restarted worker's: the service tells by it which sessions died with whom.
+        self.instance = f"{settings.run.instance}.{worker}.{secrets.token_hex(6)}"
+        self._settings = settings
+        self._protocol = protocol
+        self._client = DecisionClient(
+            target=str(settings.decision), ca=settings.run.ca, secret=settings.run.enforcer_secret
+        )
+        self._leases = LeaseTable()
+        self._recorder = Recorder(self._client)
+        self._revocations = Revocations(self._client, self._leases, enforcer=self.instance)
+        self._credentials = Credentials(settings.connections)
+        self._drain = asyncio.Event()
+        self._describe = DescribeStream(
+            self._client, enforcer=self.instance, protocol=protocol, connections=sorted(settings.connections)
+        )
+        self._shared = Shared(
+            client=self._client,
+            leases=self._leases,
+            recorder=self._recorder,
+            revocations=self._revocations,
+            draining=self._drain.is_set,
+        )
+
+    @property
+    def draining(self) -> bool:
+        return self._drain.is_set()
+
+    async def drained(self) -> None:
+        await self._drain.wait()
+
+    def drain(self) -> None:
+        """No new session and no new question from now on; what runs may finish."""
+        self._drain.set()
+
+    def attach(self, describer: Describer) -> None:
+        """Who answers DescribeService's questions."""
+        self._describe.use(describer)
+
+    async def ready(self, seconds: float) -> bool:
+        """Wait until the decision service was heard."""
+        return await self._revocations.ready(seconds)
+
+    async def credential(self, connection: str, role: str) -> tuple[str, str]:
+        user, secret = await self._credentials.get(connection, role)
+        return user, secret.reveal()
+
+    async def open_session(
+        self, *, token: str, connection: str, role: str, client_address: str, on_revoked: Callable[[str], None]
+    ) -> SessionGate | Ruling:
+        if self.draining:
+            return denied("DRAINING", "this gateway is shutting down", hint="connect again")
+        if connection not in self._settings.connections:
+            return denied("POLICY_DENIED", "no such connection", hint="the database name chooses the connection")
+        request = decision_pb2.OpenSessionRequest(
+            token=token,
+            connection=connection,
+            role=role,
+            protocol=self._protocol,
+            client_address=client_address,
+            enforcer=self.instance,
+        )
+        asked, stream = time.monotonic(), self._leases.stream
+        try:
+            response = await self._client.open_session(request)
+        except DecisionUnavailableError as error:
+            METRICS.unavailable.inc()
+            log.warning("no session", connection=connection, error=str(error))
+            return unavailable()
+        return await self._opened(response, request, asked, stream, on_revoked)
+
+    async def _opened(
+        self,
+        response: decision_pb2.OpenSessionResponse,
+        request: decision_pb2.OpenSessionRequest,
+        asked: float,
+        stream: int,
+        on_revoked: Callable[[str], None],
+    ) -> SessionGate | Ruling:
+        refusal = _read_refusal(response, request)
+        duties = Duties()
+        if refusal is None:
+            try:
+                duties = read_obligations([*response.obligations, *response.decision.obligations], session=True)
+            except ObligationUnmetError as error:
+                refusal = denied("OBLIGATION_UNMET", str(error), decision=response.decision.id)
+        if refusal is not None:
+            await self._abandon(response.session.id)
+            return refusal
+        session = response.session
+        gate = SessionGate(
+            self._shared,
+            session=session.id,
+            scope=_scope(session),
+            duties=duties,
+            expiry=_expiry(session, asked),
+            stream=stream,
+            on_close=lambda: self._credentials.closed(request.connection, request.role),
+        )
+
+        def cut(reason: str) -> None:
+            gate.revoke(reason)
+            on_revoked(reason)
+
+        self._credentials.opened(request.connection, request.role)
+        METRICS.sessions.inc()
+        already = self._revocations.register(session.id, cut)
+        if already is not None:
+            gate.revoke(already)
+        over = gate.refusal()
+        if over is not None:
+            await gate.close("refused at open")
+            return over
+        return gate
+
+    async def _abandon(self, session: str) -> None:
+        """A session the service opened and this enforcer can't use."""
+        if not session.startswith("ses_"):
+            return
+        try:
+            await self._client.close_session(
+                decision_pb2.CloseSessionRequest(session=session, reason="refused by the enforcer")
+            )
+        except DecisionUnavailableError as error:
+            log.warning("session not closed at the service", session=session, error=str(error))
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._revocations.run())
+            group.create_task(self._recorder.run())
+            group.create_task(self._describe.run())
+
+
+def _read_refusal(
+    response: decision_pb2.OpenSessionResponse, request: decision_pb2.OpenSessionRequest
+) -> Ruling | None:
+    """None only for a session that is wholly the one asked for."""
+    decision, session = response.decision, response.session
+    if decision.outcome == type_pb2.OUTCOME_DENY and not decision.needs:
+        return denial(decision)
+    subject = session.subject
+    identities = [subject.identity, *subject.actors]
+    if (
+        decision.outcome != type_pb2.OUTCOME_ALLOW
+        or decision.needs
+        or not response.revision
+        or not session.id.startswith("ses_")
+        or session.connection != request.connection
+        or session.role != request.role
+        or subject.role != request.role
+        or not session.HasField("expires")
+        or not all(identity.iss and identity.sub for identity in identities)
+    ):
+        return denied("POLICY_INVALID", "the session's opening can't be understood", decision=decision.id)
+    return None
+
+
+def _scope(session: decision_pb2.Session) -> Scope:
+    subject = session.subject
+    return Scope(
+        subject=(subject.identity.iss, subject.identity.sub),
+        actors=tuple((actor.iss, actor.sub) for actor in subject.actors),
+        role=session.role,
+        connection=session.connection,
+    )
+
+
+def _expiry(session: decision_pb2.Session, asked: float) -> Expiry:
+    """How long the token still lives is counted from the service's own `opened`, so this machine's clock can't
+    lengthen it; where the service sends none, this machine's time must do."""
+    wall = session.expires.seconds + session.expires.nanos / 1e9
+    opened = session.opened.seconds + session.opened.nanos / 1e9 if session.HasField("opened") else time.time()
+    return Expiry(monotonic=asked + max(0.0, wall - opened), wall=wall)
+
+
+@asynccontextmanager
+async def running_core(settings: Settings, *, protocol: str, worker: int = 0) -> AsyncIterator[EnforcerCore]:
+    """A core whose streams run; on leaving, the records are flushed (bounded) and the channel closed."""
+    core = EnforcerCore(settings, protocol=protocol, worker=worker)
+    try:
+        async with asyncio.TaskGroup() as group:
+            background = group.create_task(core._run())  # noqa: SLF001 - the one caller, kept out of the port
+            try:
+                yield core
+            finally:
+                await core._recorder.flush_all()  # noqa: SLF001 - as above
+                background.cancel()
+    finally:
+        await core._client.close()  # noqa: SLF001 - as above

@@ -1,0 +1,213 @@
+"""The one way to the decision service: TLS under the run's own authority, a secret, a deadline on every call.
+
+Any failure (no answer, a late one, a stranger on the port, a status) is DecisionUnavailableError: the caller denies.
+Nothing is retried here: a Decide that redeems an approval must not be sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Generic, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+from twokey.approval.v1 import approval_pb2
+from twokey.audit.v1 import audit_pb2
+from twokey.decision.v1 import decision_pb2
+from twokey.enforcer.v1 import describe_pb2
+
+from enforcers.core.errors import DecisionUnavailableError
+
+MAX_MESSAGE = 40 << 20  # bytes: a 16 MiB statement, its bound values, and the envelope
+DECIDE_SECONDS = 2.0
+OPEN_SECONDS = 3.0
+CLOSE_SECONDS = 3.0
+RECORD_SECONDS = 5.0
+WITHDRAW_SECONDS = 2.0
+
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),  # the environment must not choose who answers
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.primary_user_agent", "twokey-enforcer"),
+)
+
+
+class Message(Protocol):
+    def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
+
+
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A")
+
+
+class _Method(Generic[Q, A]):
+    """One RPC: its path and how its messages are read."""
+
+    def __init__(self, path: str, serialize: Callable[[Q], bytes], parse: Callable[[bytes], A]) -> None:
+        self.path = path
+        self.serialize = serialize
+        self.parse = parse
+
+
+_D = "/twokey.decision.v1.DecisionService/"
+_DECIDE = _Method(_D + "Decide", decision_pb2.DecideRequest.SerializeToString, decision_pb2.DecideResponse.FromString)
+_OPEN = _Method(
+    _D + "OpenSession",
+    decision_pb2.OpenSessionRequest.SerializeToString,
+    decision_pb2.OpenSessionResponse.FromString,
+)
+_CLOSE = _Method(
+    _D + "CloseSession",
+    decision_pb2.CloseSessionRequest.SerializeToString,
+    decision_pb2.CloseSessionResponse.FromString,
+)
+_WATCH = _Method(
+    _D + "WatchRevocations",
+    decision_pb2.WatchRevocationsRequest.SerializeToString,
+    decision_pb2.WatchRevocationsResponse.FromString,
+)
+_RECORD = _Method(
+    "/twokey.audit.v1.AuditService/RecordActs",
+    audit_pb2.RecordActsRequest.SerializeToString,
+    audit_pb2.RecordActsResponse.FromString,
+)
+_APPROVAL = _Method(
+    "/twokey.approval.v1.ApprovalService/Watch",
+    approval_pb2.WatchRequest.SerializeToString,
+    approval_pb2.Approval.FromString,
+)
+_WITHDRAW = _Method(
+    "/twokey.approval.v1.ApprovalService/Withdraw",
+    approval_pb2.WithdrawRequest.SerializeToString,
+    approval_pb2.Approval.FromString,
+)
+_ATTACH = _Method(
+    "/twokey.enforcer.v1.DescribeService/Attach",
+    describe_pb2.AttachRequest.SerializeToString,
+    describe_pb2.AttachResponse.FromString,
+)
+
+
+class DecisionClient:
+    """One channel, of one worker. Make it on the event loop; close() when done."""
+
+    def __init__(self, *, target: str, ca: bytes, secret: str) -> None:
+        credentials = grpc.ssl_channel_credentials(root_certificates=ca)
+        self._channel = grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+        self._metadata = (("x-twokey-enforcer", secret),)
+        self._decide = self._unary(_DECIDE)
+        self._open = self._unary(_OPEN)
+        self._close = self._unary(_CLOSE)
+        self._record = self._unary(_RECORD)
+        self._withdraw = self._unary(_WITHDRAW)
+        self._watch = self._streamed(_WATCH)
+        self._approval = self._streamed(_APPROVAL)
+
+    async def decide(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
+        return await self._call("Decide", self._decide, request, DECIDE_SECONDS)
+
+    async def open_session(self, request: decision_pb2.OpenSessionRequest) -> decision_pb2.OpenSessionResponse:
+        return await self._call("OpenSession", self._open, request, OPEN_SECONDS)
+
+    async def close_session(self, request: decision_pb2.CloseSessionRequest) -> None:
+        await self._call("CloseSession", self._close, request, CLOSE_SECONDS)
+
+    async def record_acts(self, request: audit_pb2.RecordActsRequest) -> audit_pb2.RecordActsResponse:
+        """Raises RecordRefusedError when the service read the batch and will never take it."""
+        try:
+            async with asyncio.timeout(RECORD_SECONDS + 1):
+                return await self._record(request, metadata=self._metadata, timeout=RECORD_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED):
+                raise RecordRefusedError(f"RecordActs: {error.code().name}") from None
+            raise _unavailable("RecordActs", error) from None
+        except TimeoutError:
+            raise DecisionUnavailableError("RecordActs: no answer in time") from None
+
+    async def withdraw(self, request: approval_pb2.WithdrawRequest) -> None:
+        await self._call("Withdraw", self._withdraw, request, WITHDRAW_SECONDS)
+
+    def watch_revocations(
+        self, request: decision_pb2.WatchRevocationsRequest
+    ) -> AsyncGenerator[decision_pb2.WatchRevocationsResponse, None]:
+        """Ends by DecisionUnavailableError, also when the service ends it in order."""
+        return self._read("WatchRevocations", self._watch(request, metadata=self._metadata))
+
+    def watch_approval(self, approval: str) -> AsyncGenerator[approval_pb2.Approval, None]:
+        request = approval_pb2.WatchRequest(ids=[approval])
+        return self._read("Watch", self._approval(request, metadata=self._metadata))
+
+    def attach(
+        self, answers: AsyncIterator[describe_pb2.AttachRequest]
+    ) -> AsyncGenerator[describe_pb2.AttachResponse, None]:
+        method = self._channel.stream_stream(
+            _ATTACH.path, request_serializer=_ATTACH.serialize, response_deserializer=_ATTACH.parse
+        )
+        return self._read("Attach", method(answers, metadata=self._metadata))
+
+    async def close(self) -> None:
+        await self._channel.close(None)
+
+    def _unary(self, method: _Method[Q, A]) -> grpc.aio.UnaryUnaryMultiCallable[Q, A]:
+        return self._channel.unary_unary(
+            method.path, request_serializer=method.serialize, response_deserializer=method.parse
+        )
+
+    def _streamed(self, method: _Method[Q, A]) -> grpc.aio.UnaryStreamMultiCallable[Q, A]:
+        return self._channel.unary_stream(
+            method.path, request_serializer=method.serialize, response_deserializer=method.parse
+        )
+
+    async def _call(self, name: str, method: grpc.aio.UnaryUnaryMultiCallable[Q, A], request: Q, seconds: float) -> A:
+        try:
+            # gRPC keeps the deadline itself; the outer one holds should its core be stuck.
+            async with asyncio.timeout(seconds + 1):
+                return await method(request, metadata=self._metadata, timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(name, error) from None
+        except TimeoutError:
+            raise DecisionUnavailableError(f"{name}: no answer in time") from None
+
+    async def _read(self, name: str, call: grpc.aio.Call | AsyncIterator[A]) -> AsyncGenerator[A, None]:
+        try:
+            async for message in call:  # type: ignore[union-attr] # both kinds of stream call are iterable
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(name, error) from None
+        finally:
+            call.cancel()  # type: ignore[union-attr] # frees the stream when the reader left early
+        raise DecisionUnavailableError(f"{name}: the stream ended")
+
+
+class RecordRefusedError(Exception):
+    """The service will never take this batch as it is."""
+
+
+class CallRefusedError(DecisionUnavailableError):
+    """The service answered that it will not do this: asking again is no use."""
+
+
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+def _unavailable(name: str, error: grpc.aio.AioRpcError) -> DecisionUnavailableError:
+    # Only the status's name: its details may repeat what was sent.
+    kind = CallRefusedError if error.code() in _REFUSALS else DecisionUnavailableError
+    return kind(f"{name}: {error.code().name}")

@@ -1,0 +1,284 @@
+"""One open session: what it may do next, and the record of what it did. Implements ports.Gate.
+
+Fails closed in one place: every way an answer can be missing, late or odd ends as a DENIED ruling.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+from cachetools import LRUCache
+from twokey.audit.v1 import audit_pb2
+from twokey.decision.v1 import decision_pb2
+
+from enforcers.core.acts import fill_outcome, intent_message, intent_size
+from enforcers.core.decision_client import DecisionClient
+from enforcers.core.errors import DecisionUnavailableError
+from enforcers.core.holding import watch_hold, withdraw_hold
+from enforcers.core.leases import LeaseTable, Scope
+from enforcers.core.metrics import METRICS, STATUSES
+from enforcers.core.ports import Act, Answer, Duties, Hold, HoldResult, Outcome, Question, Ruling
+from enforcers.core.reading import Asked, LeaseTerms, denied, read_decide, unavailable
+from enforcers.core.recorder import Entry, Recorder, Window
+from enforcers.core.revocations import Revocations
+
+DECIDED_WINDOW = (1024, 30.0)  # outcomes of decided acts a session may have unacknowledged before it asks again
+_REMEMBERED_REDEMPTIONS = 1024
+_NO_WINDOW = (1, 0.0)
+
+log = structlog.get_logger("twokey.enforcers.gate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the sessions of one worker share."""
+
+    client: DecisionClient
+    leases: LeaseTable
+    recorder: Recorder
+    revocations: Revocations
+    draining: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """When the token ends: on the monotonic clock (counted from the service's own times) and on this machine's."""
+
+    monotonic: float
+    wall: float
+
+    def passed(self) -> bool:
+        return time.monotonic() >= self.monotonic or time.time() >= self.wall
+
+
+class SessionGate:
+    """See ports.Gate. One task at a time asks; end() and refusal() may be called at any time."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        session: str,
+        scope: Scope,
+        duties: Duties,
+        expiry: Expiry,
+        stream: int,
+        on_close: Callable[[], None],
+    ) -> None:
+        """stream: LeaseTable.stream when the session's opening was asked for."""
+        self._shared = shared
+        self._leases = shared.leases
+        self._session = session
+        self._scope = scope
+        self._duties = duties
+        self._expiry = expiry
+        self._revoked: str | None = None
+        self._closed = False
+        self._sequence = 0
+        self._window = Window()
+        self._entries: dict[str, Entry] = {}
+        self._redeemed: LRUCache[str, bool] = LRUCache(_REMEMBERED_REDEMPTIONS)
+        self._prefix = b""
+        self._version = -1
+        # The revocation stream under which the service last confirmed this very session: after a gap in the stream
+        # the session may have been revoked unheard, and must be decided once before it may use any lease.
+        self._confirmed = stream
+        self._on_close = on_close
+
+    @property
+    def session(self) -> str:
+        return self._session
+
+    @property
+    def role(self) -> str:
+        return self._scope.role
+
+    @property
+    def connection(self) -> str:
+        return self._scope.connection
+
+    @property
+    def session_duties(self) -> Duties:
+        return self._duties
+
+    def revoke(self, reason: str) -> None:
+        """The session is over; from now on refusal() says so."""
+        self._revoked = reason or "the session was revoked"
+
+    def refusal(self) -> Ruling | None:
+        if self._revoked is not None:
+            return denied("REVOKED", f"the session was revoked: {self._revoked}", hint="log in again if you may")
+        if self._closed:
+            return denied("REVOKED", "the session is closed")
+        if self._expiry.passed():
+            return denied("SESSION_EXPIRED", "the token has expired", hint="connect again with a new token")
+        if self._window.broken:
+            return denied("RECORD_UNAVAILABLE", "a record of this session could not be written")
+        if self._shared.draining():
+            return denied("DRAINING", "this gateway is shutting down", hint="connect again")
+        return None
+
+    def leased(self, key: bytes) -> Ruling | None:
+        leases = self._leases
+        if self._version != leases.version and not self._rescope():
+            return None
+        ruling = leases.get(self._prefix + key)
+        if ruling is None or self._revoked is not None or self._closed:
+            return None
+        METRICS.leased.inc()
+        return ruling
+
+    def drop_leases(self, reason: str) -> None:
+        log.info("leases dropped", connection=self._scope.connection, why=reason)
+        self._leases.drop_connection(self._scope.connection)
+
+    async def ask(self, question: Question) -> Ruling:
+        return await self._decide(question, approval="")
+
+    async def redeem(self, question: Question, hold: Hold) -> Ruling:
+        if hold.approval in self._redeemed:
+            return denied("APPROVAL_REDEEMED", "this approval was used already", hint="ask again for another")
+        # Before the call: an answer that never came may have redeemed it all the same.
+        self._redeemed[hold.approval] = True
+        return await self._decide(question, approval=hold.approval)
+
+    async def wait(self, hold: Hold) -> HoldResult:
+        METRICS.held.inc()
+        try:
+            return await watch_hold(self._shared.client, self._shared.revocations, hold)
+        finally:
+            METRICS.held.dec()
+
+    async def withdraw(self, hold: Hold, reason: str) -> None:
+        await withdraw_hold(self._shared.client, hold, reason)
+
+    def ready(self, act: Act) -> bool:
+        act.started = now = time.monotonic()
+        if not act.ruling.leased:
+            return True  # Decide recorded the intent
+        records, delay = act.ruling.window or _NO_WINDOW
+        recorder = self._shared.recorder
+        if recorder.full() or not self._window.room(records, delay, now):
+            return False
+        self._sequence += 1
+        act.sequence = self._sequence
+        message = intent_message(self._session, act)
+        self._entries[act.operation] = recorder.add(self._window, message, intent_size(act), now)
+        return True
+
+    async def begin(self, act: Act) -> None:
+        records, delay = act.ruling.window or _NO_WINDOW
+        while not self.ready(act):
+            await self._shared.recorder.room(self._window, records, delay)
+
+    def end(self, act: Act, outcome: Outcome) -> None:
+        if outcome.status not in STATUSES:
+            raise ValueError(f"no such status of an act: {outcome.status!r}")
+        METRICS.acts[outcome.status].inc()
+        entry = self._entries.pop(act.operation, None)
+        if entry is not None and not entry.sent:
+            fill_outcome(entry.act, act, outcome)
+            return
+        self._sequence += 1
+        message = audit_pb2.Act(session=self._session, operation=act.operation, sequence=self._sequence)
+        fill_outcome(message, act, outcome)
+        self._shared.recorder.add(self._window, message, message.ByteSize(), time.monotonic())
+
+    async def close(self, reason: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._shared.revocations.forget(self._session)
+        METRICS.sessions.dec()
+        self._on_close()
+        if not await self._shared.recorder.flush(self._window):
+            log.warning("session closed before its last records were durable", session=self._session)
+        if self._revoked is not None:
+            return
+        try:
+            await self._shared.client.close_session(
+                decision_pb2.CloseSessionRequest(session=self._session, reason=reason)
+            )
+        except DecisionUnavailableError as error:
+            # The service closes the sessions of a silent enforcer, and of a token that expired, by itself.
+            log.warning("session not closed at the service", session=self._session, error=str(error))
+
+    def _rescope(self) -> bool:
+        """Keys under the table's present version; False while this session must be confirmed first."""
+        leases = self._leases
+        if self._confirmed != leases.stream:
+            return False
+        self._prefix = leases.prefix(self._scope)
+        self._version = leases.version
+        return True
+
+    async def _decide(self, question: Question, *, approval: str) -> Ruling:
+        ruling = self.refusal()
+        if ruling is None:
+            ruling = await self._answered(question, approval)
+            # It may have been cut while the answer was on its way.
+            ruling = self.refusal_after(ruling)
+        METRICS.rulings[ruling.answer].inc()
+        return ruling
+
+    def refusal_after(self, ruling: Ruling) -> Ruling:
+        """The ruling, unless the session was revoked or expired meanwhile. (Draining lets what was asked run.)"""
+        refusal = self.refusal()
+        return ruling if refusal is None or refusal.code == "DRAINING" else refusal
+
+    async def _answered(self, question: Question, approval: str) -> Ruling:
+        operation = question.operation
+        values = operation.sql.values
+        asked = Asked(
+            operation=operation.id,
+            can_hold=question.can_hold,
+            redeeming=bool(approval),
+            has_estimate=values.HasField("estimate") or values.estimate_unknown,
+        )
+        request = decision_pb2.DecideRequest(
+            session=self._session,
+            operation=operation,
+            approval=approval,
+            can_hold=question.can_hold,
+            hold_hint=question.hold_hint,
+        )
+        recorder = self._shared.recorder
+        leases = self._leases
+        try:
+            if recorder.full() or not self._window.room(*DECIDED_WINDOW, time.monotonic()):
+                await recorder.room(self._window, *DECIDED_WINDOW)
+            self._sequence += 1
+            request.sequence = self._sequence
+            started, version, stream = time.monotonic(), leases.version, leases.stream
+            response = await self._shared.client.decide(request)
+        except DecisionUnavailableError as error:
+            METRICS.unavailable.inc()
+            log.warning("no decision", session=self._session, operation=operation.id, error=str(error))
+            if request.sequence:
+                self._explain_gap(operation.id, request.sequence)
+            return unavailable()
+        METRICS.decide.observe(time.monotonic() - started)
+        read = read_decide(response, asked)
+        if read.ruling.answer is not Answer.DENIED and stream == leases.stream:
+            self._confirmed = stream
+        if read.lease is not None and question.lease_key is not None:
+            self._keep(question.lease_key, read.ruling, read.lease, started, version)
+        return read.ruling
+
+    def _explain_gap(self, operation: str, sequence: int) -> None:
+        """The service may not have recorded this number: say under the next one that nothing was done for it."""
+        self._sequence += 1
+        act = audit_pb2.Act(session=self._session, operation=operation, sequence=self._sequence)
+        act.outcome.status = "not-executed"
+        act.outcome.error = f"DECISION_UNAVAILABLE: no answer to number {sequence}"
+        self._shared.recorder.add(self._window, act, act.ByteSize(), time.monotonic())
+
+    def _keep(self, key: bytes, ruling: Ruling, terms: LeaseTerms, asked: float, version: int) -> None:
+        leases = self._leases
+        if terms.revision != leases.revision or version != leases.version or not self._rescope():
+            return
+        kept = replace(ruling, leased=True, window=terms.window)
+        leases.store(self._prefix + key, kept, ttl=terms.ttl, asked=asked, version=version)

@@ -1,0 +1,213 @@
+"""Carries what was done to the log: acts of all sessions, in batches, in order, none dropped for load.
+
+A session's window (W records, T seconds unacknowledged) bounds what a killed gateway can lose of its leased acts;
+beyond it the session waits. One batch is on its way at a time, which keeps the order; the next gathers meanwhile, so
+the slower the log, the larger the batch. A batch that fails is sent again as it was: every act carries its session's
+consecutive number, so the log can tell a repetition from a gap. Numbering: ADR 0007.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+from twokey.audit.v1 import audit_pb2
+
+from enforcers.core.decision_client import DecisionClient, RecordRefusedError
+from enforcers.core.errors import DecisionUnavailableError
+from enforcers.core.metrics import METRICS
+
+BATCH_ACTS = 512
+BATCH_BYTES = 4 << 20
+LINGER = 0.005  # seconds an act waits for company
+RETRY_SECONDS = 0.25
+PATIENCE = 10.0  # seconds a session waits for room before it is refused
+CLOSE_PATIENCE = 8.0
+MAX_PENDING_ACTS = 65_536
+MAX_PENDING_BYTES = 128 << 20
+
+log = structlog.get_logger("twokey.enforcers.recorder")
+
+
+class Entry:
+    """One record on its way: filled until it is sent."""
+
+    __slots__ = ("act", "queued", "sent", "size", "window")
+
+    def __init__(self, act: audit_pb2.Act, size: int, window: Window, queued: float) -> None:
+        self.act = act
+        self.size = size
+        self.window = window
+        self.queued = queued
+        self.sent = False
+
+
+class Window:
+    """One session's unacknowledged records."""
+
+    __slots__ = ("broken", "changed", "pending")
+
+    def __init__(self) -> None:
+        self.pending: deque[float] = deque()  # when each was queued, oldest first
+        self.changed: asyncio.Event | None = None
+        self.broken = False  # the service refused one of its records
+
+    def room(self, records: int, delay: float, now: float) -> bool:
+        """May one more be added: fewer than `records` unacknowledged, the oldest younger than `delay` seconds?"""
+        pending = self.pending
+        return not self.broken and (not pending or (len(pending) < records and now - pending[0] < delay))
+
+
+class Recorder:
+    """One per worker; run() must be running."""
+
+    def __init__(self, client: DecisionClient) -> None:
+        self._client = client
+        self._queue: deque[Entry] = deque()
+        self._unacknowledged = 0
+        self._bytes = 0
+        self._wake = asyncio.Event()  # something is queued
+        self._hurry = asyncio.Event()  # send without waiting for company
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._ample = asyncio.Event()  # below the bounds of memory
+        self._ample.set()
+
+    @property
+    def pending(self) -> int:
+        return self._unacknowledged
+
+    def full(self) -> bool:
+        return self._unacknowledged >= MAX_PENDING_ACTS or self._bytes >= MAX_PENDING_BYTES
+
+    def add(self, window: Window, act: audit_pb2.Act, size: int, now: float) -> Entry:
+        """Queue a record. size: about how many bytes. Never waits and never refuses: callers asked for room before."""
+        entry = Entry(act, size, window, now)
+        window.pending.append(now)
+        queue = self._queue
+        if not queue:
+            self._wake.set()
+            self._idle.clear()
+        queue.append(entry)
+        self._unacknowledged += 1
+        self._bytes += size
+        if len(queue) >= BATCH_ACTS:
+            self._hurry.set()
+        return entry
+
+    async def room(self, window: Window, records: int, delay: float) -> None:
+        """Wait until the window has room. Raises DecisionUnavailableError when it gets none in time."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while self.full() or not window.room(records, delay, time.monotonic()):
+                    self._check(window)
+                    self._hurry.set()
+                    if self.full():
+                        self._ample.clear()
+                        await self._ample.wait()
+                        continue
+                    if window.changed is None:
+                        window.changed = asyncio.Event()
+                    window.changed.clear()
+                    await window.changed.wait()
+        except TimeoutError:
+            METRICS.unavailable.inc()
+            raise DecisionUnavailableError("records can't be written") from None
+        self._check(window)
+
+    async def flush(self, window: Window, seconds: float = CLOSE_PATIENCE) -> bool:
+        """Wait until everything of this session is durable; False when that took too long, or one was refused."""
+        try:
+            async with asyncio.timeout(seconds):
+                while window.pending:
+                    self._hurry.set()
+                    if window.changed is None:
+                        window.changed = asyncio.Event()
+                    window.changed.clear()
+                    await window.changed.wait()
+        except TimeoutError:
+            return False
+        return not window.broken
+
+    async def flush_all(self, seconds: float = CLOSE_PATIENCE) -> bool:
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("records lost: the decision service did not take them", records=self._unacknowledged)
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            await self._wake.wait()
+            if len(self._queue) < BATCH_ACTS:
+                try:
+                    async with asyncio.timeout(LINGER):
+                        await self._hurry.wait()
+                except TimeoutError:
+                    pass
+            self._hurry.clear()
+            await self._deliver(self._take())
+            if not self._queue:
+                self._wake.clear()
+                if not self._unacknowledged:
+                    self._idle.set()
+
+    def _take(self) -> list[Entry]:
+        queue = self._queue
+        batch: list[Entry] = []
+        size = 0
+        while queue and len(batch) < BATCH_ACTS and (not batch or size + queue[0].size <= BATCH_BYTES):
+            entry = queue.popleft()
+            entry.sent = True
+            size += entry.size
+            batch.append(entry)
+        return batch
+
+    async def _deliver(self, batch: Sequence[Entry]) -> None:
+        """Send until taken; a batch the service will never take is halved until the culprit stands alone."""
+        request = audit_pb2.RecordActsRequest(acts=[entry.act for entry in batch])
+        METRICS.record_batch.observe(len(batch))
+        while True:
+            try:
+                await self._client.record_acts(request)
+            except DecisionUnavailableError as error:
+                METRICS.record_retries.inc()
+                log.warning("records wait", error=str(error), records=self._unacknowledged)
+                await asyncio.sleep(RETRY_SECONDS)
+            except RecordRefusedError as error:
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    await self._deliver(batch[:middle])
+                    await self._deliver(batch[middle:])
+                    return
+                log.warning("a record was refused", error=str(error), session=batch[0].act.session)
+                METRICS.records_refused.inc()
+                batch[0].window.broken = True
+                break
+            else:
+                break
+        self._acknowledge(batch)
+
+    def _acknowledge(self, batch: Sequence[Entry]) -> None:
+        for entry in batch:
+            window = entry.window
+            window.pending.popleft()
+            if window.changed is not None:
+                window.changed.set()
+            self._bytes -= entry.size
+        self._unacknowledged -= len(batch)
+        METRICS.records_pending.set(self._unacknowledged)
+        if not self.full():
+            self._ample.set()
+
+    @staticmethod
+    def _check(window: Window) -> None:
+        if window.broken:
+            raise DecisionUnavailableError("a record of this session was refused")
