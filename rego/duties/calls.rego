@@ -1,0 +1,53 @@
+package twokey.duties
+
+import data.twokey.facts
+
+# The RPC's full name, with or without the leading slash of its HTTP/2 path.
+called := trim_prefix(input.resource.id, "/")
+
+# METADATA
+# title: RPCs by role
+# description: Allows a registered caller the RPCs that calls.yaml gives to one of the token's roles.
+# custom: {id: DUTY-CALL}
+allow contains {"rule": "DUTY-CALL", "reason": reason, "next": ""} if {
+	input.question == "call"
+	input.resource.type == "rpc"
+	facts.registered
+	some role in input.subject.roles
+	role in facts.policy.calls.roles[called]
+	reason := sprintf("%s may call %s", [role, called])
+}
+
+# METADATA
+# title: No other RPC
+# description: Denies a call that calls.yaml gives to none of the token's roles, those of enforcers included.
+# custom: {id: DUTY-CALL-ROLE}
+deny contains {"rule": "DUTY-CALL-ROLE", "reason": reason, "next": next} if {
+	input.question == "call"
+	not call_permitted
+	reason := sprintf("%s may not call %s with the roles it has: %s", [
+		facts.subject_name,
+		called,
+		concat(", ", {role | some role in input.subject.roles}),
+	])
+	next := sprintf("use a token with one of the roles that may: %s", [concat(", ", callers)])
+}
+
+call_permitted if {
+	not called in facts.policy.calls.enforcer
+	some role in input.subject.roles
+	role in facts.policy.calls.roles[called]
+}
+
+callers := {role | some role in facts.policy.calls.roles[called]}
+
+# METADATA
+# title: Calls by registered identities only
+# description: Denies calls by an identity unknown to people.yaml, or an agent without an owner.
+# custom: {id: DUTY-CALL-UNREGISTERED}
+deny contains {"rule": "DUTY-CALL-UNREGISTERED", "reason": reason, "next": next} if {
+	input.question == "call"
+	not facts.registered
+	reason := sprintf("%s, or someone acting for it, is unknown or has no registered owner", [facts.subject_name])
+	next := "have an administrator add it to people.yaml, an agent with its owner"
+}

@@ -1,0 +1,84 @@
+# METADATA
+# title: Duties
+# description: Who may hold which roles, open sessions, review and call; segregation of duties between principals.
+package twokey.duties
+
+import data.twokey.facts
+
+# METADATA
+# title: A session is opened in a role of one's own
+# description: Allows opening a session in a role that the token carries and that may connect.
+# custom: {id: DUTY-SESSION}
+allow contains {"rule": "DUTY-SESSION", "reason": reason, "next": ""} if {
+	input.question == "session"
+	input.resource.type == "connection"
+	facts.role_active
+	reason := sprintf("%s opens %s as %s", [facts.subject_name, input.resource.id, input.subject.role])
+}
+
+# METADATA
+# title: No role beyond the token's
+# description: Denies a session and every operation under a role that the token doesn't carry or that may not connect.
+# custom: {id: DUTY-ROLE}
+deny contains {"rule": "DUTY-ROLE", "reason": reason, "next": next} if {
+	input.question in {"session", "operation"}
+	not facts.role_active
+	reason := sprintf("%s may not act as %q here", [facts.subject_name, input.subject.role])
+	next := sprintf("connect as one of the token's roles that may open sessions: %s", [concat(", ", connectable)])
+}
+
+connectable := {name |
+	some name in input.subject.roles
+	facts.policy.roles[name].connect == true
+}
+
+# METADATA
+# title: An unregistered identity gets nothing above harmless
+# description: Denies what isn't harmless to identities unknown to people.yaml, to agents without an owner, and to chains with one of them.
+# custom: {id: DUTY-UNREGISTERED}
+deny contains {"rule": "DUTY-UNREGISTERED", "reason": reason, "next": next} if {
+	input.question == "operation"
+	not facts.registered
+	not facts.harmless
+	reason := sprintf("%s, or someone acting for it, is unknown or has no registered owner: only harmless statements are allowed", [facts.subject_name])
+	next := "have an administrator add it to people.yaml, an agent with its owner"
+}
+
+# METADATA
+# title: Static exclusive roles
+# description: Denies whoever's token carries as many roles of an exclusive set as its limit (SSD).
+# custom: {id: DUTY-STATIC}
+deny contains {"rule": "DUTY-STATIC", "reason": reason, "next": next} if {
+	input.question in {"session", "operation", "review"}
+	some exclusive in facts.policy.duties.static
+	held := {role | some role in input.subject.roles} & {role | some role in exclusive.roles}
+	count(held) >= exclusive.limit
+	reason := sprintf("%s holds the roles %s, which exclude each other (%s)", [facts.subject_name, concat(", ", held), exclusive.name])
+	next := "have one of the roles taken from this identity at the identity provider"
+}
+
+# METADATA
+# title: Dynamic exclusive roles
+# description: Denies opening a session in a role that excludes one active in a live session of the same closure (DSD).
+# custom: {id: DUTY-DYNAMIC}
+deny contains {"rule": "DUTY-DYNAMIC", "reason": reason, "next": next} if {
+	input.question == "session"
+	some exclusive in facts.policy.duties.dynamic
+	members := {role | some role in exclusive.roles}
+	input.subject.role in members
+	active := ({input.subject.role} | live_roles) & members
+	count(active) >= exclusive.limit
+	reason := sprintf("%s, its owner or a delegator has a live session as %s, which excludes %s (%s)", [
+		facts.subject_name,
+		concat(", ", active - {input.subject.role}),
+		input.subject.role,
+		exclusive.name,
+	])
+	next := "close that session first, or let a different principal do this part"
+}
+
+live_roles := {session.role |
+	some session in input.context.sessions
+	some member in session.closure
+	member in input.subject.closure
+}

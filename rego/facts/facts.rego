@@ -1,0 +1,170 @@
+# METADATA
+# title: Facts
+# description: What contributors read from the question and the data, in one place; it judges nothing.
+package twokey.facts
+
+policy := data.twokey.config.policy
+
+is_operation if {
+	input.question == "operation"
+	input.operation.kind == "sql"
+	input.resource.kind == "postgres"
+}
+
+# The data of the active role: undefined for a role nobody defined.
+role := policy.roles[input.subject.role]
+
+# The active role is one that the token carries, that is defined, and that may open sessions.
+role_active if {
+	input.subject.role in input.subject.roles
+	role.connect == true
+}
+
+# An environment nobody named is treated as "*", the strict entry.
+for_environment(table) := object.get(table, input.resource.environment, table["*"])
+
+# People know the subject and everyone who acts for it: persons, and agents with an owner.
+registered if {
+	known_party(input.subject)
+	every actor in input.subject.actors { known_party(actor) }
+}
+
+known_party(party) if party.kind == "person"
+
+known_party(party) if {
+	party.kind == "agent"
+	party.owner != ""
+}
+
+# One principal's name for messages: as people.yaml has it, else the token's sub.
+subject_name := input.subject.name if input.subject.name != ""
+
+else := input.subject.sub
+
+# Both lists say the same; where they ever differ, both count.
+verbs := {verb | some verb in input.action.verbs} | {verb | some verb in input.operation.sql.verbs}
+
+# group: a name in verbs.yaml.
+verbs_in(groups) := {verb |
+	some group in groups
+	some verb in policy.verbs[group]
+}
+
+# "DROP, TRUNCATE" for {"sql.drop", "sql.truncate"}
+words(some_verbs) := concat(", ", [upper(replace(trim_prefix(verb, "sql."), "-", " ")) | some verb in some_verbs])
+
+# The names of at most five relations touched by one of these accesses: " on public.orders", or nothing.
+on_relations(accesses) := text if {
+	names := [name |
+		some relation in input.operation.sql.relations
+		some access in relation.access
+		access in accesses
+		name := concat(".", [relation.schema, relation.name])
+	]
+	text := listed(" on ", {name | some name in names})
+}
+
+listed(_, names) := "" if count(names) == 0
+
+listed(prefix, names) := concat("", [prefix, concat(", ", names)]) if {
+	count(names) > 0
+	count(names) <= 5
+}
+
+listed(prefix, names) := sprintf("%s%s and %d more", [prefix, concat(", ", array.slice(sorted, 0, 5)), count(sorted) - 5]) if {
+	count(names) > 5
+	sorted := sort(names)
+}
+
+# The class of a setting (settings.yaml); `other` when no list names it.
+setting_classes(name) := {class |
+	some class, names in policy.settings.classes
+	name in names
+}
+
+setting_in(setting, _) if setting.action == "show"
+
+setting_in(setting, _) if {
+	setting.action in {"set", "set-local"}
+	setting.value in policy.settings.tightening[setting.name]
+}
+
+setting_in(setting, classes) if {
+	some class in setting_classes(setting.name)
+	class in classes
+}
+
+# Touches neither names nor rights: what even an unregistered agent may do.
+harmless if {
+	is_operation
+	input.operation.sql.opaque == false
+	count(verbs) > 0
+	every verb in verbs { verb in policy.harmless.verbs }
+	every setting in input.operation.sql.settings { setting_in(setting, policy.harmless.settings) }
+	count(input.operation.sql.relations) == 0
+	count(input.operation.sql.columns) == 0
+	count(input.operation.sql.functions) == 0
+}
+
+# An estimate is there, or can't be made.
+estimate_known if {
+	input.values.present == true
+	input.values.estimate.state == "known"
+}
+
+estimate_unknown if {
+	input.values.present == true
+	input.values.estimate.state == "unknown"
+}
+
+# What to ask for, to have an estimate: nothing once it is known or known to be impossible.
+estimate_needs := set() if estimate_known
+
+else := set() if estimate_unknown
+
+else := {"estimate"} if input.values.present == true
+
+else := {"estimate", "values"}
+
+# Reads rows of a relation that isn't the catalog.
+reads_data if {
+	some relation in input.operation.sql.relations
+	relation.catalog == false
+	"read" in relation.access
+}
+
+# The labels that the active role sees masked.
+clear_labels := object.get(policy.masking.clear, input.subject.role, [])
+
+masked_label(label) if {
+	not "*" in clear_labels
+	not label in clear_labels
+}
+
+sees_masked if not "*" in clear_labels
+
+classification := object.get(data.twokey.config.classification, input.resource.id, {})
+
+column_key(column) := concat(".", [column.schema, column.relation, column.column])
+
+# Every file of policy data is there, and so is every value without which a duty would be silent.
+complete if {
+	count({"approvals", "budgets", "calls", "catalog", "duties", "functions", "harmless", "leases", "masking", "risks", "roles", "settings", "verbs"} - object.keys(policy)) == 0
+	is_array(policy.duties.static)
+	is_array(policy.duties.dynamic)
+	is_array(policy.duties.never_write)
+	is_string(policy.duties.review.role)
+	is_array(policy.catalog.sensitive)
+	is_array(policy.catalog.sensitive_names)
+	is_array(policy.functions.forbidden)
+	is_string(policy.masking["default"].type)
+	risks := for_environment(policy.risks)
+	is_array(risks.deny)
+	is_array(risks.hold)
+	is_boolean(risks.hold_delete)
+	is_boolean(risks.hold_without_where)
+	budget := for_environment(policy.budgets.environments)
+	is_number(budget.write)
+	is_number(budget.export)
+	is_number(budget.read)
+}

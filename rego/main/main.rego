@@ -1,0 +1,232 @@
+# METADATA
+# title: Main
+# description: Combines what contributors say, and adds nothing. Deny over require-approval over mask-columns over allow; without an allow, deny.
+package twokey.main
+
+import data.twokey.approval
+import data.twokey.duties
+import data.twokey.facts
+import data.twokey.masking
+import data.twokey.sql
+
+permits := sql.allow | duties.allow
+
+denials := ((sql.deny | masking.deny) | duties.deny) | approval.deny
+
+requires := sql.require
+
+masks := masking.mask
+
+# What the verdicts given don't release.
+open_requires := {held |
+	some held in requires
+	not approval.satisfied(held.rule)
+}
+
+# Every rule that holds the act must be released by the same people: the groups that all of them accept.
+groups := intersection({accepted |
+	some held in requires
+	accepted := {group | some group in approval.terms(held.rule).groups}
+})
+
+quorums := {quorum |
+	some held in requires
+	quorum := approval.terms(held.rule).quorum
+}
+
+expiries := {seconds |
+	some held in requires
+	seconds := approval.terms(held.rule).expires_s
+}
+
+known_questions := {"operation", "session", "review", "call"}
+
+readable if {
+	input.version == 1
+	input.question in known_questions
+}
+
+# METADATA
+# title: The outcome
+# description: A denial unless everything says otherwise, in the order deny, require-approval, mask-columns, allow.
+default outcome := "deny"
+
+outcome := "require-approval" if {
+	passable
+	count(open_requires) > 0
+} else := "mask-columns" if {
+	passable
+	count(needs) == 0
+	count(masks) > 0
+} else := "allow" if {
+	passable
+	count(needs) == 0
+}
+
+# Permitted, not denied, and held (if at all) by rules that one review can release.
+passable if {
+	readable
+	facts.complete
+	count(permits) > 0
+	count(denials) == 0
+	releasable
+}
+
+releasable if count(requires) == 0
+
+releasable if count(groups) > 0
+
+# Asked for only where nothing else decides already.
+default needs := []
+
+needs := [need | some need in sql.needs] if {
+	passable
+	count(open_requires) == 0
+}
+
+# What the outcome rests on, as {rule, reason, next}; the denials' own first.
+because := denials if count(denials) > 0
+
+else := {held | some held in requires} if not releasable
+
+else := open_requires if outcome == "require-approval"
+
+else := masks if outcome == "mask-columns"
+
+else := permits | requires if outcome == "allow"
+
+else := set()
+
+reasons := [{"rule": why.rule, "reason": why.reason, "next": why.next} | some why in (because | main_reasons)]
+
+# METADATA
+# title: Why main itself denies
+# description: The question can't be read, the data is incomplete, nothing permits it, rules ask for different reviewers, or more must be known.
+# custom: {id: MAIN}
+main_reasons contains why if {
+	outcome == "deny"
+	count(denials) == 0
+	some why in fallbacks
+}
+
+fallbacks contains {
+	"rule": "MAIN-QUESTION",
+	"reason": "the question is not one that this policy can read",
+	"next": "run gateway and policy of the same version",
+} if {
+	not readable
+}
+
+fallbacks contains {
+	"rule": "MAIN-DATA",
+	"reason": "the policy data is incomplete",
+	"next": "compare the policy data with the shipped files; twokey doctor names what is missing",
+} if {
+	readable
+	not facts.complete
+}
+
+fallbacks contains {
+	"rule": "MAIN-NO-RULE",
+	"reason": "no rule permits this",
+	"next": "ask whoever keeps the policy whether a rule should",
+} if {
+	readable
+	count(permits) == 0
+}
+
+fallbacks contains {
+	"rule": "MAIN-GROUPS",
+	"reason": "the rules that hold this ask for reviewers of different groups, and no group satisfies them all",
+	"next": "split the statement, or have approvals.yaml name a common group",
+} if {
+	readable
+	count(permits) > 0
+	not releasable
+}
+
+fallbacks contains {
+	"rule": "MAIN-NEEDS",
+	"reason": sprintf("the decision needs to know more: %s", [concat(", ", needs)]),
+	"next": "",
+} if {
+	count(needs) > 0
+}
+
+# METADATA
+# title: Obligations
+# description: One of each type. Of several limits the smallest counts; masked columns are listed together.
+obligations contains {"type": kind, "parameters": {key: least}} if {
+	released
+	some kind, key in {"max-rows": "rows", "statement-timeout": "ms"}
+	limits := {obligation.parameters[key] |
+		some obligation in sql.obligations
+		obligation.type == kind
+	}
+	least := min(limits)
+}
+
+obligations contains obligation if {
+	released
+	some obligation in sql.obligations
+	not obligation.type in {"max-rows", "statement-timeout"}
+}
+
+obligations contains {"type": "mask-columns", "parameters": {"columns": columns}} if {
+	outcome == "mask-columns"
+	columns := [column | some column in {masked.column | some masked in masks}]
+}
+
+released if outcome == "allow"
+
+released if outcome == "mask-columns"
+
+# METADATA
+# title: Leases
+# description: Only an unmasked allow, given on the shape, that nothing held.
+default lease := null
+
+lease := {"ttl_ms": min({granted.ttl_ms | some granted in sql.leases})} if {
+	outcome == "allow"
+	count(requires) == 0
+	input.values.present == false
+	count(sql.leases) > 0
+}
+
+default window := null
+
+window := {
+	"records": min({granted.window.records | some granted in sql.leases}),
+	"delay_ms": min({granted.window.delay_ms | some granted in sql.leases}),
+} if {
+	lease != null
+}
+
+default durability := "before"
+
+durability := "windowed" if window != null
+
+default approval_terms := null
+
+approval_terms := {
+	"groups": [group | some group in groups],
+	"quorum": max(quorums | {1}),
+	"expires_s": min(expiries),
+} if {
+	outcome == "require-approval"
+}
+
+# METADATA
+# title: The decision
+# description: The answer to every question, always defined; docs/architecture.md describes its fields.
+# entrypoint: true
+decision := {
+	"outcome": outcome,
+	"reasons": reasons,
+	"obligations": [obligation | some obligation in obligations],
+	"needs": needs,
+	"approval": approval_terms,
+	"lease": lease,
+	"durability": durability,
+	"window": window,
+}

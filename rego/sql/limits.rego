@@ -1,0 +1,69 @@
+package twokey.sql
+
+import data.twokey.facts
+
+# Obligations of every act that isn't harmless, and of the session as a whole.
+limited if {
+	facts.is_operation
+	not facts.harmless
+}
+
+limited if input.question == "session"
+
+# METADATA
+# title: Read-only roles run read-only
+# description: Obliges the enforcer to run the acts of a read-only role in read-only transactions.
+# custom: {id: SQL-READ-ONLY}
+obligations contains {"type": "read-only", "parameters": {}} if {
+	limited
+	facts.role.read_only == true
+}
+
+# METADATA
+# title: Statements end
+# description: Obliges the enforcer to limit how long a statement runs.
+# custom: {id: SQL-STATEMENT-TIMEOUT}
+obligations contains {"type": "statement-timeout", "parameters": {"ms": facts.role.statement_timeout_ms}} if limited
+
+# METADATA
+# title: Reads are cut off at the budget
+# description: Obliges the enforcer to cut off what returns rows of data, at the read or export budget; not where a reviewer approved more.
+# custom: {id: SQL-MAX-ROWS}
+obligations contains {"type": "max-rows", "parameters": {"rows": rows}} if {
+	facts.is_operation
+	returns_data
+	not approved_export
+	rows := row_limit
+	rows >= 0
+}
+
+row_limit := budget.read if facts.role.read_only == true
+
+else := budget.export
+
+# Held and released: the require of this act was above the budget or opaque, and main lets it pass only when satisfied.
+approved_export if {
+	export_budget_applies
+	above(budget.export)
+}
+
+approved_export if held_by_shape
+
+# METADATA
+# title: Reads on the shape may be leased
+# description: Lets an answer on the shape be reused for statements that only read or control, and call nothing volatile but reviewed functions.
+# custom: {id: SQL-LEASE}
+leases contains {"ttl_ms": facts.policy.leases.ttl_ms, "window": facts.policy.leases.window} if {
+	facts.is_operation
+	input.values.present == false
+	input.context.approval.present == false
+	input.operation.sql.opaque == false
+	input.operation.sql.transaction.written == false
+	every verb in facts.verbs { verb in facts.policy.leases.verbs }
+	every setting in input.operation.sql.settings { facts.setting_in(setting, facts.policy.harmless.settings) }
+	every function in input.operation.sql.functions { quiet(function) }
+}
+
+quiet(function) if function.safe == true
+
+quiet(function) if function.volatility in {"immutable", "stable"}
