@@ -1,0 +1,108 @@
+"""Talking to the decision service as a person: whom to reach, whom to believe, with which token, and what errors mean."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from decision.cli import config, runfile, settings
+from decision.cli.errors import CliError, UnreachableError
+
+TIMEOUT_S = 10.0
+MAX_TOKEN = 64 * 1024
+MAX_MESSAGE = 64 * 1024 * 1024  # an approval shows a whole statement, and statements may have 16 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One command's connection. `metadata` carries the token; it never appears in repr or arguments."""
+
+    channel: grpc.Channel
+    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+@contextmanager
+def connect(config_path: Path, server: str | None, ca: Path | None, token_file: Path | None) -> Iterator[Caller]:
+    """A channel to --server, or to what runs under the configuration; RPC errors inside become CliErrors."""
+    address, ca_pem = _whom(config_path, server, ca)
+    token = read_token(token_file)
+    credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem)
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_http_proxy", 0)]
+    with grpc.secure_channel(address, credentials, options=options) as channel:
+        try:
+            yield Caller(channel, (("authorization", f"Bearer {token}"),))
+        except grpc.RpcError as error:
+            raise explain(error, address) from None
+
+
+def _whom(config_path: Path, server: str | None, ca: Path | None) -> tuple[str, bytes]:
+    if server is None:
+        if ca is not None:
+            raise CliError("--ca goes with --server")
+        run = runfile.read(config.load(config_path).run_file)
+        return run.decision, run.ca.encode()
+    try:
+        settings.split_address(server)
+    except ValueError as error:
+        raise CliError(f"--server {error}") from None
+    if ca is None:
+        raise CliError("--server needs --ca", next_step="the CA's certificate is in the server's state/run.json")
+    try:
+        return server, ca.read_bytes()
+    except OSError as error:
+        raise CliError(f"{ca} can't be read: {error.strerror}") from None
+
+
+def read_token(path: Path | None) -> str:
+    """From a file or standard input. Raises CliError: none named, unreadable, open to others, or no token in it."""
+    if path is None:
+        raise CliError(
+            "no token", next_step="name one with --token-file FILE (- for standard input); `twokey token` makes one"
+        )
+    if str(path) == "-":
+        text = sys.stdin.read(MAX_TOKEN + 1)
+    else:
+        try:
+            with path.open(encoding="utf-8") as file:
+                status = os.fstat(file.fileno())
+                if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+                    raise CliError(f"others may read the token in {path}", next_step=f"chmod 600 {path}")
+                text = file.read(MAX_TOKEN + 1)
+        except (OSError, UnicodeDecodeError) as error:
+            raise CliError(f"the token file {path} can't be read: {type(error).__name__}") from None
+    token = text.strip()
+    if not token or len(text) > MAX_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise CliError("what was given is not a token", next_step="it is one line, as `twokey token` prints it")
+    return token
+
+
+_UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def explain(error: grpc.RpcError, address: str) -> CliError:
+    """An RPC's failure in one line: what the service said, its reason code, and what to do next."""
+    if not isinstance(error, grpc.Call):
+        return CliError("the call failed without saying why")
+    code, details = error.code(), error.details() or ""
+    reason, next_step = "", ""
+    status = rpc_status.from_call(error) if code is not grpc.StatusCode.OK else None
+    for detail in status.details if status is not None else ():
+        info, help_ = error_details_pb2.ErrorInfo(), error_details_pb2.Help()
+        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info):
+            reason = info.reason
+            next_step = next_step or info.metadata.get("next", "") or info.metadata.get("next_step", "")
+        elif detail.Is(help_.DESCRIPTOR) and detail.Unpack(help_) and help_.links:
+            next_step = help_.links[0].description
+    if code in _UNREACHABLE and not reason:
+        return UnreachableError(f"no answer from {address}", next_step="is `twokey up` running? `twokey doctor` looks")
+    message = details or code.name.lower().replace("_", " ")
+    return CliError(f"{message} ({reason or code.name})", next_step=next_step)

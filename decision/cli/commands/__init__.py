@@ -1,0 +1,1 @@
+"""One module per command, each a thin layer of click over the modules beside this package."""

@@ -1,0 +1,77 @@
+"""`twokey sessions`: who is connected, and cutting them off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from decision.cli import client, options, output, render
+from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
+
+
+@click.group()
+def sessions() -> None:
+    """See and cut the sessions of the gateways.
+
+    \b
+    Examples:
+      twokey sessions list --token-file admin.token
+      twokey sessions kill ses_… --reason "agent misbehaves" --token-file admin.token
+    """
+
+
+@sessions.command("list")
+@options.caller
+@options.as_json
+@click.option("--all", "everything", is_flag=True, help="Closed ones too.")
+def list_(
+    config_path: Path, server: str | None, ca: Path | None, token_file: Path | None, as_json: bool, everything: bool
+) -> None:
+    """Open sessions.
+
+    \b
+    Example: twokey sessions list --json --token-file auditor.token
+    """
+    with client.connect(config_path, server, ca, token_file) as caller:
+        stub = decision_pb2_grpc.DecisionServiceStub(caller.channel)
+        request = decision_pb2.ListSessionsRequest(all=everything)
+        found = stub.ListSessions(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).sessions
+    if as_json:
+        for session in found:
+            output.emit(session)
+        return
+    if not found:
+        click.echo("no sessions")
+        return
+    rows = [
+        (
+            render.safe(session.id),
+            render.subject(session.subject),
+            render.safe(session.connection),
+            render.when(session.opened),
+            f"closed {render.when(session.closed)}" if session.HasField("closed") else "open",
+            render.safe(session.client_address),
+        )
+        for session in found
+    ]
+    output.table(("SESSION", "SUBJECT", "CONNECTION", "OPENED", "STATE", "CLIENT"), rows)
+
+
+@sessions.command()
+@click.argument("session_id")
+@click.option("--reason", default="", help="Goes to the client and the log.")
+@options.caller
+def kill(
+    session_id: str, reason: str, config_path: Path, server: str | None, ca: Path | None, token_file: Path | None
+) -> None:
+    """End a session now; what it runs is cancelled.
+
+    \b
+    Example: twokey sessions kill ses_… --reason "agent misbehaves" --token-file admin.token
+    """
+    with client.connect(config_path, server, ca, token_file) as caller:
+        stub = decision_pb2_grpc.DecisionServiceStub(caller.channel)
+        request = decision_pb2.RevokeRequest(session=session_id, reason=reason)
+        ended = stub.Revoke(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).sessions
+    click.echo(f"{ended} session{'' if ended == 1 else 's'} ended")
