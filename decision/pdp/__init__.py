@@ -1,0 +1,1 @@
+"""The decision itself: question, answer, record (docs/architecture.md, "A decision")."""

@@ -1,0 +1,378 @@
+"""The question put to OPA: our own conversion, because protobuf's JSON form drops false, 0 and "".
+
+The document is that of docs/architecture.md, "The question put to OPA". Every field is always present and numbers are
+numbers, so a rule on `has_where == false` can't stay silent. `rego/schemas/input.json` describes the same document.
+"""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from twokey.type.v1 import operation_pb2
+
+from decision.audit.record import MAX_INTEGER, timestamp
+from decision.errors import BadRequestError
+from decision.model import Approval, Party, Session, Subject, VerifiedToken
+from decision.ports import People
+
+VERSION = 1
+Document = dict[str, object]
+
+_EXCLUDED = {"twokey.type.v1.SqlOperation": frozenset({"values"})}
+
+
+def message_document(message: Message) -> Document:
+    """Every field of a message by its proto name: absent messages as their zero, bytes as hex, repeated as lists."""
+    return {name: convert(message) for name, convert in _plan(message.DESCRIPTOR)}
+
+
+@cache
+def _plan(descriptor: Descriptor) -> tuple[tuple[str, Callable[[Message], object]], ...]:
+    excluded = _EXCLUDED.get(descriptor.full_name, frozenset())
+    return tuple((field.name, _converter(field)) for field in descriptor.fields if field.name not in excluded)
+
+
+def _converter(field: FieldDescriptor) -> Callable[[Message], object]:
+    name = field.name
+    scalar = _scalar(field)
+    if field.is_repeated:
+        return lambda message: [scalar(item) for item in getattr(message, name)]
+    return lambda message: scalar(getattr(message, name))
+
+
+def _scalar(field: FieldDescriptor) -> Callable[[object], object]:
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        return message_document  # type: ignore[return-value]  # by the descriptor its values are messages
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return bytes.hex  # type: ignore[return-value]  # by the descriptor its values are bytes
+    if field.type in (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_ENUM):
+        raise TypeError(f"{field.full_name}: no conversion is settled for this type")
+    return _same
+
+
+def _same(value: object) -> object:
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalContext:
+    """An approval as policy reads it: verdicts under the live people."""
+
+    id: str
+    requester: Subject
+    verdicts: Sequence[tuple[Subject, bool]]
+    groups: tuple[str, ...]
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    now: datetime
+    can_hold: bool = False
+    approval: ApprovalContext | None = None
+    sessions: Sequence[Session] = ()
+
+
+def operation_question(
+    *,
+    subject: Subject,
+    session: Session,
+    kind: str,
+    operation: operation_pb2.Operation,
+    context: Context,
+    with_values: bool,
+) -> Document:
+    """`question: operation`: on the shape, or on the shape with its values. `kind` is the connection's."""
+    sql = operation.sql
+    return _question(
+        question="operation",
+        subject=subject,
+        action={"name": action_name(sql.command), "verbs": list(sql.verbs)},
+        resource=_connection(session.connection, kind, session.environment),
+        operation=operation_document(operation),
+        values=values_document(sql.values) if with_values else absent_values(),
+        context=context,
+    )
+
+
+def session_question(*, subject: Subject, connection: str, kind: str, environment: str, context: Context) -> Document:
+    return _question(
+        question="session",
+        subject=subject,
+        action={"name": "session.open", "verbs": []},
+        resource=_connection(connection, kind, environment),
+        operation=operation_document(None),
+        values=absent_values(),
+        context=context,
+    )
+
+
+def call_question(*, subject: Subject, rpc: str, context: Context) -> Document:
+    """`rpc` is the full name: `twokey.approval.v1.ApprovalService/Approve`."""
+    return _question(
+        question="call",
+        subject=subject,
+        action={"name": rpc, "verbs": []},
+        resource={"type": "rpc", "id": rpc, "kind": "", "environment": ""},
+        operation=operation_document(None),
+        values=absent_values(),
+        context=context,
+    )
+
+
+def review_question(
+    *, subject: Subject, kind: str, approval: Approval, operation: operation_pb2.Operation, context: Context
+) -> Document:
+    """`question: review`: may `subject` review this approval? Reviewers see values, so policy does."""
+    return _question(
+        question="review",
+        subject=subject,
+        action={"name": "approval.review", "verbs": []},
+        resource=_connection(approval.connection, kind, approval.environment),
+        operation=operation_document(operation),
+        values=values_document(operation.sql.values),
+        context=context,
+    )
+
+
+def _question(
+    *,
+    question: str,
+    subject: Subject,
+    action: Document,
+    resource: Document,
+    operation: Document,
+    values: Document,
+    context: Context,
+) -> Document:
+    return {
+        "version": VERSION,
+        "question": question,
+        "subject": subject_document(subject),
+        "action": action,
+        "resource": resource,
+        "operation": operation,
+        "values": values,
+        "context": context_document(context),
+    }
+
+
+def action_name(command: str) -> str:
+    """`sql.` and PostgreSQL's command tag: `sql.select`, `sql.create-table`."""
+    return "sql." + command.lower().replace(" ", "-")
+
+
+def _connection(name: str, kind: str, environment: str) -> Document:
+    return {"type": "connection", "id": name, "kind": kind, "environment": environment}
+
+
+def subject_document(subject: Subject) -> Document:
+    party = subject.party
+    return {
+        **_party(party),
+        "groups": list(party.groups),
+        "roles": list(subject.roles),
+        "role": subject.role,
+        "actors": [_party(actor) for actor in subject.actors],
+        "closure": list(subject.closure),
+        "acting_closure": list(subject.acting_closure),
+    }
+
+
+def _party(party: Party) -> Document:
+    return {
+        "iss": party.identity.iss,
+        "sub": party.identity.sub,
+        "name": party.name,
+        "kind": party.kind,
+        "owner": party.owner,
+    }
+
+
+_NO_SQL = operation_pb2.SqlOperation()
+
+
+def operation_document(operation: operation_pb2.Operation | None) -> Document:
+    """The described operation without its values; all zero where the question has none."""
+    if operation is None:
+        return {"kind": "", "id": "", "digest": "", "shape_digest": "", "sql": message_document(_NO_SQL)}
+    if operation.WhichOneof("kind") != "sql":
+        raise BadRequestError("this kind of operation is not decided yet", code="NOT_SUPPORTED")
+    return {
+        "kind": "sql",
+        "id": operation.id,
+        "digest": operation.digest.hex(),
+        "shape_digest": operation.shape_digest.hex(),
+        "sql": message_document(operation.sql),
+    }
+
+
+def absent_values() -> Document:
+    return {
+        "present": False,
+        "statement": "",
+        "bound": [],
+        "estimate": {"state": "absent", "rows": 0, "cost": 0, "why": ""},
+    }
+
+
+def values_document(values: operation_pb2.SqlValues) -> Document:
+    return {
+        "present": True,
+        "statement": values.statement.decode("utf-8", "replace"),
+        "bound": [
+            {"type_oid": bound.type_oid, "is_null": bound.is_null, "text": bound_text(bound)} for bound in values.bound
+        ],
+        "estimate": estimate_document(values),
+    }
+
+
+def statement_replaced(values: operation_pb2.SqlValues) -> bool:
+    """True when the statement isn't UTF-8, so that policy sees replacement characters; the record says so."""
+    try:
+        values.statement.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def bound_text(bound: operation_pb2.BoundValue) -> str:
+    """The text of a text-format UTF-8 value, else its bytes in base64; "" for NULL."""
+    if bound.is_null:
+        return ""
+    if not bound.binary:
+        try:
+            return bound.value.decode()
+        except UnicodeDecodeError:
+            pass
+    return b64encode(bound.value).decode("ascii")
+
+
+def estimate_document(values: operation_pb2.SqlValues) -> Document:
+    """Rows and cost rounded up to whole numbers (records hold no floats). What isn't a count is unknown."""
+    if values.estimate_unknown:
+        return _unknown(values.estimate_unknown_why)
+    if not values.HasField("estimate"):
+        return {"state": "absent", "rows": 0, "cost": 0, "why": ""}
+    rows, cost = values.estimate.rows, values.estimate.cost
+    if not all(math.isfinite(number) and 0 <= number < MAX_INTEGER for number in (rows, cost)):
+        return _unknown("the planner's estimate is out of range")
+    return {"state": "known", "rows": math.ceil(rows), "cost": math.ceil(cost), "why": ""}
+
+
+def _unknown(why: str) -> Document:
+    return {"state": "unknown", "rows": 0, "cost": 0, "why": why}
+
+
+def context_document(context: Context) -> Document:
+    now = context.now.astimezone(UTC)
+    return {
+        "time": timestamp(now),
+        "time_ns": time_ns(now),
+        "can_hold": context.can_hold,
+        "approval": _approval(context.approval),
+        "sessions": [
+            {
+                "role": session.subject.role,
+                "connection": session.connection,
+                "closure": list(session.subject.closure),
+            }
+            for session in context.sessions
+        ],
+    }
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_ns(moment: datetime) -> int:
+    """Nanoseconds since 1970, of a time with microseconds, without a float between."""
+    delta = moment - _EPOCH
+    return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1_000
+
+
+def _approval(approval: ApprovalContext | None) -> Document:
+    if approval is None:
+        return {
+            "present": False,
+            "id": "",
+            "requester_closure": [],
+            "requester_acting_closure": [],
+            "verdicts": [],
+            "groups": [],
+            "quorum": 0,
+        }
+    return {
+        "present": True,
+        "id": approval.id,
+        "requester_closure": list(approval.requester.closure),
+        "requester_acting_closure": list(approval.requester.acting_closure),
+        "verdicts": [
+            {
+                "name": reviewer.party.name,
+                "kind": reviewer.party.kind,
+                "approve": approve,
+                "closure": list(reviewer.closure),
+                "groups": list(reviewer.party.groups),
+                "in_people": reviewer.party.kind != "unknown",
+            }
+            for reviewer, approve in approval.verdicts
+        ],
+        "groups": list(approval.groups),
+        "quorum": approval.quorum,
+    }
+
+
+def approval_context(approval: Approval, people: People) -> ApprovalContext:
+    """An approval's people joined again under the live people.yaml."""
+    return ApprovalContext(
+        id=approval.id,
+        requester=rejoin(approval.requester, people),
+        verdicts=tuple((rejoin(verdict.reviewer, people), verdict.approve) for verdict in approval.verdicts),
+        groups=approval.groups,
+        quorum=approval.quorum,
+    )
+
+
+def rejoin(subject: Subject, people: People) -> Subject:
+    """The same identities under another people.yaml. What the two disagree on only adds to the closure: someone who
+    was linked when the act was asked for doesn't become a stranger to it by an edit."""
+    facts = VerifiedToken(
+        identity=subject.party.identity,
+        actors=tuple(actor.identity for actor in subject.actors),
+        roles=subject.roles,
+        expires=datetime.max.replace(tzinfo=UTC),
+        token_id=subject.token_id,
+        dev=subject.dev,
+    )
+    live = people.subject(facts, role=subject.role)
+    return replace(
+        live,
+        closure=tuple(sorted({*live.closure, *subject.closure})),
+        acting_closure=tuple(sorted({*live.acting_closure, *subject.acting_closure})),
+    )
+
+
+def recorded(document: Mapping[str, object]) -> Document:
+    """The question as it goes into a record: without `context.time_ns`, which is `context.time` again and too large
+    for canonical JSON. `restored` puts it back."""
+    context = document["context"]
+    if not isinstance(context, dict):
+        raise TypeError("a question has a context")
+    return {**document, "context": {key: value for key, value in context.items() if key != "time_ns"}}
+
+
+def restored(document: Mapping[str, object]) -> Document:
+    """The question that was asked, from its record: to ask a later policy."""
+    context = document["context"]
+    if not isinstance(context, dict):
+        raise TypeError("a question has a context")
+    moment = datetime.fromisoformat(str(context["time"]))
+    return {**document, "context": {**context, "time_ns": time_ns(moment)}}

@@ -1,0 +1,298 @@
+"""Decide: check, ask, redeem, record, answer (docs/architecture.md, "A decision"; design, section 4).
+
+Every way out that is not a recorded allow is a denial. The order that matters: policy, then the compare-and-set of an
+approval, then the durable intent record, then the answer. Callers run `decide` so that a cancelled RPC can't stop it
+between two of these (decision.rpc.supervise).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from twokey.type.v1 import operation_pb2
+
+from decision.audit.record import MAX_INTEGER, RecordFormatError
+from decision.errors import BadRequestError, DecisionError, NotFoundError, PolicyError, RecordError, StateError
+from decision.metrics import Metrics
+from decision.model import (
+    JSON,
+    ActKey,
+    Approval,
+    ApprovalState,
+    Durability,
+    Outcome,
+    Reason,
+    Session,
+    new_id,
+)
+from decision.pdp.answer import (
+    Answer,
+    answer_body,
+    approval_body,
+    denial,
+    denial_of,
+    input_body,
+    session_body,
+    values_body,
+)
+from decision.pdp.deadlines import stored
+from decision.pdp.questions import Answered, Questions
+from decision.pdp.sessions import Sessions
+from decision.ports import ApprovalDraft, ApprovalStore, Clock, Recorder
+
+_OPERATION_ID: Final = re.compile(r"op_[a-z2-7]{26}\Z")
+_HINT: Final = 1000
+_NOT_APPROVED: Final[Mapping[ApprovalState, str]] = {
+    ApprovalState.PENDING: "APPROVAL_PENDING",
+    ApprovalState.DENIED: "APPROVAL_DENIED",
+    ApprovalState.EXPIRED: "APPROVAL_EXPIRED",
+    ApprovalState.WITHDRAWN: "WITHDRAWN",
+    ApprovalState.REDEEMED: "APPROVAL_REDEEMED",
+    ApprovalState.LAPSED: "APPROVAL_EXPIRED",
+    ApprovalState.OUTCOME_UNKNOWN: "OUTCOME_UNKNOWN",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One Decide request, in the service's words. The operation is the caller's; nothing here is trusted yet."""
+
+    session: str
+    operation: operation_pb2.Operation
+    approval: str
+    can_hold: bool
+    hold_hint: str
+    sequence: int
+
+
+@dataclass(slots=True)
+class _Trail:
+    """What is known so far, so that a failure is recorded with as much as there is."""
+
+    ask: Ask
+    now: datetime
+    session: Session | None = None
+    document: JSON | None = None
+
+
+class Pipeline:
+    def __init__(
+        self,
+        *,
+        questions: Questions,
+        sessions: Sessions,
+        approvals: ApprovalStore,
+        recorder: Recorder,
+        clock: Clock,
+        metrics: Metrics,
+        kinds: Mapping[str, str],
+    ) -> None:
+        """`kinds`: connection name to kind."""
+        self._questions = questions
+        self._sessions = sessions
+        self._approvals = approvals
+        self._recorder = recorder
+        self._clock = clock
+        self._metrics = metrics
+        self._kinds = kinds
+
+    async def decide(self, ask: Ask) -> Answer:
+        """The decision; failures are denials. Never raises DecisionError."""
+        begun = self._clock.monotonic()
+        trail = _Trail(ask, self._clock.now())
+        try:
+            answer = await self._decide(trail)
+        except DecisionError as error:
+            answer = await self._refuse(trail, error)
+        outcome = "needs" if answer.needs else answer.outcome.value
+        self._metrics.decided(outcome, answer.code, self._clock.monotonic() - begun)
+        return answer
+
+    async def _decide(self, trail: _Trail) -> Answer:
+        ask = trail.ask
+        _check(ask)
+        session = trail.session = await self._sessions.live(ask.session, trail.now)
+        if ask.operation.connection != session.connection:
+            raise BadRequestError("the operation is for another connection than the session's")
+        approval = await self._approved(ask, session) if ask.approval else None
+        answered = await self._questions.operation(
+            session=session,
+            kind=self._kinds.get(session.connection, ""),
+            operation=ask.operation,
+            now=trail.now,
+            can_hold=ask.can_hold,
+            approval=approval,
+        )
+        trail.document = answered.document
+        if answered.missing:
+            return Answer(
+                time=trail.now,
+                revision=answered.result.revision,
+                needs=answered.missing,
+                operation=ask.operation.id,
+                reasons=(Reason("service.needs", "policy needs more facts", "ask again with them"),),
+            )
+        result = answered.result
+        match result.outcome:
+            case Outcome.ALLOW | Outcome.MASK_COLUMNS:
+                return await self._permit(trail, session, answered, approval)
+            case Outcome.REQUIRE_APPROVAL:
+                return await self._hold(trail, session, answered, approval)
+            case Outcome.DENY:
+                return await self._record(trail, _denied(ask, trail.now, answered, result.reasons))
+
+    async def _approved(self, ask: Ask, session: Session) -> Approval:
+        """The approval to redeem, when it is approved and for exactly this act. Raises StateError, NotFoundError."""
+        approval = await stored(self._approvals.get(ask.approval))
+        if approval is None:
+            raise NotFoundError("no such approval", code="APPROVAL_MISMATCH")
+        if approval.key != act_key(ask.operation, session) or approval.connection != session.connection:
+            raise StateError("the approval is for another act", code="APPROVAL_MISMATCH")
+        if approval.state is not ApprovalState.APPROVED:
+            raise StateError(f"the approval is {approval.state.value}", code=_NOT_APPROVED[approval.state])
+        return approval
+
+    async def _permit(self, trail: _Trail, session: Session, answered: Answered, approval: Approval | None) -> Answer:
+        result, ask = answered.result, trail.ask
+        lease = result.lease_ttl_ms if answered.on_shape and approval is None else None
+        windowed = (
+            result.durability is Durability.WINDOWED
+            and lease is not None
+            and result.window is not None
+            and result.outcome is Outcome.ALLOW
+            and only_reads(ask.operation)
+        )
+        answer = Answer(
+            time=trail.now,
+            outcome=result.outcome,
+            reasons=result.reasons,
+            obligations=result.obligations,
+            revision=result.revision,
+            durability=Durability.WINDOWED if windowed else Durability.BEFORE,
+            window=result.window if windowed else None,
+            lease_ttl_ms=lease,
+            operation=ask.operation.id,
+        )
+        self._sessions.check_still_live(session, self._clock.now())
+        if approval is not None:
+            execution = new_id("exe")
+            redeemed = await stored(
+                self._approvals.redeem(
+                    approval.id, key=act_key(ask.operation, session), session=session.id, execution=execution
+                )
+            )
+            answer = replace(answer, approval=redeemed, execution=execution)
+        answer = await self._record(trail, answer)
+        # Someone may have revoked it while the disk turned. The record then shows an allow that no one was given.
+        self._sessions.check_still_live(session, self._clock.now())
+        return answer
+
+    async def _hold(self, trail: _Trail, session: Session, answered: Answered, approval: Approval | None) -> Answer:
+        result, ask = answered.result, trail.ask
+        if approval is not None:
+            reason = Reason("service.approval-insufficient", "the live policy asks for more than this approval gives")
+            return await self._record(trail, _denied(ask, trail.now, answered, (reason, *result.reasons)))
+        if result.approval is None:
+            raise PolicyError("policy requires an approval and doesn't say whose")
+        if not ask.can_hold:
+            hint = ask.hold_hint[:_HINT] or "Run it outside this transaction or pipeline."
+            reason = Reason("service.cannot-hold", "it needs an approval and can't be held here", hint)
+            return await self._record(trail, _denied(ask, trail.now, answered, (*result.reasons, reason)))
+        draft = ApprovalDraft(
+            key=act_key(ask.operation, session),
+            requester=answered.subject,
+            session=session.id,
+            connection=session.connection,
+            environment=session.environment,
+            operation=ask.operation.SerializeToString(deterministic=True),
+            reasons=result.reasons,
+            groups=result.approval.groups,
+            quorum=result.approval.quorum,
+            expires_s=result.approval.expires_s,
+            revision=result.revision,
+        )
+        found, new = await stored(self._approvals.find_or_create(draft))
+        answer = Answer(
+            time=trail.now,
+            outcome=Outcome.REQUIRE_APPROVAL,
+            code="APPROVAL_PENDING",
+            reasons=result.reasons,
+            revision=result.revision,
+            approval=found,
+            operation=ask.operation.id,
+        )
+        extra = [("approval", approval_body(found, "requested" if new else "found"))]
+        return await self._record(trail, answer, before=extra)
+
+    async def _record(
+        self, trail: _Trail, answer: Answer, *, before: list[tuple[str, dict[str, object]]] | None = None
+    ) -> Answer:
+        """The answer with its record's index. Raises RecordError."""
+        body = {**_body(trail), **answer_body(answer), "input": input_body(trail.document)}
+        index = await self._recorder.append_many([*(before or ()), ("decision", body)])
+        return replace(answer, record=index)
+
+    async def _refuse(self, trail: _Trail, error: DecisionError) -> Answer:
+        """A failure as a denial, recorded where the log still takes records."""
+        answer = denial_of(
+            error,
+            now=trail.now,
+            revision=self._questions.engine.revision,
+            operation=trail.ask.operation.id if _OPERATION_ID.match(trail.ask.operation.id) else "",
+        )
+        if isinstance(error, RecordError) and not isinstance(error, RecordFormatError):
+            return answer
+        if isinstance(error, RecordFormatError):
+            trail.document = None
+        try:
+            return await self._record(trail, answer)
+        except RecordError:
+            return answer
+
+
+def _body(trail: _Trail) -> dict[str, object]:
+    ask = trail.ask
+    who = session_body(trail.session) if trail.session is not None else {"session": ask.session[:64]}
+    return {**who, "sequence": min(ask.sequence, MAX_INTEGER), **values_body(ask.operation)}
+
+
+def _denied(ask: Ask, now: datetime, answered: Answered, reasons: tuple[Reason, ...]) -> Answer:
+    return denial("POLICY_DENIED", reasons, now=now, revision=answered.result.revision, operation=ask.operation.id)
+
+
+def _check(ask: Ask) -> None:
+    """What every request must be before anyone is asked about it. Raises BadRequestError."""
+    operation = ask.operation
+    if operation.WhichOneof("kind") != "sql":
+        raise BadRequestError("this kind of operation is not decided yet", code="NOT_SUPPORTED")
+    if not _OPERATION_ID.match(operation.id):
+        raise BadRequestError("the operation's id is not one")
+    if len(operation.digest) != 32 or len(operation.shape_digest) != 32:
+        raise BadRequestError("a digest is 32 bytes")
+    if ask.sequence > MAX_INTEGER:
+        raise BadRequestError("the sequence number is out of range")
+
+
+def act_key(operation: operation_pb2.Operation, session: Session) -> ActKey:
+    subject = session.subject
+    return ActKey(
+        digest=operation.digest,
+        subject=subject.party.identity,
+        actors=tuple(actor.identity for actor in subject.actors),
+        role=subject.role,
+        connection=session.connection,
+    )
+
+
+def only_reads(operation: operation_pb2.Operation) -> bool:
+    """Described with certainty as touching nothing but to read it: all else is recorded before the act, whatever
+    policy says (design, section 4)."""
+    sql = operation.sql
+    if sql.opaque or not sql.command:
+        return False
+    reads = all(set(use.access) <= {"read"} for use in sql.relations)
+    return reads and all(column.use != "write" for column in sql.columns)

@@ -1,0 +1,132 @@
+"""Asking policy about an operation: the shape first, values only when policy says it needs them (design, section 2)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from twokey.type.v1 import operation_pb2
+
+from decision.errors import PolicyError, PolicyUnavailableError
+from decision.metrics import Metrics
+from decision.model import JSON, Approval, PolicyResult, Session, Subject
+from decision.pdp import opa_input
+from decision.ports import Clock, PolicyEngine
+
+OPA_DEADLINE_S: Final = 1.0
+_REVISION_TRIES: Final = 3
+_KNOWN_NEEDS: Final = frozenset({"values", "estimate"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What policy said, to which document. `missing` is not empty when it can't say yet."""
+
+    result: PolicyResult
+    document: JSON
+    subject: Subject
+    on_shape: bool
+    missing: tuple[str, ...] = ()
+
+
+class Questions:
+    """Puts questions to the engine with a deadline, people and answer under one revision."""
+
+    def __init__(
+        self, engine: PolicyEngine, clock: Clock, metrics: Metrics, *, deadline_s: float = OPA_DEADLINE_S
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._metrics = metrics
+        self._deadline = deadline_s
+
+    @property
+    def engine(self) -> PolicyEngine:
+        return self._engine
+
+    async def ask(self, document: JSON) -> PolicyResult:
+        """One question. Raises PolicyError or PolicyUnavailableError, the latter also after the deadline."""
+        begun = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._engine.evaluate(document)
+        except TimeoutError:
+            raise PolicyUnavailableError("policy did not answer in time") from None
+        finally:
+            self._metrics.asked(self._clock.monotonic() - begun)
+
+    async def operation(
+        self,
+        *,
+        session: Session,
+        kind: str,
+        operation: operation_pb2.Operation,
+        now: datetime,
+        can_hold: bool,
+        approval: Approval | None = None,
+    ) -> Answered:
+        """Shape, then values. A revision that changes meanwhile starts over, so that people, approval and answer are
+        of one revision."""
+        for _ in range(_REVISION_TRIES):
+            revision, people = self._engine.revision, self._engine.people
+            context = opa_input.Context(
+                now=now,
+                can_hold=can_hold,
+                approval=None if approval is None else opa_input.approval_context(approval, people),
+            )
+            subject = opa_input.rejoin(session.subject, people)
+            answered = await self._operation(subject, session, kind, operation, context)
+            if answered.result.revision == revision == self._engine.revision:
+                return answered
+        raise PolicyUnavailableError("the policy is being replaced; ask again")
+
+    async def _operation(
+        self,
+        subject: Subject,
+        session: Session,
+        kind: str,
+        operation: operation_pb2.Operation,
+        context: opa_input.Context,
+    ) -> Answered:
+        async def put(*, with_values: bool) -> Answered:
+            document = opa_input.operation_question(
+                subject=subject,
+                session=session,
+                kind=kind,
+                operation=operation,
+                context=context,
+                with_values=with_values,
+            )
+            result = await self.ask(document)
+            if not _KNOWN_NEEDS.issuperset(result.needs):
+                raise PolicyError("policy needs something nobody knows")
+            return Answered(result=result, document=document, subject=subject, on_shape=not with_values)
+
+        shape = await put(with_values=False)
+        if not shape.result.needs:
+            return shape
+        missing = missing_facts(operation, shape.result.needs)
+        if missing:
+            return Answered(
+                result=shape.result, document=shape.document, subject=subject, on_shape=True, missing=missing
+            )
+        answered = await put(with_values=True)
+        if not answered.result.needs:
+            return answered
+        missing = missing_facts(operation, answered.result.needs)
+        if not missing:
+            raise PolicyError("policy was given what it needs and asks for it again")
+        return Answered(
+            result=answered.result, document=answered.document, subject=subject, on_shape=False, missing=missing
+        )
+
+
+def missing_facts(operation: operation_pb2.Operation, needs: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of `needs` the enforcer hasn't given. A given "unknown" is an answer."""
+    if not operation.sql.HasField("values"):
+        return tuple(sorted({*needs, "values"}))
+    values = operation.sql.values
+    known = values.estimate_unknown or values.HasField("estimate")
+    return () if known or "estimate" not in needs else ("estimate",)

@@ -1,0 +1,106 @@
+"""Who must hear at once that sessions ended or the policy changed: every enforcer with a watching stream.
+
+Bounded: a watcher that doesn't keep up is ended and comes back; what it missed lately is told again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from decision.errors import StateError
+
+HEARTBEAT_S: Final = 1.0
+QUEUE: Final = 256
+RECENT: Final = 1024
+MAX_WATCHERS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One message. `sessions` empty is a heartbeat or a new revision."""
+
+    sequence: int
+    revision: str
+    sessions: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Revocations:
+    """The hub. One event loop."""
+
+    def __init__(self, revision: str) -> None:
+        self._revision = revision
+        self._sequence = 0
+        self._watchers: set[asyncio.Queue[Revocation | None]] = set()
+        self._recent: deque[Revocation] = deque(maxlen=RECENT)
+        self._closed = False
+
+    @property
+    def watchers(self) -> int:
+        return len(self._watchers)
+
+    def revised(self, revision: str) -> None:
+        self._revision = revision
+        self._send(self._next())
+
+    def revoked(self, sessions: Sequence[str], reason: str) -> None:
+        if sessions:
+            message = self._next(tuple(sessions), reason)
+            self._recent.append(message)
+            self._send(message)
+
+    def close(self) -> None:
+        """End every watcher."""
+        self._closed = True
+        for queue in tuple(self._watchers):
+            self._end(queue)
+
+    async def watch(self) -> AsyncIterator[Revocation]:
+        """At once the live revision and what was revoked lately, then each change; a heartbeat a second."""
+        with self._watching() as queue:
+            yield self._next()
+            for message in tuple(self._recent):
+                yield message
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        message_or_end = await queue.get()
+                except TimeoutError:
+                    yield self._next()
+                    continue
+                if message_or_end is None:
+                    return
+                yield message_or_end
+
+    @contextmanager
+    def _watching(self) -> Iterator[asyncio.Queue[Revocation | None]]:
+        if self._closed or len(self._watchers) >= MAX_WATCHERS:
+            raise StateError("no further watcher is taken", code="DECISION_UNAVAILABLE")
+        queue: asyncio.Queue[Revocation | None] = asyncio.Queue(QUEUE)
+        self._watchers.add(queue)
+        try:
+            yield queue
+        finally:
+            self._watchers.discard(queue)
+
+    def _next(self, sessions: tuple[str, ...] = (), reason: str = "") -> Revocation:
+        self._sequence += 1
+        return Revocation(self._sequence, self._revision, sessions, reason)
+
+    def _send(self, message: Revocation) -> None:
+        for queue in tuple(self._watchers):
+            try:
+                queue.put_nowait(message)
+            except asyncio.QueueFull:
+                self._end(queue)
+
+    def _end(self, queue: asyncio.Queue[Revocation | None]) -> None:
+        self._watchers.discard(queue)
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)

@@ -1,0 +1,291 @@
+"""Sessions: opened by token and policy, looked up for every decision, ended by close, revocation or silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final, Protocol
+
+import structlog
+from cachetools import TTLCache
+
+from decision.audit.record import timestamp
+from decision.errors import (
+    BadRequestError,
+    DecisionError,
+    NotFoundError,
+    PolicyUnavailableError,
+    RecordError,
+    StateError,
+    StoreError,
+    TokenError,
+)
+from decision.metrics import Metrics
+from decision.model import JSON, Obligation, Outcome, Reason, Session, Subject, new_id
+from decision.pdp import opa_input
+from decision.pdp.answer import Answer, answer_body, denial, denial_of, input_body, session_body, who_body
+from decision.pdp.deadlines import stored
+from decision.pdp.questions import Questions
+from decision.pdp.revocations import Revocations
+from decision.ports import Clock, Recorder, SessionStore, TokenVerifier
+
+CACHED: Final = 20_000
+CACHED_S: Final = 1.0  # how long a closing by another replica may go unseen
+SILENT_S: Final = 10.0
+OPENING_S: Final = 5.0
+_TEXT: Final = 256
+_PROTOCOLS: Final = frozenset({"postgres", "kubernetes", "ssh"})
+_log = structlog.get_logger(__name__)
+
+
+class Connection(Protocol):
+    """A connection as the service knows it: never its credentials."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def environment(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """An OpenSession request. `token` and `proof` are secrets: never shown, recorded or stored."""
+
+    token: str = field(repr=False)
+    proof: str = field(repr=False)
+    connection: str
+    role: str
+    protocol: str
+    client_address: str
+    plan: str
+    enforcer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """session is None when denied."""
+
+    answer: Answer
+    session: Session | None = None
+    obligations: tuple[Obligation, ...] = ()
+
+
+@dataclass(slots=True)
+class _Trail:
+    opening: Opening
+    now: datetime
+    subject: Subject | None = None
+    document: JSON | None = None
+
+
+class Sessions:
+    def __init__(
+        self,
+        *,
+        store: SessionStore,
+        questions: Questions,
+        tokens: TokenVerifier,
+        recorder: Recorder,
+        revocations: Revocations,
+        clock: Clock,
+        metrics: Metrics,
+        connections: Mapping[str, Connection],
+    ) -> None:
+        self._store = store
+        self._questions = questions
+        self._tokens = tokens
+        self._recorder = recorder
+        self._revocations = revocations
+        self._clock = clock
+        self._metrics = metrics
+        self._connections = connections
+        self._cache: TTLCache[str, Session] = TTLCache(CACHED, CACHED_S, timer=clock.monotonic)
+        self._ended: TTLCache[str, str] = TTLCache(CACHED, 3600.0, timer=clock.monotonic)
+        self._opening = asyncio.Lock()
+
+    # Looking up.
+
+    async def live(self, session: str, now: datetime) -> Session:
+        """The open, unexpired session. Raises NotFoundError, StateError (REVOKED, SESSION_EXPIRED), StoreError."""
+        found = self._cache.get(session)
+        if found is None or session in self._ended:
+            found = await stored(self._store.get(session))
+            if found is None:
+                raise NotFoundError("no such session", code="REVOKED")
+            if found.closed is None and session not in self._ended:
+                self._cache[session] = found
+        self.check_still_live(found, now)
+        return found
+
+    def check_still_live(self, session: Session, now: datetime) -> None:
+        """Without I/O: what this process knows by now. Raises StateError."""
+        if session.closed is not None or session.id in self._ended:
+            reason = session.close_reason or self._ended.get(session.id, "")
+            raise StateError(f"the session has ended{': ' if reason else ''}{reason}", code="REVOKED")
+        if now >= session.expires:
+            raise StateError("the session's token has expired", code="SESSION_EXPIRED", next_step="Log in again.")
+
+    async def list(self, *, include_closed: bool) -> Sequence[Session]:
+        return await stored(self._store.list(include_closed=include_closed))
+
+    # Opening.
+
+    async def open(self, opening: Opening) -> Opened:
+        """A session, or the denial to show. Never raises DecisionError."""
+        trail = _Trail(opening, self._clock.now())
+        try:
+            return await self._open(trail)
+        except DecisionError as error:
+            answer = denial_of(error, now=trail.now, revision=self._questions.engine.revision)
+            return Opened(answer=await self._denied(trail, answer, record=not isinstance(error, RecordError)))
+
+    async def _open(self, trail: _Trail) -> Opened:
+        opening = trail.opening
+        _check(opening)
+        if opening.proof:
+            raise TokenError("proofs of possession are not taken yet", code="TOKEN_PROOF")
+        token = await self._tokens.verify(opening.token)
+        engine = self._questions.engine
+        role = opening.role if opening.role in token.roles else ""
+        trail.subject = engine.people.subject(token, role=role)
+        if not role:
+            raise TokenError("the token does not carry the role that was asked for", code="TOKEN_ROLE")
+        connection = self._connections.get(opening.connection)
+        if connection is None:
+            raise NotFoundError(
+                f"there is no connection {opening.connection!r}", code="POLICY_DENIED", next_step="Check the name."
+            )
+        if opening.plan:
+            raise BadRequestError("plans are not carried out yet", code="NOT_SUPPORTED")
+        draft = Session(
+            id=new_id("ses"),
+            subject=trail.subject,
+            connection=opening.connection,
+            environment=connection.environment,
+            protocol=opening.protocol,
+            client_address=opening.client_address,
+            enforcer=opening.enforcer,
+            opened=trail.now,
+            expires=token.expires,
+        )
+        self.check_still_live(draft, trail.now)
+        return await self._ask_and_store(trail, draft, connection)
+
+    async def _ask_and_store(self, trail: _Trail, session: Session, connection: Connection) -> Opened:
+        """One opening at a time: between the look at the other sessions and the store of this one nobody else of the
+        same closure may slip in (dynamic separation of duty)."""
+        try:
+            async with asyncio.timeout(OPENING_S):
+                await self._opening.acquire()
+        except TimeoutError:
+            raise PolicyUnavailableError("too many sessions are being opened; try again") from None
+        try:
+            others = await stored(self._store.live_of_closure(session.subject.closure))
+            trail.document = opa_input.session_question(
+                subject=session.subject,
+                connection=session.connection,
+                kind=connection.kind,
+                environment=connection.environment,
+                context=opa_input.Context(now=trail.now, sessions=others),
+            )
+            result = await self._questions.ask(trail.document)
+            if result.outcome is not Outcome.ALLOW or result.needs:
+                reasons = result.reasons or (Reason("service.no-session", "policy does not allow this session"),)
+                answer = denial("POLICY_DENIED", reasons, now=trail.now, revision=result.revision)
+                return Opened(answer=await self._denied(trail, answer, record=True))
+            await stored(self._store.open(session))
+        finally:
+            self._opening.release()
+        answer = Answer(
+            time=trail.now,
+            outcome=Outcome.ALLOW,
+            reasons=result.reasons,
+            obligations=result.obligations,
+            revision=result.revision,
+        )
+        body = {
+            **session_body(session),
+            **answer_body(answer),
+            "expires": timestamp(session.expires),
+            "input": input_body(trail.document),
+        }
+        try:
+            index = await self._recorder.append("session-opened", body)
+        except RecordError:
+            await self.end(session.id, "the log took no record of it", kind=None)
+            raise
+        self._cache[session.id] = session
+        return Opened(answer=replace(answer, record=index), session=session, obligations=result.obligations)
+
+    async def _denied(self, trail: _Trail, answer: Answer, *, record: bool) -> Answer:
+        if not record:
+            return answer
+        opening = trail.opening
+        body: dict[str, object] = {
+            "connection": opening.connection[:_TEXT],
+            "role_asked": opening.role[:_TEXT],
+            "protocol": opening.protocol[:_TEXT],
+            "client_address": opening.client_address[:_TEXT],
+            "enforcer": opening.enforcer[:_TEXT],
+            **({"subject": None} if trail.subject is None else who_body(trail.subject)),
+            **answer_body(answer),
+            "input": input_body(trail.document),
+        }
+        try:
+            return replace(answer, record=await self._recorder.append("session-denied", body))
+        except RecordError:
+            _log.warning("session-denied not recorded", code=answer.code)
+            return answer
+
+    # Ending.
+
+    async def end(self, session: str, reason: str, *, kind: str | None) -> bool:
+        """Close one session here, in the store, in the log and at its enforcer. True when it was open.
+
+        `kind`: closed, revoked, silent; None when the log is what failed. It ends here even where store or log fail.
+        """
+        reason = reason[:_TEXT]
+        self._cache.pop(session, None)
+        self._ended[session] = reason
+        if kind != "closed":
+            self._revocations.revoked([session], reason)
+            self._metrics.sessions_revoked.inc()
+        was_open = await stored(self._store.close(session, reason))
+        if was_open and kind is not None:
+            await self._recorder.append("session-closed", {"session": session, "reason": reason, "how": kind})
+        return was_open
+
+    async def close_silent(self) -> Sequence[str]:
+        """End the sessions of enforcers that were silent too long (design, invariant 11). Raises StoreError."""
+        ended = await stored(self._store.close_silent(seconds=SILENT_S))
+        if not ended:
+            return ended
+        reason = "the enforcer was silent"
+        for session in ended:
+            self._cache.pop(session, None)
+            self._ended[session] = reason
+        self._revocations.revoked(ended, reason)
+        self._metrics.sessions_revoked.inc(len(ended))
+        await self._recorder.append_many(
+            [("session-closed", {"session": session, "reason": reason, "how": "silent"}) for session in ended]
+        )
+        return ended
+
+    async def enforcer_seen(self, enforcer: str) -> None:
+        try:
+            await stored(self._store.enforcer_seen(enforcer))
+        except StoreError:
+            _log.warning("an enforcer's sign of life was not stored", enforcer=enforcer[:_TEXT])
+
+
+def _check(opening: Opening) -> None:
+    texts = (opening.connection, opening.role, opening.client_address, opening.plan, opening.enforcer)
+    if any(len(text) > _TEXT for text in texts):
+        raise BadRequestError(f"a name is longer than {_TEXT} characters")
+    if opening.protocol not in _PROTOCOLS:
+        raise BadRequestError("the protocol is none of postgres, kubernetes, ssh")
+    if not opening.enforcer:
+        raise BadRequestError("the enforcer does not say who it is")
