@@ -1,0 +1,35 @@
+"""What the process does to itself before it holds a secret: no core dump, no reading of its memory by its peers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+from enforcers.core.errors import SettingsError
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4  # prctl(2)
+
+
+def harden() -> None:
+    """RLIMIT_CORE 0 and not dumpable: /proc/PID/{mem,environ,…} belong to root, and peers can't trace it (Linux)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def end_with_parent(parent: int) -> None:
+    """A worker is told to drain when its supervisor dies, however it dies. parent: the supervisor's process id."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform == "linux" and os.getppid() != parent:
+        raise SettingsError("the supervisor is gone")
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise SettingsError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
