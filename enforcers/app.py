@@ -11,12 +11,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 
 import orjson
 import structlog
 import uvloop
+from structlog.tracebacks import ExceptionDictTransformer
 
 from enforcers.core.core import EnforcerCore, running_core
 from enforcers.core.errors import EnforcerError, SettingsError
@@ -71,15 +72,27 @@ def _read_document(descriptor: int) -> bytes:
 def _serve(arguments: Arguments, settings: Settings) -> int:
     serve = load_protocol(arguments.protocol)
     listeners = bind(settings.listen, shared=arguments.worker is not None)
+    return _run_loop(_worker(arguments, settings, listeners, serve), listeners)
+
+
+def _run_loop(main: Coroutine[None, None, None], listeners: Listeners) -> int:
+    status = 0
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_worker(arguments, settings, listeners, serve))
+            runner.run(main)
     except* EnforcerError as errors:
-        log.error("stopped", error=str(errors.exceptions[0]))  # noqa: TRY400 - as above
-        return 1
+        log.error("stopped", errors=_sentences(errors))  # noqa: TRY400 - sentences for people, not a traceback
+        status = 1
     finally:
         listeners.close()
-    return 0
+    return status
+
+
+def _sentences(errors: BaseExceptionGroup[BaseException]) -> list[str]:
+    found: list[str] = []
+    for error in errors.exceptions:
+        found += _sentences(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+    return found
 
 
 def load_protocol(name: str) -> Serve:
@@ -145,19 +158,8 @@ def _supervise(arguments: Arguments, settings: Settings, document: bytes) -> int
     changed = orjson.loads(document)
     changed["listen"] = {name: str(address) for name, address in listeners.addresses.items()}
     argv = (sys.executable, "-m", "enforcers", arguments.protocol, "--supervisor", str(os.getpid()))
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(
-                _supervised(
-                    Command(argv, orjson.dumps(changed)), settings.workers, arguments.ready_fd, listeners.addresses
-                )
-            )
-    except* EnforcerError as errors:
-        log.error("stopped", error=str(errors.exceptions[0]))  # noqa: TRY400 - as above
-        return 1
-    finally:
-        listeners.close()
-    return 0
+    command = Command(argv, orjson.dumps(changed))
+    return _run_loop(_supervised(command, settings.workers, arguments.ready_fd, listeners.addresses), listeners)
 
 
 async def _supervised(command: Command, count: int, ready_fd: int, addresses: Mapping[str, Address]) -> None:
@@ -170,7 +172,8 @@ def configure_logging() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Never with locals: a frame may hold a token or a password.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -46,7 +46,7 @@ def _bind(address: Address, *, shared: bool) -> socket.socket:
         item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        item.setblocking(False)
+        item.settimeout(0)
         item.bind(place)
     except OSError:
         item.close()
