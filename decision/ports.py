@@ -68,7 +68,7 @@ class SessionStore(Protocol):
 
     async def open(self, session: Session, *, seen: Sequence[str] | None = None) -> None:
         """`seen`: ids of the live sessions of its closure that policy was told of. When another is live by now, it was
-        opened meanwhile: StateError SESSIONS_CHANGED, nothing is opened (two exclusive roles at once can't both win)."""
+        opened meanwhile: StateError SESSIONS_CHANGED, nothing is opened (of two exclusive roles at once one wins)."""
 
     async def get(self, session: str) -> Session | None: ...
 

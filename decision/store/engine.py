@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from decision.clock import SystemClock
 from decision.errors import StoreError
-from decision.ports import Clock
+from decision.ports import ApprovalStore, Clock, SessionStore
 from decision.store import tables
 from decision.store.approvals import SqlApprovals
 from decision.store.clock import StoreClock
@@ -48,8 +48,8 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.sessions = SqlSessions(database)
-        self.approvals = SqlApprovals(database)
+        self.sessions: SessionStore = SqlSessions(database)
+        self.approvals: ApprovalStore = SqlApprovals(database)
 
     async def close(self) -> None:
         """Waits for running transactions, bounded. Idempotent. Every later call raises StoreError."""
