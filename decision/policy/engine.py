@@ -17,13 +17,13 @@ import structlog
 
 from decision.errors import PolicyError, PolicyLoadError, PolicyUnavailableError
 from decision.identity.people import PeopleBook
+from decision.identity.tasks import Tasks
 from decision.model import JSON, PolicyResult
 from decision.policy.bundle import LoadedPolicy, PolicySources, load_policy
 from decision.policy.client import Answer
 from decision.policy.opa_process import LocalOpa, OnEvent, Opa, OpaSettings, RemoteOpa
 from decision.policy.result import check_result
 from decision.policy.staging import check, engine_version
-from decision.policy.tasks import Tasks
 from decision.policy.watch import changed_dirs, changed_files
 
 _DRAIN_S = 2.0  # a question has one second

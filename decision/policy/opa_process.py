@@ -21,11 +21,11 @@ from typing import Protocol
 import structlog
 
 from decision.errors import PolicyLoadError, PolicyUnavailableError
+from decision.identity.tasks import Tasks
 from decision.model import JSON
 from decision.policy.bundle import LoadedPolicy
 from decision.policy.client import Answer, OpaClient
 from decision.policy.staging import staged
-from decision.policy.tasks import Tasks
 from decision.policy.tls import handed_over, new_identity
 
 OnEvent = Callable[[str, Mapping[str, str]], None]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-_log = structlog.get_logger("decision.policy")
+_log = structlog.get_logger("decision.tasks")
 
 
 class Tasks:
