@@ -1,0 +1,99 @@
+package twokey.main_test
+
+import data.twokey.testing as t
+
+test_nothing_is_denied_not_undefined if {
+	every asked in [{}, null, [], "x", 1, {"version": 1}, {"version": 1, "question": "operation"}] {
+		decision := t.decide(asked)
+		decision.outcome == "deny"
+		count(decision.reasons) > 0
+		decision.lease == null
+	}
+}
+
+test_another_version_is_denied if {
+	every version in [0, 2, "1", null] {
+		asked := object.union(t.operation(t.planner, t.select_orders), {"version": version})
+		t.denied_by(t.decide(asked), "MAIN-QUESTION")
+	}
+}
+
+test_another_question_is_denied if {
+	t.denied_by(t.decide(object.union(t.session(t.planner), {"question": "sesion"})), "MAIN-QUESTION")
+}
+
+test_no_data_is_denied if {
+	decision := data.twokey.main.decision with input as t.session(t.planner) with data.twokey.config as {}
+	decision.outcome == "deny"
+	bare := data.twokey.main.decision with input as t.operation(t.planner, t.select_orders)
+		with data.twokey.config as {"policy": {}}
+	bare.outcome == "deny"
+}
+
+test_every_missing_file_is_a_denial if {
+	every name in object.keys(data.twokey.config.policy) {
+		policy := object.remove(data.twokey.config.policy, [name])
+		config := object.union(object.remove(t.config, ["policy"]), {"policy": policy})
+		every asked in [t.operation(t.planner, t.select_orders), t.session(t.planner), t.call(t.carol, "x")] {
+			decision := data.twokey.main.decision with input as asked with data.twokey.config as config
+			decision.outcome == "deny"
+		}
+	}
+}
+
+test_data_that_would_silence_a_duty_is_a_denial if {
+	every patch in [
+		{"duties": {"static": null}},
+		{"duties": {"never_write": "planner"}},
+		{"risks": {"*": {"hold_delete": "yes"}}},
+		{"budgets": {"environments": {"*": {"read": null}}}},
+		{"masking": {"default": null}},
+	] {
+		t.denied_by(t.decide_with(t.operation(t.planner, t.select_orders), patch), "MAIN-DATA")
+	}
+}
+
+test_deny_overrides_everything if {
+	question := t.operation(t.executor, object.union(t.delete_orders, {"verbs": ["sql.delete", "sql.drop"]}))
+	decision := t.decide(question)
+	t.denied_by(decision, "SQL-DROP-TRUNCATE")
+	not "SQL-DELETE" in t.rules(decision)
+	decision.approval == null
+	decision.obligations == []
+}
+
+test_approval_overrides_masking if {
+	policy := {"masking": {"clear": {"executor": []}}, "risks": {"*": {"hold": ["read"]}}}
+	question := t.operation(t.executor, t.select_email)
+	t.held_by(t.decide_with(question, policy), "SQL-DDL")
+	approved := object.union(question, {"context": {"approval": t.approved}})
+	t.decide_with(approved, policy).outcome == "mask-columns"
+}
+
+test_an_approval_permits_nothing_by_itself if {
+	question := t.operation(t.executor, {"command": "X", "verbs": ["sql.system"], "opaque": true})
+	approved := object.union(question, {"context": {"approval": t.approved}})
+	t.decide(approved).outcome == "deny"
+}
+
+test_an_added_actor_only_narrows if {
+	rank := {"deny": 0, "require-approval": 1, "mask-columns": 2, "allow": 3}
+	actors := [
+		t.party("executor-7", "agent", "bob"),
+		t.party("planner-1", "agent", "alice"),
+		t.party("carol", "person", ""),
+		t.party("x", "unknown", ""),
+		t.party("y", "agent", ""),
+	]
+	subjects := [t.planner, t.executor, t.stranger, t.person("alice", ["executor"], "executor", [])]
+	statements := [t.begin, t.select_orders, t.select_email, t.update_orders, t.delete_orders, t.drop_orders, t.do_block]
+	every subject in subjects {
+		every statement in statements {
+			before := t.decide(t.operation(subject, statement)).outcome
+			every actor in actors {
+				chained := object.union(subject, {"actors": [actor], "closure": array.concat(subject.closure, [actor.name])})
+				rank[t.decide(t.operation(chained, statement)).outcome] <= rank[before]
+			}
+		}
+	}
+}

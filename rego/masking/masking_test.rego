@@ -1,0 +1,126 @@
+package twokey.masking_test
+
+import data.twokey.testing as t
+
+reads_email := t.operation(t.planner, t.select_email)
+
+sql(question, patch) := object.union(question, {"operation": {"sql": patch}})
+
+# MASK-OUTPUT
+test_mask_output_allows if {
+	executor := object.union(t.operation(t.executor, t.select_email), {"values": t.values("known", 1)})
+	decision := t.decide(executor)
+	decision.outcome == "allow"
+	not t.obligation(decision, "mask-columns")
+	t.decide(t.operation(t.planner, t.select_orders)).outcome == "allow"
+}
+
+test_mask_output_denies if {
+	decision := t.decide(reads_email)
+	decision.outcome == "mask-columns"
+	decision.durability == "before"
+	decision.lease == null
+	t.rules(decision) == {"MASK-OUTPUT"}
+	t.obligation(decision, "mask-columns") == {"columns": [{
+		"schema": "public",
+		"relation": "customers",
+		"column": "email",
+		"label": "email",
+		"masker": {"type": "null"},
+	}]}
+	t.obligation(decision, "read-only") == {}
+	t.obligation(decision, "max-rows") == {"rows": 1000}
+}
+
+test_mask_output_uses_the_masker_of_the_label if {
+	question := t.operation(t.planner, object.union(t.select_orders, {
+		"relations": [t.relation("cards", ["read"]), t.relation("customers", ["read"])],
+		"columns": [t.column("cards", "pan", "output"), t.column("customers", "email", "output")],
+		"output": [t.output("cards", "pan"), t.output("customers", "email"), t.output("cards", "pan")],
+	}))
+	maskers := {column.column: column.masker |
+		some column in t.obligation(t.decide(question), "mask-columns").columns
+	}
+	maskers == {"pan": {"type": "keep-last", "n": 4, "fill": "*"}, "email": {"type": "null"}}
+}
+
+test_mask_output_denies_a_role_that_no_data_clears if {
+	policy := {"roles": {"executor-lite": {
+		"connect": true,
+		"grants": {"*": ["read"]},
+		"settings": [],
+		"functions": "any",
+		"opaque": "hold",
+		"read_only": true,
+		"statement_timeout_ms": 1000,
+	}}}
+	question := t.operation(t.agent("executor-7", "bob", "executor-lite"), t.select_email)
+	t.decide_with(question, policy).outcome == "mask-columns"
+	cleared := object.union(policy, {"masking": {"clear": {"executor-lite": ["email"]}}})
+	t.decide_with(question, cleared).outcome == "allow"
+}
+
+# MASK-OTHER
+test_mask_other_allows if {
+	t.decide(sql(reads_email, {"columns": [
+		t.column("customers", "email", "output"),
+		t.column("customers", "id", "other"),
+	]})).outcome == "mask-columns"
+	update := t.operation(t.executor, object.union(t.update_orders, {"columns": [t.column("customers", "email", "write")]}))
+	t.decide(object.union(update, {"values": t.values("known", 1)})).outcome == "allow"
+}
+
+test_mask_other_denies if {
+	decision := t.decide(sql(reads_email, {"columns": [
+		t.column("customers", "email", "output"),
+		t.column("customers", "email", "other"),
+	]}))
+	t.denied_by(decision, "MASK-OTHER")
+	some reason in decision.reasons
+	contains(reason.reason, "public.customers.email (label email)")
+}
+
+test_mask_other_denies_output_without_its_origin if {
+	no_origin := {"schema": "", "relation": "", "column": "", "relation_oid": 0, "attribute": 0}
+	t.denied_by(t.decide(sql(reads_email, {"output": [{"name": "email", "origin": no_origin}]})), "MASK-OTHER")
+	t.denied_by(t.decide(sql(reads_email, {"output": [{"name": "email", "origin": null}]})), "MASK-OTHER")
+	t.denied_by(t.decide(sql(reads_email, {"output": []})), "MASK-OTHER")
+}
+
+test_mask_other_denies_an_unknown_use if {
+	t.denied_by(t.decide(sql(reads_email, {"columns": [t.column("customers", "email", "")]})), "MASK-OTHER")
+}
+
+# MASK-STREAM
+test_mask_stream_allows if {
+	cursor := {"command": "FETCH", "verbs": ["sql.select", "sql.fetch"]}
+	t.decide(t.operation(t.planner, object.union(t.select_email, cursor))).outcome == "mask-columns"
+}
+
+test_mask_stream_denies if {
+	every verb in ["sql.copy-to", "sql.explain"] {
+		statement := object.union(t.select_email, {"verbs": ["sql.select", verb]})
+		t.denied_by(t.decide(t.operation(t.planner, statement)), "MASK-STREAM")
+	}
+}
+
+test_mask_stream_denies_by_output_alone if {
+	statement := object.union(t.select_email, {"verbs": ["sql.select", "sql.copy-to"], "columns": []})
+	t.denied_by(t.decide(t.operation(t.planner, statement)), "MASK-STREAM")
+}
+
+# MASK-OPAQUE
+held_reader := {"roles": {"planner": {"opaque": "hold"}}}
+
+opaque_read := t.operation(t.planner, object.union(t.select_orders, {"opaque": true}))
+
+test_mask_opaque_allows if {
+	elsewhere := object.union(opaque_read, {"resource": {"id": "warehouse"}})
+	t.held_by(t.decide_with(elsewhere, held_reader), "SQL-OPAQUE")
+}
+
+test_mask_opaque_denies if {
+	t.denied_by(t.decide_with(opaque_read, held_reader), "MASK-OPAQUE")
+	approved := object.union(opaque_read, {"context": {"approval": t.approved}})
+	t.denied_by(t.decide_with(approved, held_reader), "MASK-OPAQUE")
+}
