@@ -1,4 +1,4 @@
-"""The certificate authority of one run: made in memory at start, its key forgotten as soon as the one certificate is signed.
+"""The certificate authority of one run: made in memory at start, its key forgotten once one certificate is signed.
 
 The decision service's listener carries the certificate, so that a process that took over a dead service's port is not
 believed (docs/trust.md). Only the CA's certificate, which is no secret, ever touches the disk.

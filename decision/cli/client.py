@@ -1,21 +1,23 @@
-"""Talking to the decision service as a person: whom to reach, whom to believe, with which token, and what errors mean."""
+"""Talking to the decision service as a person: whom to reach and believe, with which token, and what errors mean."""
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # googleapis ships no stubs
 from grpc_status import rpc_status
 
 from decision.cli import config, runfile, settings
 from decision.cli.errors import CliError, UnreachableError
+from decision.cli.options import Who
 
 TIMEOUT_S = 10.0
 MAX_TOKEN = 64 * 1024
@@ -29,12 +31,16 @@ class Caller:
     channel: grpc.Channel
     metadata: tuple[tuple[str, str], ...] = field(repr=False)
 
+    def stub(self, factory: Callable[[grpc.Channel], Any]) -> Any:
+        """A service's stub on this channel; untyped, as grpc_tools generates them."""
+        return factory(self.channel)
+
 
 @contextmanager
-def connect(config_path: Path, server: str | None, ca: Path | None, token_file: Path | None) -> Iterator[Caller]:
+def connect(who: Who) -> Iterator[Caller]:
     """A channel to --server, or to what runs under the configuration; RPC errors inside become CliErrors."""
-    address, ca_pem = _whom(config_path, server, ca)
-    token = read_token(token_file)
+    address, ca_pem = _whom(who)
+    token = read_token(who.token_file)
     credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem)
     options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_http_proxy", 0)]
     with grpc.secure_channel(address, credentials, options=options) as channel:
@@ -44,11 +50,12 @@ def connect(config_path: Path, server: str | None, ca: Path | None, token_file: 
             raise explain(error, address) from None
 
 
-def _whom(config_path: Path, server: str | None, ca: Path | None) -> tuple[str, bytes]:
+def _whom(who: Who) -> tuple[str, bytes]:
+    server, ca = who.server, who.ca
     if server is None:
         if ca is not None:
             raise CliError("--ca goes with --server")
-        run = runfile.read(config.load(config_path).run_file)
+        run = runfile.read(config.load(who.config_path).run_file)
         return run.decision, run.ca.encode()
     try:
         settings.split_address(server)

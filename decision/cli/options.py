@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,8 +27,29 @@ def config(command: F) -> F:
     )(command)
 
 
-def caller(command: F) -> F:
-    """Who asks, and whom: --token-file, and --server with --ca, or -c."""
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who asks (the token's file), and whom: --server with --ca, else what runs under the configuration."""
+
+    config_path: Path
+    server: str | None
+    ca: Path | None
+    token_file: Path | None
+
+
+def caller(command: Callable[..., None]) -> Callable[..., None]:
+    """--token-file, --server, --ca and -c, which reach the command as one keyword argument `who`."""
+
+    @functools.wraps(command)
+    def gather(
+        *, config_path: Path, server: str | None, ca: Path | None, token_file: Path | None, **rest: object
+    ) -> None:
+        command(who=Who(config_path, server, ca, token_file), **rest)
+
+    return _caller_options(gather)
+
+
+def _caller_options(command: F) -> F:
     command = click.option(
         "--token-file",
         type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),

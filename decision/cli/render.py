@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-
 from twokey.type.v1 import decision_pb2, operation_pb2, subject_pb2
 
 HEAD = 4000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 import grpc
+from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
 
 from decision.cli import client, options, output, render
 from decision.cli.errors import CliError
-from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
+from decision.cli.options import Who
 
 CHANNEL = "cli"
 MAX_REASON = 2000
@@ -36,16 +35,14 @@ def approvals() -> None:
 @options.caller
 @options.as_json
 @click.option("--all", "everything", is_flag=True, help="Finished ones too.")
-def list_(
-    config_path: Path, server: str | None, ca: Path | None, token_file: Path | None, as_json: bool, everything: bool
-) -> None:
+def list_(*, who: Who, as_json: bool, everything: bool) -> None:
     """What waits, oldest first.
 
     \b
     Example: twokey approvals list --all --json --token-file bob.token
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = approval_pb2_grpc.ApprovalServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         request = approval_pb2.ListRequest(all=everything)
         found = stub.List(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).approvals
     if as_json:
@@ -73,16 +70,14 @@ def list_(
 @click.argument("approval_id")
 @options.caller
 @options.as_json
-def show(
-    approval_id: str, config_path: Path, server: str | None, ca: Path | None, token_file: Path | None, as_json: bool
-) -> None:
+def show(*, approval_id: str, who: Who, as_json: bool) -> None:
     """Everything a reviewer must know: the exact act, its values, what it touches, why it was held, who asks for whom.
 
     \b
     Example: twokey approvals show apr_… --token-file bob.token
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = approval_pb2_grpc.ApprovalServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         request = approval_pb2.GetRequest(id=approval_id)
         approval = stub.Get(request, metadata=caller.metadata, timeout=client.TIMEOUT_S)
     if as_json:
@@ -148,12 +143,10 @@ _REASON = click.option(
 @options.caller
 @options.as_json
 def approve(
+    *,
     approval_id: str,
     reason: str,
-    config_path: Path,
-    server: str | None,
-    ca: Path | None,
-    token_file: Path | None,
+    who: Who,
     as_json: bool,
 ) -> None:
     """Say yes to exactly this act, once.
@@ -161,8 +154,8 @@ def approve(
     \b
     Example: twokey approvals approve apr_… --reason "ticket 4711" --token-file bob.token
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = approval_pb2_grpc.ApprovalServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         request = approval_pb2.ApproveRequest(id=approval_id, reason=reason, channel=CHANNEL)
         _answered(stub.Approve(request, metadata=caller.metadata, timeout=client.TIMEOUT_S), as_json)
 
@@ -173,12 +166,10 @@ def approve(
 @options.caller
 @options.as_json
 def deny(
+    *,
     approval_id: str,
     reason: str,
-    config_path: Path,
-    server: str | None,
-    ca: Path | None,
-    token_file: Path | None,
+    who: Who,
     as_json: bool,
 ) -> None:
     """Say no; the waiting client gets an error with your reason.
@@ -186,8 +177,8 @@ def deny(
     \b
     Example: twokey approvals deny apr_… --reason "not on a Friday" --token-file bob.token
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = approval_pb2_grpc.ApprovalServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         request = approval_pb2.DenyRequest(id=approval_id, reason=reason, channel=CHANNEL)
         _answered(stub.Deny(request, metadata=caller.metadata, timeout=client.TIMEOUT_S), as_json)
 
@@ -198,12 +189,10 @@ def deny(
 @options.caller
 @options.as_json
 def withdraw(
+    *,
     approval_id: str,
     reason: str,
-    config_path: Path,
-    server: str | None,
-    ca: Path | None,
-    token_file: Path | None,
+    who: Who,
     as_json: bool,
 ) -> None:
     """Take back what you asked for.
@@ -211,8 +200,8 @@ def withdraw(
     \b
     Example: twokey approvals withdraw apr_… --token-file agent.token
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = approval_pb2_grpc.ApprovalServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         request = approval_pb2.WithdrawRequest(id=approval_id, reason=reason)
         _answered(stub.Withdraw(request, metadata=caller.metadata, timeout=client.TIMEOUT_S), as_json)
 
@@ -229,14 +218,14 @@ def _answered(approval: approval_pb2.Approval, as_json: bool) -> None:
 @approvals.command()
 @options.caller
 @options.as_json
-def watch(config_path: Path, server: str | None, ca: Path | None, token_file: Path | None, as_json: bool) -> None:
+def watch(*, who: Who, as_json: bool) -> None:
     """Each approval you may see, as it changes, until interrupted.
 
     \b
     Example: twokey approvals watch --json --token-file bob.token | while read -r line; do …; done
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = approval_pb2_grpc.ApprovalServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         for approval in stub.Watch(approval_pb2.WatchRequest(), metadata=caller.metadata):
             if as_json:
                 output.emit(approval)
@@ -251,12 +240,10 @@ def watch(config_path: Path, server: str | None, ca: Path | None, token_file: Pa
 @options.caller
 @options.as_json
 def wait(
+    *,
     approval_id: str,
     timeout_s: float,
-    config_path: Path,
-    server: str | None,
-    ca: Path | None,
-    token_file: Path | None,
+    who: Who,
     as_json: bool,
 ) -> None:
     """Wait until one is answered. Exit code 0 when approved, 1 when not.
@@ -265,8 +252,8 @@ def wait(
     Example: twokey approvals wait apr_… --timeout 600 --token-file agent.token && retry-the-statement
     """
     last: approval_pb2.Approval | None = None
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = approval_pb2_grpc.ApprovalServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         request = approval_pb2.WatchRequest(ids=[approval_id])
         try:
             for approval in stub.Watch(request, metadata=caller.metadata, timeout=timeout_s):

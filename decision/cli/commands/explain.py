@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
-
-from decision.cli import client, options, output, render
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 from twokey.type.v1 import decision_pb2 as type_pb2
+
+from decision.cli import client, options, output, render
+from decision.cli.options import Who
 
 MAX_STATEMENT = 16 * 1024 * 1024
 
@@ -22,14 +22,12 @@ MAX_STATEMENT = 16 * 1024 * 1024
 @options.caller
 @options.as_json
 def explain(
+    *,
     statement: str,
     connection: str,
     role: str,
     subject: str,
-    config_path: Path,
-    server: str | None,
-    ca: Path | None,
-    token_file: Path | None,
+    who: Who,
     as_json: bool,
 ) -> None:
     """What twokey would decide on STATEMENT (`-` reads it from standard input), and by which rule.
@@ -40,15 +38,15 @@ def explain(
       twokey explain --connection crm --role executor --subject executor-7 - < change.sql
     """
     if statement == "-":
-        if token_file is not None and str(token_file) == "-":
+        if who.token_file is not None and str(who.token_file) == "-":
             raise click.UsageError("standard input can't be both the statement and the token")
         data = sys.stdin.buffer.read(MAX_STATEMENT + 1)
     else:
         data = statement.encode(errors="surrogateescape")
     if len(data) > MAX_STATEMENT:
         raise click.UsageError("the statement is larger than 16 MiB")
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = decision_pb2_grpc.DecisionServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(decision_pb2_grpc.DecisionServiceStub)
         request = decision_pb2.ExplainRequest(connection=connection, role=role, statement=data, subject=subject)
         answer = stub.Explain(request, metadata=caller.metadata, timeout=client.TIMEOUT_S)
     if as_json:

@@ -107,6 +107,6 @@ def _schemas(folder: Path) -> list[str]:
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CliError(f"opa did not run: {type(error).__name__}", next_step=opa.HOW_TO_GET_IT) from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
+from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 
 from decision.cli import client, options, output, render
-from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
+from decision.cli.options import Who
 
 
 @click.group()
@@ -25,16 +24,14 @@ def sessions() -> None:
 @options.caller
 @options.as_json
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
-def list_(
-    config_path: Path, server: str | None, ca: Path | None, token_file: Path | None, as_json: bool, everything: bool
-) -> None:
+def list_(*, who: Who, as_json: bool, everything: bool) -> None:
     """Open sessions.
 
     \b
     Example: twokey sessions list --json --token-file auditor.token
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = decision_pb2_grpc.DecisionServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(decision_pb2_grpc.DecisionServiceStub)
         request = decision_pb2.ListSessionsRequest(all=everything)
         found = stub.ListSessions(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).sessions
     if as_json:
@@ -62,16 +59,14 @@ def list_(
 @click.argument("session_id")
 @click.option("--reason", default="", help="Goes to the client and the log.")
 @options.caller
-def kill(
-    session_id: str, reason: str, config_path: Path, server: str | None, ca: Path | None, token_file: Path | None
-) -> None:
+def kill(*, session_id: str, reason: str, who: Who) -> None:
     """End a session now; what it runs is cancelled.
 
     \b
     Example: twokey sessions kill ses_… --reason "agent misbehaves" --token-file admin.token
     """
-    with client.connect(config_path, server, ca, token_file) as caller:
-        stub = decision_pb2_grpc.DecisionServiceStub(caller.channel)
+    with client.connect(who) as caller:
+        stub = caller.stub(decision_pb2_grpc.DecisionServiceStub)
         request = decision_pb2.RevokeRequest(session=session_id, reason=reason)
         ended = stub.Revoke(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).sessions
     click.echo(f"{ended} session{'' if ended == 1 else 's'} ended")

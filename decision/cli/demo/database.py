@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict
 
 from decision.cli.errors import CliError
 
@@ -45,6 +45,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class _AsUser(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+    cwd: str
 
 
 class Database:
@@ -95,7 +102,7 @@ class Database:
             stdout=subprocess.DEVNULL,
             stderr=(self._folder / "postgres.log").open("ab"),
             stdin=subprocess.DEVNULL,
-            preexec_fn=self._become(),
+            **self._as_user(),
             start_new_session=True,
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
         )
@@ -108,6 +115,7 @@ class Database:
             input=sql,
             capture_output=True,
             text=True,
+            check=False,
             timeout=60,
             env=self.environment("postgres", self.admin_password),
         )
@@ -181,7 +189,7 @@ class Database:
                 check=True,
                 capture_output=True,
                 timeout=60,
-                preexec_fn=self._become(),
+                **self._as_user(),
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
             )
         except subprocess.CalledProcessError as error:
@@ -189,18 +197,11 @@ class Database:
         finally:
             password_file.unlink()
 
-    def _become(self) -> Callable[[], None] | None:
-        user = self._user
-        if user is None:
-            return None
-
-        def become() -> None:
-            os.setgroups([])
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
-            os.chdir("/")
-
-        return become
+    def _as_user(self) -> _AsUser:
+        """What subprocess needs to run something as the server's user."""
+        if self._user is None:
+            return {}
+        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": [], "cwd": "/"}
 
     def _wait_ready(self) -> None:
         process = self._process
@@ -209,6 +210,7 @@ class Database:
             done = subprocess.run(
                 [str(self.psql), "-X", "-q", "-c", "SELECT 1", "-d", "postgres"],
                 capture_output=True,
+                check=False,
                 timeout=20,
                 env=self.environment("postgres", self.admin_password),
             )

@@ -120,7 +120,7 @@ class Stack:
     def start_twokey(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_command(), "up", "-c", str(self.config), "--dev"],
+                [*self.command(), "up", "-c", str(self.config), "--dev"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -131,7 +131,7 @@ class Stack:
 
     def up_environment(self) -> dict[str, str]:
         return {
-            **_base_environment(),
+            **self.base_environment(),
             "COMPANY_RO_PASSWORD": self._passwords["company_ro"],
             "COMPANY_RW_PASSWORD": self._passwords["company_rw"],
         }
@@ -203,13 +203,14 @@ class Stack:
         extra = ["-c", str(self.config)] if config else []
         extra += ["--token-file", "-"] if token is not None else []
         return subprocess.run(
-            [*_command(), *arguments, *extra],
+            [*self.command(), *arguments, *extra],
             input=token,
             stdin=subprocess.DEVNULL if token is None else None,
             capture_output=True,
             text=True,
+            check=False,
             timeout=timeout_s,
-            env=_base_environment(),
+            env=self.base_environment(),
         )
 
     def token(self, subject: str, *roles: str, actors: Sequence[str] = (), ttl_s: int = 3600) -> str:
@@ -240,7 +241,7 @@ class Stack:
         host, port = self.address(connection)
         token = token if token is not None else self.token(subject or SUBJECTS[role], role)
         return {
-            **_base_environment(),
+            **self.base_environment(),
             "PGHOST": host,
             "PGPORT": str(port),
             "PGUSER": role,
@@ -266,6 +267,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            check=False,
             timeout=timeout_s,
             env=environment or self.environment(role, subject=subject, connection=connection),
         )
@@ -299,11 +301,13 @@ class Stack:
             raise CliError(f"the audit log can't be read: {done.stderr.strip()}")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    @staticmethod
+    def command() -> list[str]:
+        """How this very twokey is started as a process."""
+        return [sys.executable, "-I", "-m", "decision.cli.main"]
 
-def _command() -> list[str]:
-    return [sys.executable, "-I", "-m", "decision.cli.main"]
-
-
-def _base_environment() -> dict[str, str]:
-    names = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "TWOKEY_CACHE")
-    return {**{name: os.environ[name] for name in names if name in os.environ}, "PYTHONUTF8": "1"}
+    @staticmethod
+    def base_environment() -> dict[str, str]:
+        """What a process of the stack may inherit: no PG* variable and no secret of the caller."""
+        names = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "TWOKEY_CACHE")
+        return {**{name: os.environ[name] for name in names if name in os.environ}, "PYTHONUTF8": "1"}
