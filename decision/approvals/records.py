@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 
 from decision.model import JSON, Approval, PolicyResult, Subject
-from decision.pdp.opa_input import recorded
-from decision.store.codec import reasons_json, subject_json
+from decision.pdp.answer import approval_body, input_body, reasons_document, who_body
 
 KIND = "approval"
 
 
-def verdict_body(approval: Approval, subject: Subject, given: JSON, question: JSON, answer: PolicyResult) -> JSON:
-    """A verdict that counts. `approval` is the state it leads to: a refusal by one reviewer denies."""
+def verdict_body(approval: Approval, reviewer: Subject, given: JSON, *, question: JSON, answer: PolicyResult) -> JSON:
+    """A verdict that counts. `approval` is in the state it leads to: one reviewer's no denies it."""
     return {
-        **_approval("verdict", approval),
-        "reviewer": subject_json(subject),
+        **approval_body(approval, "verdict"),
+        "reviewer": who_body(reviewer),
         "verdict": given,
-        "question": recorded(question),
+        "input": input_body(question),
         "answer": _answer(answer),
     }
 
 
 def refused_body(
-    approval: Approval, subject: Subject, given: JSON, *, code: str, question: JSON, answer: PolicyResult | None
+    approval: Approval, reviewer: Subject, given: JSON, *, code: str, question: JSON, answer: PolicyResult | None
 ) -> JSON:
-    """A verdict that does not count, and why: policy's answer, or the state the approval was in."""
+    """A verdict that does not count, and why: policy's answer, or (answer null) the state named by `code`."""
     return {
-        **_approval("verdict-refused", approval),
-        "reviewer": subject_json(subject),
+        **approval_body(approval, "verdict-refused"),
+        "reviewer": who_body(reviewer),
         "verdict": given,
         "code": code,
-        "question": recorded(question),
+        "input": input_body(question),
         "answer": None if answer is None else _answer(answer),
     }
 
 
-def transition_body(approval: Approval, cause: str, *, by: Subject | None = None, reason: str = "") -> JSON:
-    """`approval` is the state after the move. cause: reviewed, withdrawn, swept."""
+def transition_body(
+    approval: Approval, cause: str, *, by: Subject | None = None, reason: str = "", answer: PolicyResult | None = None
+) -> JSON:
+    """`approval` is in the state after the move. cause: reviewed, withdrawn, swept. `by` is null for a service."""
     return {
-        **_approval("transition", approval),
+        **approval_body(approval, "transition"),
         "cause": cause,
-        "by": None if by is None else subject_json(by),
-        "reason": reason,
+        "by": None if by is None else who_body(by),
+        "why": reason,
+        "answer": None if answer is None else _answer(answer),
     }
 
 
@@ -51,23 +52,9 @@ def transitions(approvals: Sequence[Approval], cause: str) -> Sequence[tuple[str
     return [(KIND, transition_body(one, cause)) for one in approvals]
 
 
-def _approval(event: str, approval: Approval) -> dict[str, object]:
-    return {
-        "event": event,
-        "approval": approval.id,
-        "state": approval.state.value,
-        "session": approval.session,
-        "connection": approval.connection,
-        "environment": approval.environment,
-        "digest": b64encode(approval.key.digest).decode(),
-        "requester": subject_json(approval.requester),
-        "execution": approval.execution,
-    }
-
-
 def _answer(answer: PolicyResult) -> JSON:
     return {
-        "outcome": answer.outcome.value,
-        "reasons": reasons_json(answer.reasons),
+        "outcome": str(answer.outcome.value),
+        "reasons": reasons_document(answer.reasons),
         "revision": answer.revision,
     }

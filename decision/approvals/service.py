@@ -20,6 +20,7 @@ from decision.errors import (
     DecisionError,
     NotFoundError,
     PolicyError,
+    PolicyUnavailableError,
     StateError,
 )
 from decision.model import JSON, Approval, ApprovalState, Outcome, PolicyResult, Subject, Verdict
@@ -31,6 +32,8 @@ MAX_WATCHED = 256  # ids in one watch
 ASKED_AT_ONCE = 8  # questions to policy for one listing
 RETRIES_AT_ONCE = 64  # unfinished reviews per sweep
 SWEEP_EVERY_S = 1.0
+POLICY_DEADLINE_S = 3.0
+REVISION_TRIES = 3
 
 FINAL = frozenset(ApprovalState) - {ApprovalState.PENDING, ApprovalState.APPROVED}
 
@@ -158,11 +161,25 @@ class Approvals:
         if viewer is None or _is_requester(viewer, approval):
             return True
         try:
-            return _allows(await self._engine.evaluate(self._review_document(viewer, approval)))
+            return _allows((await self._ask(viewer, approval))[1])
         except (PolicyError, BadRequestError) as error:
             # One approval that policy can't judge must not hide all the others from their reviewers.
             _log.warning("approvals.not-judged", approval=approval.id, code=error.code)
             return False
+
+    async def _ask(self, subject: Subject, approval: Approval) -> tuple[JSON, PolicyResult]:
+        """The question `review` and its answer, people and answer under one revision."""
+        try:
+            async with asyncio.timeout(POLICY_DEADLINE_S):
+                for _ in range(REVISION_TRIES):
+                    revision = self._engine.revision
+                    question = self._review_document(subject, approval)
+                    answer = await self._engine.evaluate(question)
+                    if answer.revision == revision:
+                        return question, answer
+        except TimeoutError as error:
+            raise PolicyUnavailableError("Policy did not answer in time") from error
+        raise PolicyUnavailableError("The policy is being replaced; ask again")
 
     async def _give_verdict(
         self, subject: Subject, approval: str, *, approve: bool, reason: str, channel: str
@@ -173,16 +190,18 @@ class Approvals:
         if found is None:
             raise _not_found(approval)
         given: JSON = {"approve": approve, "reason": reason, "channel": channel}
-        question = self._review_document(subject, found)
-        answer = await self._engine.evaluate(question)
+        question, answer = await self._ask(subject, found)
         if not _allows(answer):
             refused = _refusal(answer)
-            body = records.refused_body(found, subject, given, code=refused.code, question=question, answer=answer)
+            code = refused.code
+            body = records.refused_body(found, subject, given, code=code, question=question, answer=answer)
             await self._recorder.append(records.KIND, body)
             raise refused
 
         async def record(after: Approval) -> None:
-            await self._recorder.append(records.KIND, records.verdict_body(after, subject, given, question, answer))
+            await self._recorder.append(
+                records.KIND, records.verdict_body(after, subject, given, question=question, answer=answer)
+            )
 
         verdict = Verdict(reviewer=subject, approve=approve, reason=reason, channel=channel, time=self._clock.now())
         try:
@@ -196,13 +215,17 @@ class Approvals:
     async def _settle(self, given: Approval) -> Approval:
         """Ask policy again. A caller that goes away in between leaves it to the sweeper."""
         self._unsettled[given.id] = None
-        answer = await self._reconsider(given)
+        try:
+            async with asyncio.timeout(POLICY_DEADLINE_S):
+                answer = await self._reconsider(given)
+        except TimeoutError as error:
+            raise PolicyUnavailableError("Policy did not answer in time; the verdict is kept") from error
         if answer.outcome not in {Outcome.ALLOW, Outcome.MASK_COLUMNS} or answer.needs:
             self._unsettled.pop(given.id, None)
             return given
 
         async def record(moved: Approval) -> None:
-            await self._recorder.append(records.KIND, records.transition_body(moved, "reviewed"))
+            await self._recorder.append(records.KIND, records.transition_body(moved, "reviewed", answer=answer))
 
         try:
             settled = await self._store.move(
