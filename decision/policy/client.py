@@ -43,7 +43,7 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
         parts = urlsplit(base)
         host = parts.hostname or ""
         if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or parts.username:
-            raise PolicyLoadError(f"opa.url {base!r} is not a URL of OPA", next_step="write https://host:port")
+            raise PolicyLoadError("opa.url is not a plain URL of OPA", next_step="write https://host:port")
         if parts.scheme == "http" and host not in {"127.0.0.1", "::1", "localhost"}:
             raise PolicyLoadError("opa.url is not on loopback and not https", next_step="use https")
         secure = parts.scheme == "https"
