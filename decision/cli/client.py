@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # googleapis ships no stubs
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from decision.cli import config, runfile, settings

@@ -100,9 +100,9 @@ class Story:
         statement = "DELETE FROM orders WHERE id = 42"
         operation, approval = self._hold("executor", executor, statement)
         self.stage.command("bob (dba)", f"twokey approvals show {approval}")
-        shown = self.stack.twokey("approvals", "show", approval, token=self.stack.token("bob", "reviewer"))
-        self.stage.output(shown.stdout + shown.stderr)
-        self.stage.expect("the reviewer sees the exact statement", statement in shown.stdout)
+        page = self.stack.twokey("approvals", "show", approval, token=self.stack.token("bob", "reviewer"))
+        self.stage.output(page.stdout + page.stderr)
+        self.stage.expect("the reviewer sees the exact statement", statement in page.stdout)
 
         self.stage.act("Whoever asks may not approve: neither the agent nor the human who owns it")
         for name in ("executor-7", "alice"):

@@ -23,7 +23,7 @@ Record = Mapping[str, object]
 
 @dataclass(slots=True)
 class Stage:
-    """Prints in colour on a terminal and plainly in a pipe (click strips the styles), and counts what went otherwise."""
+    """Prints in colour on a terminal, plainly in a pipe (click strips styles), and counts what went otherwise."""
 
     wrong: list[str] = field(default_factory=list)
     checked: int = 0

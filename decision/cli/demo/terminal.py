@@ -20,7 +20,7 @@ class Terminal:
 
     def __init__(self, psql: Path, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [str(psql), "-X", "-q", "-v", "ON_ERROR_STOP=0", "-P", "pager=off", *arguments],
+            [str(psql), "-X", "-v", "ON_ERROR_STOP=0", "-P", "pager=off", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,73 @@
+# Every task, one command each. `make help` lists them. Set-up happens by itself; nothing is installed outside this folder.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+export TWOKEY_CACHE ?= $(CURDIR)/.cache
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+OPA = $$($(PYTHON) tools/setup.py --print-opa)
+REGO := rego
+TESTS ?= tests
+PYTEST_FLAGS ?=
+
+.PHONY: help setup demo test check fmt format lint types imports rego proto proto-breaking proto-image schema bench fuzz lock clean
+
+help: ## List the tasks.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make the project-local environment, the stubs, and obtain OPA.
+	@sh tools/find-python tools/setup.py
+
+demo: setup ## Act the story on real parts. KEEP=1 leaves everything up.
+	@$(BIN)/twokey demo $(if $(KEEP),--keep)
+
+test: check ## Everything: every check, the policy tests and all tests.
+	$(BIN)/pytest $(PYTEST_FLAGS) $(TESTS)
+
+check: setup lint types imports rego proto ## Format, lint, types, import contracts, policies, API.
+
+fmt: setup ## Format Python and Rego.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(OPA) fmt --write $(REGO)
+
+format: fmt
+
+lint: setup ## Check format and lint.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup ## Strict types.
+	$(BIN)/mypy
+	$(BIN)/mypy --strict tools
+
+imports: setup ## Import contracts: who may know whom.
+	$(BIN)/lint-imports
+
+rego: setup ## Format, strict compilation against the input schema, tests and coverage of the policies.
+	$(OPA) fmt --fail --list $(REGO)
+	$(BIN)/twokey policy check
+	$(BIN)/twokey policy test
+
+proto: setup proto-breaking ## Lint the API and compare it with the committed image.
+	$(BIN)/buf lint
+
+proto-breaking: setup ## The API may only grow.
+	$(BIN)/buf breaking --against proto/image.binpb
+
+proto-image: setup ## Commit to the API as it is now (after a deliberate change).
+	$(BIN)/buf build -o proto/image.binpb
+
+bench: setup ## Measure gateway against direct.
+	$(PYTHON) tools/bench.py
+
+fuzz: setup ## Property tests, for longer.
+	$(BIN)/pytest -p no:randomly --hypothesis-profile=fuzz -k "property or fuzz" tests
+
+lock: setup ## Write requirements/*.txt anew from pyproject.toml (needs a package index).
+	$(PYTHON) tools/lock.py
+
+clean: ## Remove everything that set-up, tests and builds made.
+	rm -rf $(VENV) .cache proto/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
