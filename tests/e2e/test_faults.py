@@ -1,0 +1,241 @@
+"""Bad input and faults: a clear error, fail closed, nothing lost. What breaks a stack has one of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from decision.cli.demo.stack import CONFIG, DATABASE, Stack
+from tests.e2e.clients import admin, connect, pending, until
+
+
+def processes(stack: Stack, needle: str) -> list[int]:
+    """Processes below `twokey up` whose command line contains the text."""
+    found, todo = [], [stack.pid]
+    while todo:
+        pid = todo.pop()
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            todo += [int(child) for child in (task / "children").read_text().split()]
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if needle in line and pid != stack.pid:
+            found.append(pid)
+    return found
+
+
+def answers(stack: Stack, role: str = "planner") -> bool:
+    try:
+        with connect(stack, role) as client:
+            return client.execute("SELECT count(*) FROM orders WHERE id < 3").fetchone() == (2,)
+    except psycopg.Error:
+        return False
+
+
+def test_a_statement_of_17_mib_is_refused_and_of_10_mib_runs(stack: Stack) -> None:
+    with connect(stack, "planner") as client:
+        big = "SELECT length('" + "x" * (10 << 20) + "')"
+        assert client.execute(big.encode(), prepare=False).fetchone() == (10 << 20,)
+    with connect(stack, "planner") as client, pytest.raises(psycopg.Error) as refused:
+        client.execute(("SELECT length('" + "x" * (17 << 20) + "')").encode(), prepare=False)
+    assert refused.value.sqlstate == "54000" or "too large" in str(refused.value).lower(), refused.value
+    assert answers(stack)
+
+
+@pytest.mark.parametrize("opening", ["(", "SELECT (", "array["])
+def test_deep_nesting_is_refused_and_the_gateway_lives(stack: Stack, opening: str) -> None:
+    with connect(stack, "planner") as client, pytest.raises(psycopg.Error):
+        client.execute(("SELECT " + opening * 100_000).encode(), prepare=False)
+    with connect(stack, "planner") as client, pytest.raises(psycopg.Error):
+        client.execute(("SELECT " + "(" * 100_000 + "1" + ")" * 100_000).encode(), prepare=False)
+    assert answers(stack)
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9."])
+def test_missing_and_forged_tokens_are_refused(stack: Stack, token: str) -> None:
+    with pytest.raises(psycopg.OperationalError) as refused, connect(stack, "planner", token=token or "\x01"):
+        pass
+    assert "aut" in str(refused.value).lower()
+
+
+def test_an_expired_token_is_refused_at_login_and_ends_a_session(stack: Stack) -> None:
+    short = stack.token("planner-3", "planner", ttl_s=2)
+    with connect(stack, "planner", token=short) as client:
+        assert client.execute("SELECT 1").fetchone() == (1,)
+
+        def refused() -> bool:
+            try:
+                client.execute("SELECT 1")
+            except psycopg.Error:
+                return True
+            return False
+
+        until(refused, timeout_s=60, what="the end of the token")
+    with pytest.raises(psycopg.OperationalError), connect(stack, "planner", token=short):
+        pass
+
+
+def test_a_tampered_token_is_refused(stack: Stack) -> None:
+    head, body, signature = stack.token("planner-3", "planner").split(".")
+    forged = ".".join((head, body, signature[:-4] + ("AAAA" if signature[-4:] != "AAAA" else "BBBB")))
+    with pytest.raises(psycopg.OperationalError), connect(stack, "planner", token=forged):
+        pass
+
+
+def test_an_unknown_connection_and_a_role_not_in_the_token_are_clear_errors(stack: Stack) -> None:
+    host, port = stack.address()
+    with pytest.raises(psycopg.OperationalError, match="nowhere"):
+        psycopg.connect(
+            host=host, port=port, user="planner", password=stack.token("planner-3", "planner"), dbname="nowhere"
+        )
+    with pytest.raises(psycopg.OperationalError, match="role"):
+        psycopg.connect(
+            host=host, port=port, user="executor", password=stack.token("planner-3", "planner"), dbname=DATABASE
+        )
+
+
+def test_an_unreachable_target_is_named_without_its_secret() -> None:
+    config = CONFIG.replace("upstream: {upstream}", "upstream: postgresql://127.0.0.1:1/company")
+    with Stack(config=config) as broken:
+        with pytest.raises(psycopg.OperationalError) as refused, connect(broken, "planner"):
+            pass
+        assert "reach" in str(refused.value)
+        for password in broken.passwords.values():
+            assert password not in str(refused.value)
+            assert password not in broken.log.read_text()
+
+
+def test_opa_killed_hung_and_back(own_stack: Stack) -> None:
+    stack = own_stack
+    assert answers(stack)
+    (opa,) = processes(stack, "run --server")
+    os.kill(opa, signal.SIGSTOP)
+    with connect(stack, "executor") as client:
+        pass
+    os.kill(opa, signal.SIGCONT)
+    until(lambda: answers(stack, "executor"), what="answers after OPA went on")
+    with connect(stack, "executor") as client:
+        (opa,) = processes(stack, "run --server")
+        os.kill(opa, signal.SIGSTOP)
+        with pytest.raises(psycopg.Error) as refused:
+            client.execute("SELECT count(*) AS while_hung FROM orders WHERE id < 9")
+        assert refused.value.sqlstate == "57P03", refused.value
+        os.kill(opa, signal.SIGKILL)
+        until(lambda: answers(stack, "executor"), timeout_s=30, what="answers after OPA came back")
+        assert client.execute("SELECT count(*) AS after FROM orders WHERE id < 9").fetchone() == (8,)
+
+
+def test_decision_service_killed_while_held_fails_closed_and_the_retry_finds_the_approval(own_stack: Stack) -> None:
+    stack = own_stack
+    statement = "DELETE FROM orders WHERE id = 77"
+    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.execute, statement)
+        approval = str(until(lambda: pending(stack, containing="77"), what="the hold"))
+        (service,) = processes(stack, "-m decision --")
+        os.kill(service, signal.SIGKILL)
+        with pytest.raises(psycopg.Error):
+            running.result(40)
+    assert admin(stack, "SELECT count(*) FROM orders WHERE id = 77") == "1"
+    until(lambda: answers(stack), timeout_s=40, what="the decision service's return")
+    assert until(lambda: pending(stack, containing="77"), timeout_s=30) == approval
+    assert stack.review("approve", approval).returncode == 0
+    with connect(stack, "executor") as client:
+        assert client.execute(statement).rowcount == 1
+    assert admin(stack, "SELECT count(*) FROM orders WHERE id = 77") == "0"
+
+
+def test_a_policy_that_does_not_compile_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
+    rego = tmp_path / "rego"
+    shutil.copytree(Path(__file__).resolve().parents[2] / "rego", rego)
+    config = CONFIG.replace("people: people.yaml", f"people: people.yaml\npolicy: {{{{rego: {rego}}}}}")
+    with Stack(config=config) as stack:
+        assert answers(stack)
+        (rego / "main" / "broken.rego").write_text("package twokey.main\n\nallow contains {\n")
+        os.kill(stack.pid, signal.SIGHUP)
+        until(lambda: "broken.rego" in stack.log.read_text(), what="the refusal in the log")
+        assert answers(stack)
+        (rego / "main" / "broken.rego").unlink()
+        os.kill(stack.pid, signal.SIGHUP)
+        assert answers(stack)
+
+
+def test_a_target_that_dies_mid_result_ends_in_a_clear_error(own_stack: Stack) -> None:
+    stack = own_stack
+    with connect(stack, "planner") as client:
+        pid = admin(stack, "SELECT pid FROM pg_stat_activity WHERE usename = 'company_ro' AND state = 'idle' LIMIT 1")
+        assert pid
+        admin(
+            stack,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'company_ro'",
+        )
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("SELECT count(*) FROM orders WHERE id < 3")
+    until(lambda: answers(stack), what="a new session")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_a_full_disk_stops_what_needs_a_record_and_heals(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=True)
+    try:
+        config = CONFIG.replace("audit: {{dir: state/audit}}", f"audit: {{{{dir: {small}/audit}}}}")
+        with Stack(config=config) as stack:
+            assert answers(stack, "executor")
+            filler = small / "filler"
+            with filler.open("wb") as out:
+                try:
+                    while True:
+                        out.write(b"x" * 4096)
+                        out.flush()
+                except OSError:
+                    pass
+            before = admin(stack, "SELECT status FROM orders WHERE id = 9")
+            refused = None
+            for _ in range(50):  # what is left of the last page takes a few records
+                try:
+                    with connect(stack, "executor") as client:
+                        client.execute("UPDATE orders SET status = status WHERE id = 9")
+                except psycopg.Error as error:
+                    refused = error
+                    break
+            assert refused is not None
+            with pytest.raises(psycopg.Error), connect(stack, "executor") as client:
+                client.execute("UPDATE orders SET status = 'unrecorded' WHERE id = 9")
+            assert admin(stack, "SELECT status FROM orders WHERE id = 9") == before
+            filler.unlink()
+            until(lambda: answers(stack, "executor"), timeout_s=30, what="recovery after space was made")
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_sigterm_drains_and_exits_zero(own_stack: Stack) -> None:
+    with connect(own_stack, "planner") as client:
+        client.execute("SELECT 1")
+        assert own_stack.stop_twokey() == 0
+
+
+def test_two_reviewers_at_once_make_one_verdict(stack: Stack) -> None:
+    admin(stack, "INSERT INTO orders VALUES (60001, 1, '2026-01-01', 1, 'new') ON CONFLICT DO NOTHING")
+    stack.token("bob", "reviewer")
+    stack.token("dana", "reviewer")
+    with connect(stack, "executor") as client, ThreadPoolExecutor(3) as pool:
+        running = pool.submit(client.execute, "DELETE FROM orders WHERE id = 60001")
+        approval = str(until(lambda: pending(stack, containing="60001")))
+        yes = pool.submit(stack.review, "approve", approval, subject="bob")
+        no = pool.submit(stack.review, "deny", approval, subject="dana")
+        outcomes = (yes.result(30).returncode == 0, no.result(30).returncode == 0)
+        assert outcomes.count(True) == 1, outcomes
+        if outcomes[0]:
+            assert running.result(20).rowcount == 1
+        else:
+            with pytest.raises(psycopg.Error):
+                running.result(20)
