@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import case, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -69,9 +69,10 @@ class Database:
     async def _touch_clock(self, connection: AsyncConnection) -> int:
         now = self.clock.now_us()
         mark = tables.clock.c.high_water
-        await connection.execute(update(tables.clock).values(high_water=case((mark < now, now), else_=mark)))
-        high_water = (await connection.execute(select(mark))).scalar_one()
-        return self.clock.raise_to(int(high_water)) if high_water > now else now
+        if (await connection.execute(update(tables.clock).where(mark <= now).values(high_water=now))).rowcount == 1:
+            return now
+        # Somebody else has been further: the lock is taken all the same.
+        return self.clock.raise_to((await connection.execute(select(mark).with_for_update())).scalar_one())
 
     async def _run(self, transaction: Coroutine[Any, Any, T]) -> T:
         if self._closed:

@@ -413,12 +413,12 @@ async def test_a_move_whose_record_fails_did_not_happen(store: Store, clock: Man
     one = await opened(store)
     made, _ = await store.approvals.find_or_create(draft(one))
     for attempt in (
-        lambda: store.approvals.add_verdict(made.id, verdict("bob"), record=fail),
-        lambda: store.approvals.add_verdict(made.id, verdict("bob", approve=False), record=fail),
-        lambda: store.approvals.move(made.id, expect=P, to=A, record=fail),
+        store.approvals.add_verdict(made.id, verdict("bob"), record=fail),
+        store.approvals.add_verdict(made.id, verdict("bob", approve=False), record=fail),
+        store.approvals.move(made.id, expect=P, to=A, record=fail),
     ):
         with pytest.raises(RecordError, match="disk full"):
-            await attempt()
+            await attempt
         assert await store.approvals.get(made.id) == made
     ready = await approved(store, one, "b")
     with pytest.raises(RecordError):
@@ -521,7 +521,7 @@ async def test_a_watcher_gets_the_state_and_each_change(store: Store) -> None:
     late, _ = await store.approvals.find_or_create(draft("ses_1", "late"))
     assert await anext(everything) == late
     await one.aclose()  # type: ignore[attr-defined]  # an async generator
-    await everything.aclose()  # type: ignore[attr-defined]
+    await everything.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
 async def test_a_slow_watcher_of_one_is_not_ended_and_of_all_is(store: Store) -> None:
@@ -537,7 +537,7 @@ async def test_a_slow_watcher_of_one_is_not_ended_and_of_all_is(store: Store) ->
     with pytest.raises(StateError) as ended:
         await anext(everything)
     assert ended.value.code == "SLOW_WATCHER"
-    await one.aclose()  # type: ignore[attr-defined]
+    await one.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
 async def test_a_watcher_that_is_cancelled_is_forgotten(store: Store) -> None:
