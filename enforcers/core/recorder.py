@@ -118,10 +118,10 @@ class Recorder:
             raise DecisionUnavailableError("records can't be written") from None
         self._check(window)
 
-    async def flush(self, window: Window, seconds: float = CLOSE_PATIENCE) -> bool:
+    async def flush(self, window: Window) -> bool:
         """Wait until everything of this session is durable; False when that took too long, or one was refused."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(CLOSE_PATIENCE):
                 while window.pending:
                     self._hurry.set()
                     if window.changed is None:
@@ -132,10 +132,10 @@ class Recorder:
             return False
         return not window.broken
 
-    async def flush_all(self, seconds: float = CLOSE_PATIENCE) -> bool:
+    async def flush_all(self) -> bool:
         self._hurry.set()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(CLOSE_PATIENCE):
                 await self._idle.wait()
         except TimeoutError:
             log.warning("records lost: the decision service did not take them", records=self._unacknowledged)
