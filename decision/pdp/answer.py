@@ -9,7 +9,7 @@ from datetime import datetime
 from twokey.type.v1 import operation_pb2
 
 from decision.audit.record import base64, timestamp
-from decision.errors import DecisionError
+from decision.errors import DecisionError, TokenError
 from decision.model import JSON, Approval, Durability, Obligation, Outcome, Reason, Session, Subject, new_id
 from decision.pdp import opa_input
 
@@ -46,7 +46,7 @@ def denial(
 def denial_of(error: DecisionError, *, now: datetime, revision: str, operation: str = "") -> Answer:
     """A failure as a denial. The rule id is the service's own, so that nobody takes it for one of policy."""
     rule = "service." + error.code.lower().replace("_", "-")
-    reason = Reason(rule, str(error), error.next_step)
+    reason = Reason(rule, sentence(error), error.next_step)
     return denial(error.code, (reason,), now=now, revision=revision, operation=operation)
 
 
@@ -134,3 +134,17 @@ def approval_body(approval: Approval, event: str) -> dict[str, object]:
         "revision": approval.revision,
         "reasons": reasons_document(approval.reasons),
     }
+
+
+_TOKEN_SENTENCES = {
+    "TOKEN_MISSING": "No token was given.",
+    "TOKEN_EXPIRED": "The token has expired.",
+    "TOKEN_ROLE": "The token does not carry the role that was asked for.",
+}
+
+
+def sentence(error: DecisionError) -> str:
+    """What an error says. About tokens only one of a few fixed sentences; the code tells the rest."""
+    if isinstance(error, TokenError):
+        return _TOKEN_SENTENCES.get(error.code, "The token was not accepted.")
+    return str(error)

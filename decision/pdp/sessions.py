@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
 
 import structlog
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from decision.audit.record import timestamp
 from decision.errors import (
     BadRequestError,
     DecisionError,
     NotFoundError,
-    PolicyUnavailableError,
     RecordError,
     StateError,
     StoreError,
@@ -34,7 +32,7 @@ from decision.ports import Clock, Recorder, SessionStore, TokenVerifier
 CACHED: Final = 20_000
 CACHED_S: Final = 1.0  # how long a closing by another replica may go unseen
 SILENT_S: Final = 10.0
-OPENING_S: Final = 5.0
+_OPEN_TRIES: Final = 8
 _TEXT: Final = 256
 _PROTOCOLS: Final = frozenset({"postgres", "kubernetes", "ssh"})
 _log = structlog.get_logger(__name__)
@@ -104,7 +102,7 @@ class Sessions:
         self._connections = connections
         self._cache: TTLCache[str, Session] = TTLCache(CACHED, CACHED_S, timer=clock.monotonic)
         self._ended: TTLCache[str, str] = TTLCache(CACHED, 3600.0, timer=clock.monotonic)
-        self._opening = asyncio.Lock()
+        self._known: LRUCache[str, None] = LRUCache(CACHED)
 
     # Looking up.
 
@@ -127,6 +125,14 @@ class Sessions:
             raise StateError(f"the session has ended{': ' if reason else ''}{reason}", code="REVOKED")
         if now >= session.expires:
             raise StateError("the session's token has expired", code="SESSION_EXPIRED", next_step="Log in again.")
+
+    async def must_be_known(self, session: str) -> None:
+        """That this service opened it once, whatever became of it. Raises NotFoundError, StoreError."""
+        if session in self._known:
+            return
+        if len(session) > _TEXT or await stored(self._store.get(session)) is None:
+            raise NotFoundError("no such session")
+        self._known[session] = None
 
     async def list(self, *, include_closed: bool) -> Sequence[Session]:
         return await stored(self._store.list(include_closed=include_closed))
@@ -175,14 +181,9 @@ class Sessions:
         return await self._ask_and_store(trail, draft, connection)
 
     async def _ask_and_store(self, trail: _Trail, session: Session, connection: Connection) -> Opened:
-        """One opening at a time: between the look at the other sessions and the store of this one nobody else of the
-        same closure may slip in (dynamic separation of duty)."""
-        try:
-            async with asyncio.timeout(OPENING_S):
-                await self._opening.acquire()
-        except TimeoutError:
-            raise PolicyUnavailableError("too many sessions are being opened; try again") from None
-        try:
+        """Policy is told of the closure's other sessions; one opened meanwhile sends us back to ask again (dynamic
+        separation of duty: of two exclusive roles at once one wins)."""
+        for attempt in range(_OPEN_TRIES):
             others = await stored(self._store.live_of_closure(session.subject.closure))
             trail.document = opa_input.session_question(
                 subject=session.subject,
@@ -196,9 +197,12 @@ class Sessions:
                 reasons = result.reasons or (Reason("service.no-session", "policy does not allow this session"),)
                 answer = denial("POLICY_DENIED", reasons, now=trail.now, revision=result.revision)
                 return Opened(answer=await self._denied(trail, answer, record=True))
-            await stored(self._store.open(session))
-        finally:
-            self._opening.release()
+            try:
+                await stored(self._store.open(session, seen=[other.id for other in others]))
+                break
+            except StateError as error:
+                if error.code != "SESSIONS_CHANGED" or attempt == _OPEN_TRIES - 1:
+                    raise
         answer = Answer(
             time=trail.now,
             outcome=Outcome.ALLOW,
@@ -218,6 +222,7 @@ class Sessions:
             await self.end(session.id, "the log took no record of it", kind=None)
             raise
         self._cache[session.id] = session
+        self._known[session.id] = None
         return Opened(answer=replace(answer, record=index), session=session, obligations=result.obligations)
 
     async def _denied(self, trail: _Trail, answer: Answer, *, record: bool) -> Answer:
@@ -242,12 +247,14 @@ class Sessions:
 
     # Ending.
 
-    async def end(self, session: str, reason: str, *, kind: str | None) -> bool:
+    async def end(self, session: str, reason: str, *, kind: str | None, by: Subject | None = None) -> bool:
         """Close one session here, in the store, in the log and at its enforcer. True when it was open.
 
         `kind`: closed, revoked, silent; None when the log is what failed. It ends here even where store or log fail.
         """
         reason = reason[:_TEXT]
+        if len(session) > _TEXT:
+            raise BadRequestError("that is not a session's id")
         self._cache.pop(session, None)
         self._ended[session] = reason
         if kind != "closed":
@@ -255,7 +262,7 @@ class Sessions:
             self._metrics.sessions_revoked.inc()
         was_open = await stored(self._store.close(session, reason))
         if was_open and kind is not None:
-            await self._recorder.append("session-closed", {"session": session, "reason": reason, "how": kind})
+            await self._recorder.append("session-closed", _closed_body(session, reason, kind, by))
         return was_open
 
     async def close_silent(self) -> Sequence[str]:
@@ -270,7 +277,7 @@ class Sessions:
         self._revocations.revoked(ended, reason)
         self._metrics.sessions_revoked.inc(len(ended))
         await self._recorder.append_many(
-            [("session-closed", {"session": session, "reason": reason, "how": "silent"}) for session in ended]
+            [("session-closed", _closed_body(session, reason, "silent", None)) for session in ended]
         )
         return ended
 
@@ -279,6 +286,10 @@ class Sessions:
             await stored(self._store.enforcer_seen(enforcer))
         except StoreError:
             _log.warning("an enforcer's sign of life was not stored", enforcer=enforcer[:_TEXT])
+
+
+def _closed_body(session: str, reason: str, how: str, by: Subject | None) -> dict[str, object]:
+    return {"session": session, "reason": reason, "how": how, "by": None if by is None else who_body(by)}
 
 
 def _check(opening: Opening) -> None:

@@ -1,0 +1,141 @@
+"""DecisionService: the gRPC face of pipeline, sessions, revocations and explain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
+
+from decision.errors import BadRequestError, CallerError
+from decision.metrics import Metrics
+from decision.pdp.explain import Explain
+from decision.pdp.pipeline import Pipeline
+from decision.pdp.revocations import Revocations
+from decision.pdp.sessions import Opened, Opening, Sessions
+from decision.rpc import convert
+from decision.rpc.auth import CALLER
+from decision.rpc.supervise import Supervisor
+
+MAX_BATCH: Final = 256
+_NAME: Final = 256
+
+
+class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        sessions: Sessions,
+        revocations: Revocations,
+        explain: Explain,
+        supervisor: Supervisor,
+        metrics: Metrics,
+    ) -> None:
+        self._pipeline = pipeline
+        self._sessions = sessions
+        self._revocations = revocations
+        self._explain = explain
+        self._supervisor = supervisor
+        self._metrics = metrics
+        self._watching: Counter[str] = Counter()
+
+    @property
+    def watching(self) -> frozenset[str]:
+        """Enforcers with a watching stream: they live."""
+        return frozenset(self._watching)
+
+    async def OpenSession(self, request: decision_pb2.OpenSessionRequest, context: Any) -> Any:
+        opened = await self._open(convert.opening_of(request))
+        response = decision_pb2.OpenSessionResponse(
+            decision=convert.decision(opened.answer),
+            revision=opened.answer.revision,
+            obligations=[convert.obligation(item) for item in opened.obligations],
+        )
+        if opened.session is not None:
+            response.session.CopyFrom(convert.session(opened.session))
+        return response
+
+    async def _open(self, opening: Opening) -> Opened:
+        """A session whose asker went away while it was opened is nobody's: it ends at once."""
+        gone = False
+
+        async def work() -> Opened:
+            opened = await self._sessions.open(opening)
+            if gone and opened.session is not None:
+                await self._sessions.end(opened.session.id, "the client went away", kind="closed")
+            return opened
+
+        try:
+            return await self._supervisor.run(work())
+        except asyncio.CancelledError:
+            gone = True
+            raise
+
+    async def Decide(self, request: decision_pb2.DecideRequest, context: Any) -> Any:
+        return await self._decide(request)
+
+    async def DecideBatch(self, request: decision_pb2.DecideBatchRequest, context: Any) -> Any:
+        """One after the other: the log keeps the order of the acts."""
+        if len(request.requests) > MAX_BATCH:
+            raise BadRequestError(f"a batch has at most {MAX_BATCH} requests", code="TOO_LARGE")
+        responses = [await self._decide(item) for item in request.requests]
+        return decision_pb2.DecideBatchResponse(responses=responses)
+
+    async def DecideStream(
+        self, request_iterator: AsyncIterator[decision_pb2.DecideRequest], context: Any
+    ) -> AsyncIterator[decision_pb2.DecideResponse]:
+        async for request in request_iterator:
+            yield await self._decide(request)
+
+    async def _decide(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
+        return convert.decide_response(await self._supervisor.run(self._pipeline.decide(convert.ask_of(request))))
+
+    async def Explain(self, request: decision_pb2.ExplainRequest, context: Any) -> Any:
+        explained = await self._explain.explain(
+            CALLER.get().required_subject(),
+            connection=request.connection,
+            role=request.role,
+            statement=request.statement,
+            about=request.subject,
+        )
+        return decision_pb2.ExplainResponse(
+            operation=explained.operation, decision=convert.decision(explained.answer), input=explained.input
+        )
+
+    async def ListSessions(self, request: decision_pb2.ListSessionsRequest, context: Any) -> Any:
+        found = await self._sessions.list(include_closed=request.all)
+        return decision_pb2.ListSessionsResponse(sessions=[convert.session(item) for item in found])
+
+    async def Revoke(self, request: decision_pb2.RevokeRequest, context: Any) -> Any:
+        subject = CALLER.get().required_subject()
+        ended = await self._supervisor.run(
+            self._sessions.end(request.session, request.reason or "revoked", kind="revoked", by=subject)
+        )
+        return decision_pb2.RevokeResponse(sessions=int(ended))
+
+    async def WatchRevocations(
+        self, request: decision_pb2.WatchRevocationsRequest, context: Any
+    ) -> AsyncIterator[decision_pb2.WatchRevocationsResponse]:
+        enforcer = request.enforcer
+        if not enforcer or len(enforcer) > _NAME:
+            raise BadRequestError("the enforcer does not say who it is")
+        self._watching[enforcer] += 1
+        self._metrics.watchers.inc()
+        try:
+            await self._sessions.enforcer_seen(enforcer)
+            async for message in self._revocations.watch():
+                yield convert.revocation(message)
+        finally:
+            self._metrics.watchers.dec()
+            self._watching[enforcer] -= 1
+            if self._watching[enforcer] <= 0:
+                del self._watching[enforcer]
+
+    async def CloseSession(self, request: decision_pb2.CloseSessionRequest, context: Any) -> Any:
+        if not CALLER.get().enforcer:
+            raise CallerError("only an enforcer closes sessions")
+        await self._supervisor.run(self._sessions.end(request.session, request.reason, kind="closed"))
+        return decision_pb2.CloseSessionResponse()

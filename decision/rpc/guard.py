@@ -1,0 +1,193 @@
+"""What every call passes: a row in the table, an authenticated caller, a deadline, no unknown fields; and what every
+failure becomes: a status. Callers are refused before their message is read."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from decision.errors import BadRequestError, CallerError, DecisionError, PolicyUnavailableError, TokenError
+from decision.metrics import Metrics
+from decision.ports import Clock
+from decision.rpc.auth import CALLER, Authenticator, Caller
+from decision.rpc.callers import DOORS, NOT_YET, Door
+from decision.rpc.status import InternalError, abort
+
+AUTH_DEADLINE_S: Final = 5.0
+_log = structlog.get_logger(__name__)
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+if TYPE_CHECKING:
+    _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    _Interceptor = grpc.aio.ServerInterceptor  # generic in the stubs only
+
+
+class Guard(_Interceptor):
+    def __init__(self, authenticator: Authenticator, clock: Clock, metrics: Metrics) -> None:
+        self._authenticator = authenticator
+        self._clock = clock
+        self._metrics = metrics
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        rpc = handler_call_details.method.lstrip("/")
+        door = DOORS.get(rpc)
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler  # no such method: gRPC answers UNIMPLEMENTED
+        try:
+            if door is None:
+                raise CallerError("nobody may call this")
+            caller = await self._authorize(rpc, door, handler_call_details)
+            if rpc in NOT_YET:
+                raise BadRequestError("this is promised and not carried out yet", code="NOT_SUPPORTED")
+        except DecisionError as error:
+            return self._refusal(rpc, error)
+        return self._wrapped(rpc, handler, caller)
+
+    def drain(self) -> None:
+        """End the streams, which would otherwise never end by themselves."""
+        for task in tuple(self._streams):
+            task.cancel()
+
+    async def _authorize(self, rpc: str, door: Door, details: grpc.HandlerCallDetails) -> Caller:
+        try:
+            async with asyncio.timeout(AUTH_DEADLINE_S):
+                return await self._authenticator.authorize(rpc, door, details.invocation_metadata or ())
+        except TimeoutError:
+            raise PolicyUnavailableError("the caller could not be checked in time") from None
+
+    def _refusal(self, rpc: str, error: DecisionError) -> Handler:
+        """A handler of a kind that reads no message before it runs."""
+
+        async def refuse(_requests: object, context: Context) -> None:
+            await self._fail(rpc, context, error)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _wrapped(self, rpc: str, handler: Handler, caller: Caller) -> Handler:
+        options = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(self._unary(rpc, handler.unary_unary, caller), **options)
+        if handler.unary_stream is not None:
+            inner = handler.unary_stream
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(rpc, lambda request, context: inner(_checked(request), context), inner, caller), **options
+            )
+        if handler.stream_stream is not None:
+            both = handler.stream_stream
+            checked_all: Callable[[Any], Any] = _all_checked
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(rpc, lambda requests, context: both(checked_all(requests), context), both, caller),
+                **options,
+            )
+        return self._refusal(rpc, InternalError())
+
+    def _unary(self, rpc: str, inner: Callable[..., Any], caller: Caller) -> Callable[..., Any]:
+        async def call(request: Message, context: Context) -> Any:
+            CALLER.set(caller)
+            try:
+                if context.time_remaining() is None:
+                    raise BadRequestError("a call needs a deadline")
+                answer = await inner(_checked(request), context)
+            except DecisionError as error:
+                await self._fail(rpc, context, error)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the outermost edge: gRPC would send the exception's own words
+                _report(rpc, error)
+                await self._fail(rpc, context, InternalError())
+            else:
+                self._metrics.called(rpc, "")
+                return answer
+
+        return call
+
+    def _stream(
+        self, rpc: str, start: Callable[..., Any], inner: Callable[..., Any], caller: Caller
+    ) -> Callable[..., Any]:
+        """Both forms grpc.aio knows: an async generator, and a coroutine that writes by itself."""
+        generator = inspect.isasyncgenfunction(inner)
+
+        async def call(request: object, context: Context) -> None:
+            CALLER.set(caller)
+            task = asyncio.current_task()
+            if task is not None:
+                self._streams.add(task)
+            try:
+                if generator:
+                    await self._pump(start(request, context), context, caller)
+                else:
+                    await start(request, context)
+            except DecisionError as error:
+                await self._fail(rpc, context, error)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                _report(rpc, error)
+                await self._fail(rpc, context, InternalError())
+            else:
+                self._metrics.called(rpc, "")
+            finally:
+                if task is not None:
+                    self._streams.discard(task)
+
+        return call
+
+    async def _pump(self, answers: AsyncIterator[Any], context: Context, caller: Caller) -> None:
+        """Answers as they come, no longer than the caller's token lives."""
+        while True:
+            left = None
+            if caller.expires is not None:
+                left = max(0.0, (caller.expires - self._clock.now()).total_seconds())
+            try:
+                async with asyncio.timeout(left) as deadline:
+                    answer = await anext(answers)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                if deadline.expired():
+                    raise TokenError("the token has expired", code="TOKEN_EXPIRED") from None
+                raise
+            await context.write(answer)
+
+    async def _fail(self, rpc: str, context: Context, error: DecisionError) -> NoReturn:
+        self._metrics.called(rpc, error.code)
+        await abort(context, error)
+
+
+def _checked(request: Any) -> Any:
+    """Refuse a message with fields nobody here knows: a newer caller may mean something by them."""
+    size = request.ByteSize()
+    request.DiscardUnknownFields()
+    if request.ByteSize() != size:
+        raise BadRequestError("the message has fields that this service doesn't know")
+    return request
+
+
+async def _all_checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
+
+
+def _report(rpc: str, error: Exception) -> None:
+    """Where it happened, not what it said: an exception's words may hold a caller's."""
+    frames = traceback.format_tb(error.__traceback__)
+    _log.error("a call failed in a way nobody foresaw", rpc=rpc, error=type(error).__name__, frames=frames)
