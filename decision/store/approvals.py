@@ -199,13 +199,13 @@ class SqlApprovals:
 
 
 async def _usable(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> Approval | None:
-    """The live approval for the draft's act that its session may use, bound to it; its own first."""
+    """The live approval for the draft's act that its session may use, bound to it: its own first, then an approved."""
     alike = (_approvals.c.act == key_hash(draft.key)) & _approvals.c.state.in_(LIVE) & (_approvals.c.expires > now)
     found = [one for one in await load(connection, alike) if one.key == draft.key]
+    found.sort(key=lambda one: (one.session != draft.session, one.state is not ApprovalState.APPROVED))
     for one in found:
         if one.session == draft.session:
             return one
-    for one in found:
         if await session_live(connection, one.session, now):
             continue
         which = (_approvals.c.id == one.id, _approvals.c.session == one.session, _approvals.c.state == one.state.value)

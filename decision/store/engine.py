@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -110,6 +111,12 @@ def _prepare_file(path: Path) -> None:
     # SQLite gives the -wal and -shm files the permissions of this one.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise StoreError(
+                f"The store {path} is not a file of this user's own",
+                next_step="Remove it, or run as the user it belongs to",
+            )
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import RecordError, StateError
 from decision.model import Approval, ApprovalState, IdentityKey
+from decision.store.approvals import _set_state
 from decision.store.engine import Store, open_store
 from decision.store.watch import QUEUE
 from tests.decision.store.support import START, ManualClock, act, draft, session, verdict
@@ -111,6 +113,29 @@ async def test_who_comes_back_finds_the_approval_and_only_one_of_them(store: Sto
     again, new = await store.approvals.find_or_create(draft(got[0]))  # one approval, one redemption
     assert new
     assert again.state is P
+
+
+async def test_who_comes_back_gets_the_approved_one_of_two(store: Store, clock: ManualClock) -> None:
+    first, second = await opened(store), await opened(store)
+    ready = await approved(store, first)
+    clock.pass_(1)
+    await store.approvals.find_or_create(draft(second))
+    for one in (first, second):
+        await store.sessions.close(one, "client gone")
+    found, new = await store.approvals.find_or_create(draft(await opened(store)))
+    assert (found.id, found.state, new) == (ready.id, A, False)
+
+
+async def test_an_expired_session_is_gone_for_its_approval(store: Store, clock: ManualClock) -> None:
+    short = await opened(store, lives_s=30)
+    ready = await approved(store, short)
+    other = await opened(store)
+    clock.pass_(29)
+    assert (await store.approvals.find_or_create(draft(other, "x")))[1]
+    assert (await store.approvals.find_or_create(draft(other)))[0].id != ready.id
+    clock.pass_(1)
+    again = await opened(store)
+    assert (await store.approvals.find_or_create(draft(again)))[0].id == ready.id
 
 
 async def test_a_session_that_ended_redeems_nothing(store: Store, clock: ManualClock) -> None:
@@ -555,3 +580,19 @@ async def test_a_watcher_that_is_cancelled_is_forgotten(store: Store) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert len(watchers._all) == 0
+
+
+async def test_the_compare_and_set_alone_refuses_a_state_that_changed_since_it_was_read(store: Store) -> None:
+    """Writers wait for each other, so no move can meet this today; a database with weaker locks would."""
+    made, _ = await store.approvals.find_or_create(draft("ses_1"))
+    await store.approvals.move(made.id, expect=P, to=ApprovalState.DENIED)
+
+    async def stale(connection: AsyncConnection, _now: int) -> None:
+        await _set_state(connection, made.id, P, state="approved")
+
+    with pytest.raises(StateError) as refused:
+        await store._database.write(stale)
+    assert refused.value.code == "APPROVAL_DENIED"
+    found = await store.approvals.get(made.id)
+    assert found is not None
+    assert found.state is ApprovalState.DENIED

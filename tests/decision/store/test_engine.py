@@ -119,6 +119,16 @@ async def test_a_folder_in_the_way_is_refused(tmp_path: Path) -> None:
         await open_store(f"sqlite:///{tmp_path}/file/twokey.db")
 
 
+async def test_what_is_not_our_own_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="not a file of this user's own"):
+        await open_store(f"sqlite:///{tmp_path}/pipe")
+    (tmp_path / "planted.db").touch()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(StoreError, match="not a file of this user's own"):
+        await open_store(f"sqlite:///{tmp_path}/planted.db")
+
+
 async def test_two_open_a_new_store_at_once(url: str) -> None:
     stores = await asyncio.gather(*(open_store(url) for _ in range(4)))
     for index, one in enumerate(stores):
