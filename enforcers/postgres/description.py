@@ -73,6 +73,10 @@ class Description:
     verification: Verification | None
     cursor: str = ""  # DECLARE, FETCH, CLOSE name one
     prepared: str = ""  # PREPARE, EXECUTE, DEALLOCATE name one
+    # (table oid, attnum) that RowDescription must show for each output column, (0, 0) for a computed one. A view's
+    # column is the view's own here, while template.output names the table's (describe/output.py compares).
+    wire: tuple[tuple[int, int], ...] = ()
+    output_open: bool = False  # the result may have columns that are not in template.output
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,299 @@
+"""The questions that make a catalog snapshot, in SQL that no search_path can bend.
+
+Every name is schema-qualified, every operator is written OPERATOR(pg_catalog.…), nothing uses IN, CASE x WHEN, or
+JOIN USING (which look up `=` by search_path). Each answers rows of text columns, so that a session's own connection
+can be asked the same by the extended protocol. Definition hashes are taken over the fields of a row, never over
+pg_get_*def (which prints relative to search_path); the printed forms serve expansion only.
+Temporary objects of other sessions are left out; on the catalog connection there are none of its own.
+"""
+
+from __future__ import annotations
+
+FIRST_USER_OID = 16384  # FirstNormalObjectId: everything below was made by initdb
+
+
+def _hash(*fields: str) -> str:
+    quoted = ",".join(fields)
+    form = " ".join(["%L"] * len(fields))
+    digest = f"pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.format('{form}',{quoted}),'UTF8'))"
+    return f"pg_catalog.encode({digest},'hex')"
+
+
+def _text(*fields: str) -> str:
+    return ",".join(f"{field}::pg_catalog.text" for field in fields)
+
+
+_NOT_FOREIGN_TEMP = (
+    "(c.relpersistence OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\""
+    " OR c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
+)
+_JOIN_CLASS = "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) "
+
+FUNCTION_HASH = _hash(
+    "p.prosrc",
+    "p.probin",
+    "p.prosqlbody",
+    "p.proconfig",
+    "p.prosecdef",
+    "p.proowner",
+    "p.provolatile",
+    "p.prolang",
+    "p.proleakproof",
+    "p.proisstrict",
+    "p.proargtypes",
+    "p.proargdefaults",
+    "p.prorettype",
+    "p.prosupport",
+)
+RULE_HASH = _hash("r.ev_action", "r.ev_qual", "r.ev_type", "r.is_instead", "r.ev_enabled")
+RELATION_HASH = _hash(
+    "c.relname",
+    "c.relnamespace",
+    "c.relkind",
+    "c.relpersistence",
+    "c.relrowsecurity",
+    "c.relforcerowsecurity",
+    "c.relowner",
+    "c.relispartition",
+)
+COLUMN_HASH = _hash("a.attname", "a.atttypid", "a.attgenerated", "a.attidentity")
+CONSTRAINT_HASH = _hash(
+    "k.contype", "k.conbin", "k.conkey", "k.confrelid", "k.confkey", "k.confupdtype", "k.confdeltype"
+)
+TRIGGER_HASH = _hash("t.tgfoid", "t.tgtype", "t.tgenabled", "t.tgqual", "t.tgargs", "t.tgattr")
+POLICY_HASH = _hash("y.polcmd", "y.polpermissive", "y.polroles", "y.polqual", "y.polwithcheck")
+
+# name -> (select list, from clause, oid that says built-in or not, extra condition)
+_PARTS: dict[str, tuple[str, str, str, str]] = {
+    "namespaces": (_text("n.oid", "n.nspname"), "pg_catalog.pg_namespace n", "", ""),
+    "relations": (
+        _text(
+            "c.oid",
+            "c.relname",
+            "c.relnamespace",
+            "c.relkind",
+            "c.relpersistence",
+            "c.relrowsecurity",
+            "c.relforcerowsecurity",
+            "c.relowner",
+            "c.reltype",
+        )
+        + f",{RELATION_HASH}",
+        "pg_catalog.pg_class c",
+        "c.oid",
+        f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\"",
+    ),
+    "columns": (
+        _text("a.attrelid", "a.attnum", "a.attname", "a.atttypid", "a.attgenerated") + f",{COLUMN_HASH}",
+        f"pg_catalog.pg_attribute a {_JOIN_CLASS}a.attrelid",
+        "c.oid",
+        f"{_NOT_FOREIGN_TEMP} AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped"
+        " AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{t,i,I}'::pg_catalog.\"char\"[])",
+    ),
+    "inherits": (
+        _text("i.inhrelid", "i.inhparent"),
+        f"pg_catalog.pg_inherits i {_JOIN_CLASS}i.inhrelid",
+        "c.oid",
+        f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{{i,I}}'::pg_catalog.\"char\"[])",
+    ),
+    "rules": (
+        _text("r.oid", "r.ev_class", "r.rulename", "r.ev_type", "r.is_instead", "r.ev_enabled")
+        + f",{RULE_HASH},(CASE WHEN r.rulename OPERATOR(pg_catalog.=) '_RETURN'::pg_catalog.name"
+        " THEN pg_catalog.pg_get_viewdef(r.ev_class) ELSE pg_catalog.pg_get_ruledef(r.oid) END)::pg_catalog.text",
+        f"pg_catalog.pg_rewrite r {_JOIN_CLASS}r.ev_class",
+        "c.oid",
+        _NOT_FOREIGN_TEMP,
+    ),
+    "constraints": (
+        _text(
+            "k.oid",
+            "k.conrelid",
+            "k.contypid",
+            "k.contype",
+            "k.confrelid",
+            "k.confupdtype",
+            "k.confdeltype",
+            "k.conkey",
+            "k.confkey",
+        )
+        + f",{CONSTRAINT_HASH},pg_catalog.pg_get_expr(k.conbin,k.conrelid)::pg_catalog.text",
+        "pg_catalog.pg_constraint k LEFT " + _JOIN_CLASS + "k.conrelid",
+        "k.oid",
+        f"(c.oid IS NULL OR {_NOT_FOREIGN_TEMP})"
+        " AND k.contype OPERATOR(pg_catalog.=) ANY ('{f,c,x}'::pg_catalog.\"char\"[])",
+    ),
+    "defaults": (
+        _text("d.adrelid", "d.adnum")
+        + f",{_hash('d.adbin')},pg_catalog.pg_get_expr(d.adbin,d.adrelid)::pg_catalog.text",
+        f"pg_catalog.pg_attrdef d {_JOIN_CLASS}d.adrelid",
+        "c.oid",
+        _NOT_FOREIGN_TEMP,
+    ),
+    "indexes": (
+        _text("x.indexrelid", "x.indrelid")
+        + ",pg_catalog.pg_get_expr(x.indexprs,x.indrelid)::pg_catalog.text"
+        + ",pg_catalog.pg_get_expr(x.indpred,x.indrelid)::pg_catalog.text"
+        + f",{_hash('x.indexprs', 'x.indpred')}",
+        f"pg_catalog.pg_index x {_JOIN_CLASS}x.indrelid",
+        "c.oid",
+        f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\"",
+    ),
+    "triggers": (
+        _text("t.oid", "t.tgrelid", "t.tgname", "t.tgfoid", "t.tgtype", "t.tgenabled")
+        + f",(t.tgqual IS NOT NULL)::pg_catalog.text,{TRIGGER_HASH}",
+        f"pg_catalog.pg_trigger t {_JOIN_CLASS}t.tgrelid",
+        "c.oid",
+        f"{_NOT_FOREIGN_TEMP} AND NOT t.tgisinternal",
+    ),
+    "policies": (
+        _text("y.oid", "y.polrelid", "y.polname", "y.polcmd", "y.polroles")
+        + ",pg_catalog.pg_get_expr(y.polqual,y.polrelid)::pg_catalog.text"
+        + f",pg_catalog.pg_get_expr(y.polwithcheck,y.polrelid)::pg_catalog.text,{POLICY_HASH}",
+        f"pg_catalog.pg_policy y {_JOIN_CLASS}y.polrelid",
+        "c.oid",
+        _NOT_FOREIGN_TEMP,
+    ),
+    "functions": (
+        _text(
+            "p.oid",
+            "p.proname",
+            "p.pronamespace",
+            "p.pronargs",
+            "p.pronargdefaults",
+            "p.provariadic",
+            "p.prokind",
+            "p.provolatile",
+            "p.prosecdef",
+            "p.proleakproof",
+            "l.lanname",
+            "p.proretset",
+            "p.prorettype",
+            "p.proargtypes",
+            "p.proargnames",
+            "p.proconfig",
+        )
+        + f",{FUNCTION_HASH},(CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'sql'::pg_catalog.name"
+        " THEN (CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_catalog.pg_get_function_sqlbody(p.oid) END)"
+        " WHEN l.lanname OPERATOR(pg_catalog.=) 'internal'::pg_catalog.name THEN p.prosrc"
+        " ELSE '' END)::pg_catalog.text",
+        "pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang",
+        "p.oid",
+        "",
+    ),
+    "aggregates": (
+        _text(
+            "g.aggfnoid::pg_catalog.oid",
+            "g.aggtransfn::pg_catalog.oid",
+            "g.aggfinalfn::pg_catalog.oid",
+            "g.aggcombinefn::pg_catalog.oid",
+            "g.aggserialfn::pg_catalog.oid",
+            "g.aggdeserialfn::pg_catalog.oid",
+            "g.aggmtransfn::pg_catalog.oid",
+            "g.aggminvtransfn::pg_catalog.oid",
+            "g.aggmfinalfn::pg_catalog.oid",
+        ),
+        "pg_catalog.pg_aggregate g",
+        "g.aggfnoid::pg_catalog.oid",
+        "",
+    ),
+    "operators": (
+        _text("o.oid", "o.oprname", "o.oprnamespace", "o.oprleft", "o.oprright", "o.oprcode::pg_catalog.oid"),
+        "pg_catalog.pg_operator o",
+        "o.oid",
+        "",
+    ),
+    "casts": (
+        _text("q.oid", "q.castsource", "q.casttarget", "q.castfunc", "q.castcontext", "q.castmethod"),
+        "pg_catalog.pg_cast q",
+        "q.oid",
+        "",
+    ),
+    "types": (
+        _text(
+            "e.oid",
+            "e.typname",
+            "e.typnamespace",
+            "e.typtype",
+            "e.typinput::pg_catalog.oid",
+            "e.typoutput::pg_catalog.oid",
+            "e.typreceive::pg_catalog.oid",
+            "e.typsend::pg_catalog.oid",
+            "e.typbasetype",
+            "e.typrelid",
+            "e.typelem",
+        ),
+        "pg_catalog.pg_type e",
+        "e.oid",
+        "",
+    ),
+    "event_triggers": (
+        _text("v.oid", "v.evtname", "v.evtevent", "v.evtfoid", "v.evtenabled"),
+        "pg_catalog.pg_event_trigger v",
+        "v.oid",
+        "",
+    ),
+}
+
+# What a server's own objects need: not their rules, defaults and the like, which no user can reach by writing.
+_BUILTIN = ("relations", "columns", "functions", "aggregates", "operators", "casts", "types", "constraints")
+
+
+def _query(name: str, *, builtin: bool) -> str:
+    columns, source, oid, condition = _PARTS[name]
+    conditions = [condition] if condition else []
+    if oid:
+        conditions.append(f"{oid} OPERATOR(pg_catalog.{'<' if builtin else '>='}) {FIRST_USER_OID}::pg_catalog.oid")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {columns} FROM {source}{where} ORDER BY 1, 2"  # noqa: S608 - constants of this module only
+
+
+CATALOG_QUERIES: tuple[tuple[str, str], ...] = tuple((name, _query(name, builtin=False)) for name in _PARTS)
+BUILTIN_QUERIES: tuple[tuple[str, str], ...] = tuple((name, _query(name, builtin=True)) for name in _BUILTIN)
+
+SERVER_QUERY = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_database()::pg_catalog.text"
+KEYWORDS_QUERY = "SELECT k.word::pg_catalog.text, k.catcode::pg_catalog.text FROM pg_catalog.pg_get_keywords() k"
+
+
+def _mark(table: str, row: str, *, join: str = "", where: str = "") -> str:
+    item = f"pg_catalog.concat({row}.xmin::pg_catalog.text,{row}.ctid::pg_catalog.text)"
+    return (
+        f"SELECT '{table}'::pg_catalog.text, pg_catalog.count(*)::pg_catalog.text,"  # noqa: S608 - constants only
+        f" pg_catalog.sum(pg_catalog.hashtext({item})::pg_catalog.int8)::pg_catalog.text"
+        f" FROM pg_catalog.{table} {row}{join}{f' WHERE {where}' if where else ''}"
+    )
+
+
+_PERSISTENT = "c.relpersistence OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\""
+_NAMESPACE = " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) "
+_NOT_TEMP_NAMESPACE = "n.nspname OPERATOR(pg_catalog.!~~) 'pg\\_%temp\\_%'::pg_catalog.text"
+
+# One cheap question whose answer changes when any of the above may have. A detector only: nothing is proved by it.
+FINGERPRINT_QUERY = " UNION ALL ".join(
+    [
+        _mark("pg_namespace", "n", where=_NOT_TEMP_NAMESPACE),
+        _mark("pg_class", "c", where=_PERSISTENT),
+        *(
+            _mark(table, row, join=f" {_JOIN_CLASS}{column}", where=_PERSISTENT)
+            for table, row, column in (
+                ("pg_attribute", "a", "a.attrelid"),
+                ("pg_inherits", "i", "i.inhrelid"),
+                ("pg_rewrite", "r", "r.ev_class"),
+                ("pg_attrdef", "d", "d.adrelid"),
+                ("pg_index", "x", "x.indexrelid"),
+                ("pg_trigger", "t", "t.tgrelid"),
+                ("pg_policy", "y", "y.polrelid"),
+            )
+        ),
+        _mark(
+            "pg_constraint",
+            "k",
+            join=" LEFT " + _JOIN_CLASS + "k.conrelid",
+            where=f"(c.oid IS NULL OR {_PERSISTENT})",
+        ),
+        _mark("pg_type", "e", join=_NAMESPACE + "e.typnamespace", where=_NOT_TEMP_NAMESPACE),
+        *(
+            _mark(table, "o")
+            for table in ("pg_proc", "pg_aggregate", "pg_operator", "pg_cast", "pg_event_trigger", "pg_language")
+        ),
+    ]
+)

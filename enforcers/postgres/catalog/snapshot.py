@@ -1,0 +1,486 @@
+"""An immutable picture of one database's catalog: what names mean, and what objects bring along.
+
+A description must come out the same as the target's own reading of a statement, so everything a statement can set in
+motion is here: views and rules, foreign keys, triggers, policies, defaults, checks, index expressions, casts,
+operators and types. Built from the rows of queries.py, without I/O. Objects of the server itself (made by initdb)
+are kept apart in `Builtins`, read once per server.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from enforcers.postgres.catalog.queries import FIRST_USER_OID
+
+Row = Sequence[str | None]
+Rows = Mapping[str, Iterable[Row]]
+
+_versions = itertools.count(1)
+
+KINDS = {
+    "r": "table",
+    "v": "view",
+    "m": "materialized-view",
+    "p": "partitioned-table",
+    "f": "foreign-table",
+    "S": "sequence",
+    "i": "index",
+    "I": "index",
+    "c": "composite",
+    "t": "toast",
+}
+SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    attnum: int
+    name: str
+    type_oid: int
+    generated: bool
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relation:
+    oid: int
+    schema: str
+    name: str
+    kind: str  # a value of KINDS
+    temporary: bool
+    row_security: bool
+    force_row_security: bool
+    owner: int
+    row_type: int
+    hash: str
+    columns: tuple[Column, ...]
+    by_name: Mapping[str, Column] = field(repr=False)
+
+    @property
+    def catalog(self) -> bool:
+        return self.schema in SYSTEM_SCHEMAS
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    oid: int
+    name: str
+    event: str  # 1 select, 2 update, 3 insert, 4 delete
+    instead: bool
+    enabled: str
+    hash: str
+    text: str  # of _RETURN the query, else the whole CREATE RULE
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    oid: int
+    child: int
+    parent: int
+    on_update: str  # a no action, r restrict, c cascade, n set null, d set default
+    on_delete: str
+    child_columns: tuple[int, ...]
+    parent_columns: tuple[int, ...]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Something computed on a relation's (or domain's) behalf: default, check, generated column, index, policy."""
+
+    kind: str  # default, generated, check, index, policy
+    text: str
+    hash: str
+    attnum: int = 0  # of a default or generated column
+    command: str = ""  # of a policy: r a w d *
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    oid: int
+    name: str
+    function: int
+    type: int
+    enabled: str
+    conditional: bool
+    hash: str
+
+    def fires(self, event: str) -> bool:
+        """event: insert, update, delete, truncate."""
+        return self.enabled != "D" and bool(self.type & {"insert": 4, "delete": 8, "update": 16, "truncate": 32}[event])
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    oid: int
+    schema: str
+    name: str
+    arguments: int
+    defaults: int
+    variadic: bool
+    kind: str  # f function, p procedure, a aggregate, w window
+    volatility: str  # immutable, stable, volatile
+    security_definer: bool
+    leakproof: bool
+    language: str
+    returns_set: bool
+    return_type: int
+    argument_types: tuple[int, ...]
+    argument_names: tuple[str, ...]
+    search_path: tuple[str, ...] | None  # SET search_path of the function, when it has one
+    configured: bool  # has any SET clause
+    hash: str
+    source: str  # SQL: the body; internal: the C symbol; else empty
+
+    def accepts(self, count: int) -> bool:
+        if self.variadic:
+            return count >= self.arguments - self.defaults - 1
+        return self.arguments - self.defaults <= count <= self.arguments
+
+    @property
+    def builtin(self) -> bool:
+        return self.oid < FIRST_USER_OID
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    oid: int
+    schema: str
+    name: str
+    left: int
+    right: int
+    function: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    source: int
+    target: int
+    function: int
+    context: str  # e explicit, a assignment, i implicit
+    method: str  # f function, i in/out, b binary
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    oid: int
+    schema: str
+    name: str
+    kind: str  # b base, c composite, d domain, e enum, p pseudo, r range, m multirange
+    functions: tuple[int, ...]  # input, output, receive, send
+    base: int
+    relation: int
+    element: int
+
+
+def _array(text: str | None) -> tuple[int, ...]:
+    return tuple(int(item) for item in (text or "").strip("{}").replace(",", " ").split())
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    """A text[] of plain names, as printed. Quoted elements may hold commas."""
+    if not text or text == "{}":
+        return ()
+    items: list[str] = []
+    current: list[str] = []
+    quoted = escaped = False
+    for char in text[1:-1]:
+        if escaped:
+            current.append(char)
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == '"':
+            quoted = not quoted
+        elif char == "," and not quoted:
+            items.append("".join(current))
+            current = []
+        else:
+            current.append(char)
+    items.append("".join(current))
+    return tuple(items)
+
+
+def _search_path(config: tuple[str, ...]) -> tuple[str, ...] | None:
+    for item in config:
+        name, _, value = item.partition("=")
+        if name.lower() == "search_path":
+            return tuple(part.strip().strip('"') for part in value.split(",") if part.strip().strip('"'))
+    return None
+
+
+_VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Objects:
+    """Objects by oid and by name; the shape that built-ins and a database's own share."""
+
+    namespaces: Mapping[int, str]
+    relations: Mapping[int, Relation]
+    relation_names: Mapping[tuple[str, str], Relation]
+    functions: Mapping[int, Function]
+    function_names: Mapping[str, tuple[Function, ...]]
+    aggregates: Mapping[int, tuple[int, ...]]
+    operators: Mapping[str, tuple[Operator, ...]]
+    casts: tuple[Cast, ...]
+    types: Mapping[int, Type]
+    type_names: Mapping[tuple[str, str], Type]
+    domain_checks: Mapping[int, tuple[Expression, ...]]
+
+
+def _text(value: str | None) -> str:
+    return "" if value is None else value
+
+
+def _relations(rows: Rows, namespaces: Mapping[int, str]) -> dict[int, Relation]:
+    columns: dict[int, list[Column]] = defaultdict(list)
+    for relid, attnum, name, type_oid, generated, digest in rows["columns"]:
+        columns[int(_text(relid))].append(
+            Column(int(_text(attnum)), _text(name), int(_text(type_oid)), bool(_text(generated)), _text(digest))
+        )
+    relations: dict[int, Relation] = {}
+    for row in rows["relations"]:
+        oid, name, namespace, kind, persistence, rls, force, owner, row_type, digest = map(_text, row)
+        schema = namespaces.get(int(namespace))
+        if schema is None:
+            continue
+        own = tuple(sorted(columns.get(int(oid), ()), key=lambda column: column.attnum))
+        relations[int(oid)] = Relation(
+            int(oid), schema, name, KINDS.get(kind, kind), persistence == "t", rls == "true", force == "true",
+            int(owner), int(row_type), digest, own, {column.name: column for column in own},
+        )  # fmt: skip
+    return relations
+
+
+def _functions(rows: Rows, namespaces: Mapping[int, str]) -> dict[int, Function]:
+    functions: dict[int, Function] = {}
+    for row in rows["functions"]:
+        (oid, name, namespace, nargs, ndefaults, variadic, kind, volatility, definer, leakproof, language, retset,
+         return_type, types, argument_names, config, digest, source) = map(_text, row)  # fmt: skip
+        schema = namespaces.get(int(namespace))
+        if schema is None:
+            continue
+        settings = _names(config)
+        functions[int(oid)] = Function(
+            int(oid), schema, name, int(nargs), int(ndefaults), variadic != "0", kind, _VOLATILITY[volatility],
+            definer == "true", leakproof == "true", language, retset == "true", int(return_type), _array(types),
+            _names(argument_names), _search_path(settings), bool(settings), digest, source,
+        )  # fmt: skip
+    return functions
+
+
+def _grouped(items: Iterable[tuple[str, object]]) -> dict[str, tuple[object, ...]]:
+    groups: dict[str, list[object]] = defaultdict(list)
+    for key, item in items:
+        groups[key].append(item)
+    return {key: tuple(group) for key, group in groups.items()}
+
+
+def _objects(rows: Rows, namespaces: Mapping[int, str]) -> _Objects:
+    relations = _relations(rows, namespaces)
+    functions = _functions(rows, namespaces)
+    by_name: dict[str, list[Function]] = defaultdict(list)
+    for function in functions.values():
+        by_name[function.name].append(function)
+    operators: dict[str, list[Operator]] = defaultdict(list)
+    for row in rows["operators"]:
+        oid, name, namespace, left, right, code = map(_text, row)
+        operators[name].append(
+            Operator(int(oid), namespaces.get(int(namespace), ""), name, int(left), int(right), int(code))
+        )
+    types: dict[int, Type] = {}
+    for row in rows["types"]:
+        oid, name, namespace, kind, *rest = map(_text, row)
+        inputs, base, relation, element = tuple(map(int, rest[:4])), int(rest[4]), int(rest[5]), int(rest[6])
+        if int(namespace) in namespaces:
+            types[int(oid)] = Type(int(oid), namespaces[int(namespace)], name, kind, inputs, base, relation, element)
+    checks: dict[int, list[Expression]] = defaultdict(list)
+    for row in rows["constraints"]:
+        if row[2] not in (None, "0"):
+            checks[int(_text(row[2]))].append(Expression("check", _text(row[10]), _text(row[9])))
+    casts = tuple(
+        Cast(int(_text(source)), int(_text(target)), int(_text(function)), _text(context), _text(method))
+        for _, source, target, function, context, method in rows["casts"]
+    )
+    return _Objects(
+        namespaces,
+        relations,
+        {(item.schema, item.name): item for item in relations.values()},
+        functions,
+        {name: tuple(group) for name, group in by_name.items()},
+        {int(_text(row[0])): tuple(int(_text(item)) for item in row[1:] if item != "0") for row in rows["aggregates"]},
+        {name: tuple(group) for name, group in operators.items()},
+        casts,
+        types,
+        {(item.schema, item.name): item for item in types.values()},
+        {oid: tuple(group) for oid, group in checks.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Builtins:
+    """What initdb made: the same for all databases of a server."""
+
+    objects: _Objects
+    server_version: int  # server_version_num
+
+    @classmethod
+    def from_rows(cls, rows: Rows, *, server_version: int) -> Builtins:
+        """rows: of BUILTIN_QUERIES, and `namespaces`."""
+        namespaces = {int(_text(oid)): _text(name) for oid, name in rows["namespaces"]}
+        return cls(_objects(rows, namespaces), server_version)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog:
+    """One database at one moment. `version` never repeats in a process and grows with every snapshot."""
+
+    version: int
+    database: str
+    builtins: Builtins
+    own: _Objects
+    rules: Mapping[int, tuple[Rule, ...]]
+    foreign_keys_of: Mapping[int, tuple[ForeignKey, ...]]  # by child
+    foreign_keys_to: Mapping[int, tuple[ForeignKey, ...]]  # by parent
+    expressions: Mapping[int, tuple[Expression, ...]]
+    triggers: Mapping[int, tuple[Trigger, ...]]
+    children: Mapping[int, tuple[int, ...]]  # inheritance and partitions
+    parents: Mapping[int, tuple[int, ...]]
+    event_triggers: tuple[int, ...]  # functions of the enabled ones
+    foreign_words: frozenset[str]  # words whose keyword class differs from the parser's
+    temporary_schema: str  # the session's own, when its objects are in here
+    printed_path: tuple[str, ...]  # the search_path under which views, rules and expressions were printed
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Rows,
+        *,
+        builtins: Builtins,
+        database: str,
+        foreign_words: frozenset[str] = frozenset(),
+        temporary_schema: str = "",
+        printed_path: tuple[str, ...] = ("pg_catalog",),
+    ) -> Catalog:
+        """rows: of every query in CATALOG_QUERIES, by name. Rows that name no known object are left out."""
+        namespaces = {int(_text(oid)): _text(name) for oid, name in rows["namespaces"]}
+        by_relation: dict[str, dict[int, list[object]]] = defaultdict(lambda: defaultdict(list))
+        _collect_rules(rows, by_relation)
+        _collect_expressions(rows, by_relation)
+        for row in rows["inherits"]:
+            child, parent = int(_text(row[0])), int(_text(row[1]))
+            by_relation["children"][parent].append(child)
+            by_relation["parents"][child].append(parent)
+        frozen = {kind: {oid: tuple(items) for oid, items in group.items()} for kind, group in by_relation.items()}
+        return cls(
+            version=next(_versions),
+            database=database,
+            builtins=builtins,
+            own=_objects(rows, namespaces),
+            rules=frozen.get("rules", {}),  # type: ignore[arg-type]  # one dict of lists of each kind, filled above
+            foreign_keys_of=frozen.get("fk_of", {}),  # type: ignore[arg-type]  # as above
+            foreign_keys_to=frozen.get("fk_to", {}),  # type: ignore[arg-type]  # as above
+            expressions=frozen.get("expressions", {}),  # type: ignore[arg-type]  # as above
+            triggers=frozen.get("triggers", {}),  # type: ignore[arg-type]  # as above
+            children=frozen.get("children", {}),  # type: ignore[arg-type]  # as above
+            parents=frozen.get("parents", {}),  # type: ignore[arg-type]  # as above
+            event_triggers=tuple(int(_text(row[3])) for row in rows["event_triggers"] if row[4] != "D"),
+            foreign_words=foreign_words,
+            temporary_schema=temporary_schema,
+            printed_path=printed_path,
+        )
+
+    def with_rows(self, rows: Rows, *, search_path: tuple[str, ...]) -> Catalog:
+        """The same server seen by a session's own connection: temporary objects, uncommitted DDL.
+
+        search_path: the session's current_schemas(true), when it was asked.
+        """
+        return Catalog.from_rows(
+            rows,
+            builtins=self.builtins,
+            database=self.database,
+            foreign_words=self.foreign_words,
+            temporary_schema=next((schema for schema in search_path if schema.startswith("pg_temp_")), ""),
+            printed_path=search_path,
+        )
+
+    def as_new(self) -> Catalog:
+        """The same content under a new version: ends everything cached under the old one."""
+        return replace(self, version=next(_versions))
+
+    def schemas(self) -> frozenset[str]:
+        return frozenset(self.own.namespaces.values())
+
+    def relation(self, oid: int) -> Relation | None:
+        return self.own.relations.get(oid) or self.builtins.objects.relations.get(oid)
+
+    def find_relation(self, schema: str, name: str) -> Relation | None:
+        key = (schema, name)
+        return self.own.relation_names.get(key) or self.builtins.objects.relation_names.get(key)
+
+    def function(self, oid: int) -> Function | None:
+        return self.own.functions.get(oid) or self.builtins.objects.functions.get(oid)
+
+    def functions_named(self, name: str) -> tuple[Function, ...]:
+        return self.own.function_names.get(name, ()) + self.builtins.objects.function_names.get(name, ())
+
+    def aggregate_support(self, oid: int) -> tuple[int, ...]:
+        return self.own.aggregates.get(oid) or self.builtins.objects.aggregates.get(oid, ())
+
+    def operators_named(self, name: str) -> tuple[Operator, ...]:
+        return self.own.operators.get(name, ()) + self.builtins.objects.operators.get(name, ())
+
+    def type(self, oid: int) -> Type | None:
+        return self.own.types.get(oid) or self.builtins.objects.types.get(oid)
+
+    def find_type(self, schema: str, name: str) -> Type | None:
+        key = (schema, name)
+        return self.own.type_names.get(key) or self.builtins.objects.type_names.get(key)
+
+    def domain_checks(self, oid: int) -> tuple[Expression, ...]:
+        return self.own.domain_checks.get(oid, ()) + self.builtins.objects.domain_checks.get(oid, ())
+
+
+def _collect_rules(rows: Rows, into: dict[str, dict[int, list[object]]]) -> None:
+    for row in rows["rules"]:
+        oid, relation, name, event, instead, enabled, digest, text = map(_text, row)
+        into["rules"][int(relation)].append(Rule(int(oid), name, event, instead == "true", enabled, digest, text))
+    for row in rows["triggers"]:
+        oid, relation, name, function, kind, enabled, conditional, digest = map(_text, row)
+        into["triggers"][int(relation)].append(
+            Trigger(int(oid), name, int(function), int(kind), enabled, conditional == "true", digest)
+        )
+    for row in rows["constraints"]:
+        if row[3] != "f":
+            continue
+        oid, child, _, _, parent, on_update, on_delete, conkey, confkey, digest = map(_text, row[:10])
+        key = ForeignKey(
+            int(oid), int(child), int(parent), on_update, on_delete, _array(conkey), _array(confkey), digest
+        )
+        into["fk_of"][key.child].append(key)
+        into["fk_to"][key.parent].append(key)
+
+
+def _collect_expressions(rows: Rows, into: dict[str, dict[int, list[object]]]) -> None:
+    expressions = into["expressions"]
+    generated = {(row[0], row[1]) for row in rows["columns"] if row[4]}
+    for row in rows["constraints"]:
+        if row[3] == "c" and row[1] not in (None, "0"):
+            expressions[int(_text(row[1]))].append(Expression("check", _text(row[10]), _text(row[9])))
+    for row in rows["defaults"]:
+        kind = "generated" if (row[0], row[1]) in generated else "default"
+        expressions[int(_text(row[0]))].append(
+            Expression(kind, _text(row[3]), _text(row[2]), attnum=int(_text(row[1])))
+        )
+    for row in rows["indexes"]:
+        for text in (row[2], row[3]):
+            if text:
+                expressions[int(_text(row[1]))].append(Expression("index", text, _text(row[4])))
+    for row in rows["policies"]:
+        for text in (row[5], row[6]):
+            if text:
+                expressions[int(_text(row[1]))].append(Expression("policy", text, _text(row[7]), command=_text(row[3])))

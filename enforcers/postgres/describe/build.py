@@ -1,0 +1,127 @@
+"""From facts to a Description: the protobuf template in canonical order, the digests, the machine's own facts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from twokey.type.v1 import operation_pb2
+
+from enforcers.postgres.catalog.snapshot import Catalog
+from enforcers.postgres.describe.context import Facts, OutColumn
+from enforcers.postgres.describe.digest import encode, number
+from enforcers.postgres.describe.safe_functions import is_safe
+from enforcers.postgres.describe.verify import dependencies, verification
+from enforcers.postgres.description import Control, Description, SessionNames
+
+_ESTIMATED = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_DATA = _ESTIMATED
+
+
+def build(
+    facts: Facts,
+    columns: Sequence[OutColumn],
+    *,
+    kind: str,
+    command: str,
+    text: bytes,
+    skeleton: bytes,
+    catalog: Catalog,
+    names: SessionNames,
+) -> Description:
+    template = _template(facts, columns, command=command, names=names)
+    estimate_why = _why_no_estimate(facts, kind)
+    fixed = template.SerializeToString(deterministic=True)
+    wire = encode(number(oid) + number(attnum) for column in columns for oid, attnum in [column.wire or (0, 0)])
+    needed = dependencies(facts, catalog)
+    static = hashlib.sha256(encode((b"twokey static v1", fixed, *(item.canonical for item in needed)))).digest()
+    shape = hashlib.sha256(encode((b"twokey shape v1", skeleton, static, wire))).digest()
+    return Description(
+        text=text,
+        template=template,
+        shape_digest=shape,
+        static_digest=static,
+        control=facts.control,
+        parameters=facts.parameters,
+        writes_or_locks=facts.writes,
+        changes_names=facts.changes_names,
+        ddl=facts.ddl,
+        makes_temporary=facts.makes_temporary,
+        copy_in=facts.copy_in,
+        copy_out=facts.copy_out,
+        utility=kind not in _DATA,
+        single_transaction=facts.single_transaction,
+        can_estimate=not estimate_why,
+        cannot_estimate_why=estimate_why,
+        verification=verification(facts, needed),
+        cursor=facts.cursor,
+        prepared=facts.prepared,
+        wire=tuple(column.wire or (0, 0) for column in columns),
+        output_open=facts.output_open,
+    )
+
+
+def _why_no_estimate(facts: Facts, kind: str) -> str:
+    if kind not in _ESTIMATED:
+        return "only queries and data changes can be estimated"
+    if facts.opaque:
+        return "the statement is opaque"
+    if facts.control is not Control.NONE:
+        return "transaction control"
+    return facts.unsafe
+
+
+def _template(
+    facts: Facts, columns: Sequence[OutColumn], *, command: str, names: SessionNames
+) -> operation_pb2.SqlOperation:
+    returns = facts.returns_rows
+    template = operation_pb2.SqlOperation(
+        command=command,
+        verbs=list(facts.verbs),
+        opaque=bool(facts.opaque),
+        has_where=bool(facts.wheres) and all(facts.wheres),
+        returns_rows=bool(columns) or facts.output_open if returns is None else returns,
+        not_covered=sorted(facts.not_covered),
+        search_path=names.search_path,
+        effective_role=names.effective_role,
+    )
+    for code, detail in sorted(facts.opaque):
+        template.opaque_reasons.add(code=code, detail=detail)
+    for (oid, via), access in sorted(facts.relations.items()):
+        relation = facts.seen_relations[oid]
+        template.relations.add(
+            schema=relation.schema,
+            name=relation.name,
+            oid=oid,
+            kind=relation.kind,
+            access=sorted(access),
+            via=via,
+            temporary=relation.temporary,
+            catalog=relation.catalog,
+        )
+    for (_, _, use), (relation, name) in sorted(facts.columns.items(), key=lambda item: item[0]):
+        template.columns.add(schema=relation.schema, relation=relation.name, column=name, use=use)
+    for (schema, name, oid, via), (function, safe) in sorted(facts.functions.items(), key=lambda item: item[0]):
+        template.functions.add(
+            schema=schema,
+            name=name,
+            oid=oid,
+            volatility=function.volatility,
+            language=function.language,
+            security_definer=function.security_definer,
+            leakproof=function.leakproof,
+            safe=safe and is_safe(function),
+            via=via,
+        )
+    for setting, action, value in sorted(facts.settings):
+        template.settings.add(name=setting, action=action, value=value)
+    for column in columns:
+        output = template.output.add(name=column.name)
+        if column.base is not None:
+            relation, base = column.base
+            output.origin.schema = relation.schema
+            output.origin.relation = relation.name
+            output.origin.column = base.name
+            output.origin.relation_oid = relation.oid
+            output.origin.attribute = base.attnum
+    return template

@@ -1,0 +1,224 @@
+"""What one description is made of while it is being made: the facts found, and where names are looked up.
+
+A Context says under which search_path the text at hand is read and how it was reached (`via`); Facts are shared by all
+contexts of one statement, so that what a view or trigger does counts for the statement that set it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from enforcers.postgres.catalog.snapshot import Catalog, Column, Function, Relation, Type
+from enforcers.postgres.description import Control
+
+Node = Mapping[str, Any]  # a node of pg_query's JSON
+MAX_DEPTH = 24  # views in functions in views …
+MAX_OBJECTS = 2000
+
+_PROCEDURAL = {
+    "trigger": "procedural-trigger",
+    "rule": "procedural-rule",
+    "policy": "procedural-rule",
+    "default": "procedural-default",
+    "check": "procedural-default",
+    "domain": "procedural-default",
+    "generated": "procedural-default",
+    "index": "procedural-default",
+}
+
+
+@dataclass(slots=True)
+class Facts:
+    """Everything found about one statement. Mutable; lives for one description."""
+
+    verbs: dict[str, None] = field(default_factory=dict)  # ordered set
+    opaque: dict[tuple[str, str], None] = field(default_factory=dict)
+    relations: dict[tuple[int, str], set[str]] = field(default_factory=dict)  # (oid, via) -> access
+    seen_relations: dict[int, Relation] = field(default_factory=dict)
+    columns: dict[tuple[int, int, str], tuple[Relation, str]] = field(default_factory=dict)
+    functions: dict[tuple[str, str, int, str], tuple[Function, bool]] = field(default_factory=dict)
+    settings: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    not_covered: dict[str, None] = field(default_factory=dict)
+    expanded: set[tuple[object, ...]] = field(default_factory=set)
+    functions_used: dict[int, Function] = field(default_factory=dict)  # every one that may run; for digests
+    types: set[int] = field(default_factory=set)
+    names: dict[str, int] = field(default_factory=dict)  # relation names as written, quoted -> oid
+    free: set[int] = field(default_factory=set)  # byte offsets of constants that nothing here depends on
+    wheres: list[bool] = field(default_factory=list)
+    parameters: int = 0
+    unsafe: str = ""  # why EXPLAIN can't be asked: the first function not on the safe list
+    output_open: bool = False  # the columns of the result are not all known
+    writes: bool = False
+    changes_names: bool = False
+    ddl: bool = False
+    makes_temporary: bool = False
+    control: Control = Control.NONE
+    cursor: str = ""
+    prepared: str = ""
+    copy_in: bool = False
+    copy_out: bool = False
+    single_transaction: bool = False
+    returns_rows: bool | None = None  # None: when it has output columns
+
+    def verb(self, *verbs: str) -> None:
+        for verb in verbs:
+            self.verbs[verb] = None
+
+    def doubt(self, code: str, detail: str) -> None:
+        self.opaque[(code, detail)] = None
+
+    def access(self, relation: Relation, access: str, via: str) -> None:
+        self.seen_relations[relation.oid] = relation
+        self.relations.setdefault((relation.oid, via), set()).add(access)
+        if access in {"insert", "update", "delete", "truncate", "lock"}:
+            self.writes = True
+        if len(self.seen_relations) > MAX_OBJECTS:
+            self.doubt("too-complex", "more objects than can be described")
+
+    def setting(self, name: str, action: str, value: str = "") -> None:
+        self.settings[(name, action, value)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutColumn:
+    """A column of a FROM item or of a result.
+
+    base: the table column whose bare copy it is. wire: what RowDescription will say (a view's own column, for a view).
+    touched: every column, of views and tables, that copying it reads; empty when it was computed (then those are
+    marked already).
+    """
+
+    name: str
+    base: tuple[Relation, Column] | None = None
+    wire: tuple[int, int] | None = None
+    touched: tuple[tuple[Relation, Column], ...] = ()
+
+
+@dataclass(slots=True)
+class Source:
+    """One name that a qualified reference can use. open: it may have columns that are not listed."""
+
+    name: str
+    columns: list[OutColumn]
+    schema: str = ""
+    open: bool = False
+
+
+@dataclass(slots=True)
+class Scope:
+    """The names that an expression sees, innermost first."""
+
+    parent: Scope | None = None
+    columns: list[OutColumn] = field(default_factory=list)  # unqualified
+    sources: list[Source] = field(default_factory=list)  # qualified
+    ctes: dict[str, list[OutColumn]] = field(default_factory=dict)
+    parameters: frozenset[str] = frozenset()  # of an SQL function's body
+
+    def cte(self, name: str) -> list[OutColumn] | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.ctes:
+                return scope.ctes[name]
+            scope = scope.parent
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    catalog: Catalog
+    path: tuple[str, ...]
+    facts: Facts
+    via: str = "direct"
+    depth: int = 0
+    top: bool = True  # this text is the client's own: positions in it mean something
+    parameters: frozenset[str] = frozenset()
+
+    def inner(
+        self, via: str, *, path: tuple[str, ...] | None = None, parameters: frozenset[str] = frozenset()
+    ) -> Context:
+        """A context for text that the catalog holds. How it was first reached is what a reader wants to know."""
+        return replace(
+            self,
+            via=via,
+            depth=self.depth + 1,
+            top=False,
+            path=self.path if path is None else path,
+            parameters=parameters,
+        )
+
+    @property
+    def too_deep(self) -> bool:
+        if self.depth < MAX_DEPTH:
+            return False
+        self.facts.doubt("too-complex", "definitions nest too deeply")
+        return True
+
+    def procedural(self) -> str:
+        return _PROCEDURAL.get(self.via, "procedural-function")
+
+    def find_relation(self, name: str, schema: str = "") -> Relation | None:
+        if schema:
+            return self.catalog.find_relation(self.schema_name(schema), name)
+        for candidate in self.path:
+            relation = self.catalog.find_relation(candidate, name)
+            if relation is not None:
+                return relation
+        return None
+
+    def schema_name(self, schema: str) -> str:
+        """pg_temp is the session's own temporary schema."""
+        if schema == "pg_temp":
+            return next((item for item in self.path if item.startswith("pg_temp_")), self.catalog.temporary_schema)
+        return schema
+
+    def find_type(self, name: str, schema: str = "") -> Type | None:
+        if schema:
+            return self.catalog.find_type(self.schema_name(schema), name)
+        for candidate in self.path:
+            found = self.catalog.find_type(candidate, name)
+            if found is not None:
+                return found
+        return None
+
+    def candidates(self, name: str, schema: str, count: int, *, procedures: bool = False) -> list[Function]:
+        """Functions that a call could mean: of that name, visible, taking so many arguments. count -1: any."""
+        return [
+            function
+            for function in self.catalog.functions_named(name)
+            if (function.kind == "p") == procedures
+            and (function.schema == self.schema_name(schema) if schema else self._sees(function.schema))
+            and (count < 0 or function.accepts(count))
+        ]
+
+    def _sees(self, schema: str) -> bool:
+        # functions and operators are never looked up in the temporary schema
+        return schema in self.path and not schema.startswith("pg_temp_")
+
+    def operator_functions(self, name: str, schema: str = "") -> list[Function]:
+        """The functions behind the operators of that name, built-in ones left out."""
+        found = []
+        for operator in self.catalog.own.operators.get(name, ()):
+            if operator.schema == schema if schema else self._sees(operator.schema):
+                function = self.catalog.function(operator.function)
+                if function is not None:
+                    found.append(function)
+        return found
+
+
+def unwrap(node: Node) -> tuple[str, Node]:
+    """{"SelectStmt": {…}} -> ("SelectStmt", {…})"""
+    for kind, body in node.items():
+        return kind, body
+    return "", {}
+
+
+def strings(items: Any) -> list[str]:
+    """The values of a list of String nodes; others count as ""."""
+    return [item.get("String", {}).get("sval", "") for item in items or ()]
+
+
+def quoted(*parts: str) -> str:
+    """A name as an identifier that only means itself."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts if part)

@@ -1,0 +1,178 @@
+"""The describer: from a message's bytes to one Description a statement, with what was seen before kept at hand.
+
+Two caches. By exact text: a prepared statement, a repeated one. By shape: the same statement with other constants,
+recognised by the shape's own pattern. Both are keyed by catalog version and names, so nothing outlives a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from cachetools import LRUCache
+from pglast.parser import ParseError, normalize, parse_sql_json, scan
+
+from enforcers.postgres.catalog.snapshot import Catalog
+from enforcers.postgres.describe import functions, statements
+from enforcers.postgres.describe.build import build
+from enforcers.postgres.describe.context import Context, Facts, OutColumn, unwrap
+from enforcers.postgres.describe.shape import Shape, shape_of
+from enforcers.postgres.describe.tags import command_tag
+from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
+
+MAX_CACHED = 64 << 10  # bytes of text
+MAX_TREE = 8 << 20  # bytes that a parse tree may have beyond its text: what loads in well under a second
+_MAX_SHAPES = 8  # of one normalised text
+
+_Key = tuple[bytes, int, SessionNames]
+_Result = tuple[Description, ...]
+
+
+@dataclass(slots=True)
+class _Known:
+    shape: Shape
+    description: Description
+
+
+class Describer:
+    """Describes messages. Not thread-safe; one for an event loop."""
+
+    def __init__(self, max_entries: int = 4096) -> None:
+        self._exact: LRUCache[_Key, _Result] = LRUCache(max_entries)
+        self._shapes: LRUCache[tuple[str, int, SessionNames], list[_Known]] = LRUCache(max_entries)
+
+    def describe_message(
+        self, text: bytes, *, catalog: Catalog, names: SessionNames
+    ) -> list[Description] | SyntaxProblem:
+        """Every statement of a simple Query message, or of a Parse (whose caller refuses more than one).
+
+        text: without the protocol's closing NUL. Empty statements yield one description with the verb sql.empty when
+        nothing else is there.
+        """
+        key = (text, catalog.version, names)
+        known = self._exact.get(key)
+        if known is not None:
+            return list(known)
+        try:
+            decoded = text.decode()
+        except UnicodeDecodeError as error:
+            return SyntaxProblem('invalid byte sequence for encoding "UTF8"', 0 if error.start < 0 else 0)
+        if "\x00" in decoded:
+            return SyntaxProblem('invalid byte sequence for encoding "UTF8": 0x00', 0)
+        small = len(text) <= MAX_CACHED
+        bucket_key = None
+        if small:
+            try:
+                bucket_key = (normalize(decoded), catalog.version, names)
+            except ParseError as error:
+                return _problem(error, decoded)
+            for candidate in self._shapes.get(bucket_key, ()):
+                if candidate.shape.pattern.fullmatch(text):
+                    return [replace(candidate.description, text=text)]
+        result = self._describe(text, decoded, catalog, names)
+        if isinstance(result, SyntaxProblem):
+            return result
+        descriptions = [item for item, _ in result]
+        if small:
+            self._exact[key] = tuple(descriptions)
+            if len(result) == 1 and bucket_key is not None:
+                bucket = self._shapes.setdefault(bucket_key, [])
+                if len(bucket) < _MAX_SHAPES:
+                    bucket.append(_Known(result[0][1], result[0][0]))
+        return descriptions
+
+    def _describe(
+        self, text: bytes, decoded: str, catalog: Catalog, names: SessionNames
+    ) -> list[tuple[Description, Shape]] | SyntaxProblem:
+        try:
+            tree = parse_sql_json(decoded)
+        except ParseError as error:
+            return _problem(error, decoded)
+        if len(tree) - len(text) > MAX_TREE:
+            return SyntaxProblem("the statement has too many parts to be described", 0)
+        try:
+            parsed = orjson.loads(tree)
+        except orjson.JSONDecodeError:
+            return SyntaxProblem("the statement nests too deeply to be described", 0)
+        try:
+            return self._all(text, decoded, parsed.get("stmts", []), catalog, names)
+        except RecursionError:
+            return SyntaxProblem("the statement nests too deeply to be described", 0)
+
+    def _all(
+        self, text: bytes, decoded: str, items: list[Mapping[str, Any]], catalog: Catalog, names: SessionNames
+    ) -> list[tuple[Description, Shape]]:
+        words = foreign_words(decoded, catalog.foreign_words)
+        if not items:
+            facts = Facts()
+            facts.verb("sql.empty")
+            shape = shape_of(text, ())
+            return [(_finish(facts, [], "", {}, text, shape, catalog, names), shape)]
+        found: list[tuple[Description, Shape]] = []
+        changed = ""
+        for item in items:
+            start = int(item.get("stmt_location", 0))
+            length = int(item.get("stmt_len", 0))
+            own = text if len(items) == 1 else text[start : start + length if length else len(text)]
+            offset = 0 if len(items) == 1 else start
+            facts = Facts()
+            kind, body = unwrap(item.get("stmt", {}))
+            context = Context(catalog, names.search_path, facts)
+            if words:
+                facts.doubt("keyword-class", ", ".join(sorted(words)))
+            if changed:
+                facts.doubt("earlier-statement", changed)
+            columns = statements.describe(context, kind, body)
+            functions.implicit_casts(context)
+            shape = shape_of(own, [place - offset for place in facts.free])
+            description = _finish(facts, columns, kind, body, own, shape, catalog, names)
+            found.append((description, shape))
+            if description.changes_names or description.ddl:
+                changed = f"{description.template.command} before it"
+        return found
+
+
+def _finish(
+    facts: Facts,
+    columns: list[OutColumn],
+    kind: str,
+    body: Mapping[str, Any],
+    text: bytes,
+    shape: Shape,
+    catalog: Catalog,
+    names: SessionNames,
+) -> Description:
+    return build(
+        facts,
+        columns,
+        kind=kind,
+        command=command_tag(kind, body),
+        text=text,
+        skeleton=shape.skeleton,
+        catalog=catalog,
+        names=names,
+    )
+
+
+def foreign_words(text: str, words: frozenset[str]) -> frozenset[str]:
+    """Words used unquoted whose class the target's grammar sees differently."""
+    if not words or not any(word in text.lower() for word in words):
+        return frozenset()
+    data = text.encode()
+    used = {
+        data[token.start : token.end + 1].decode(errors="replace").lower()
+        for token in scan(text)
+        if data[token.start : token.start + 1] not in {b'"', b"'"}
+    }
+    return frozenset(used & words)
+
+
+def _problem(error: ParseError, text: str) -> SyntaxProblem:
+    """pglast gives the offset of a character, from 0."""
+    message = str(error.args[0]) if error.args else "syntax error"
+    position = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], int) else None
+    if "memory exhausted" in message or "stack depth" in message:
+        return SyntaxProblem("the statement nests too deeply to be described", 0)
+    return SyntaxProblem(message, 0 if position is None else min(position + 1, len(text) + 1))

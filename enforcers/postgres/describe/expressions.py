@@ -1,0 +1,492 @@
+"""Expressions: every column, function, operator, cast and subquery that evaluating one touches.
+
+A bare column reference is the only thing that may stay a copy; everything that is walked here counts as `other`.
+Node kinds that are neither listed as plain nor handled make the statement opaque.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from pglast.parser import ParseError, parse_sql_json
+
+from enforcers.postgres.catalog.snapshot import Column, Relation
+from enforcers.postgres.describe import functions, queries, relations
+from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source, strings, unwrap
+
+# Kinds whose meaning is only that of their parts.
+PLAIN = frozenset(
+    [
+        "A_ArrayExpr",
+        "A_Indices",
+        "A_Star",
+        "BoolExpr",
+        "Boolean",
+        "BooleanTest",
+        "CaseWhen",
+        "CoalesceExpr",
+        "CollateClause",
+        "Float",
+        "BitString",
+        "GroupingFunc",
+        "GroupingSet",
+        "Integer",
+        "List",
+        "MinMaxExpr",
+        "MultiAssignRef",
+        "NamedArgExpr",
+        "NullTest",
+        "RowExpr",
+        "SetToDefault",
+        "String",
+        "XmlExpr",
+        "XmlSerialize",
+        "JsonAggConstructor",
+        "JsonArgument",
+        "JsonArrayAgg",
+        "JsonArrayConstructor",
+        "JsonArrayQueryConstructor",
+        "JsonBehavior",
+        "JsonFormat",
+        "JsonFuncExpr",
+        "JsonIsPredicate",
+        "JsonKeyValue",
+        "JsonObjectAgg",
+        "JsonObjectConstructor",
+        "JsonOutput",
+        "JsonParseExpr",
+        "JsonReturning",
+        "JsonScalarExpr",
+        "JsonSerializeExpr",
+        "JsonValueExpr",
+        "MergeSupportFunc",
+        "SQLValueFunction",
+        "Alias",
+        "WindowDef",
+        "SortBy",
+    ]
+)
+# Fields that hold a node without its kind.
+_BARE = {
+    "typeName": "TypeName",
+    "over": "WindowDef",
+    "output": "JsonOutput",
+    "returning": "JsonReturning",
+    "format": "JsonFormat",
+    "constructor": "JsonAggConstructor",
+    "value": "JsonValueExpr",
+    "context_item": "JsonValueExpr",
+    "on_empty": "JsonBehavior",
+    "on_error": "JsonBehavior",
+    "alias": "Alias",
+    "ival": "Integer",
+    "sval": "String",
+    "arg": "JsonKeyValue",
+    "expr": "JsonValueExpr",
+    "query": "SelectStmt",
+}
+_SYSTEM_COLUMNS = {"ctid": -1, "xmin": -2, "cmin": -3, "xmax": -4, "cmax": -5, "tableoid": -6}
+
+
+def walk(context: Context, node: Any, scope: Scope) -> None:
+    """Touch everything in an expression (or a list of them). None is nothing."""
+    if not node:
+        return
+    if isinstance(node, list):
+        for item in node:
+            walk(context, item, scope)
+        return
+    kind, body = unwrap(node)
+    handler = _HANDLERS.get(kind)
+    if handler is not None:
+        handler(context, body, scope)
+    elif kind in PLAIN:
+        _parts(context, body, scope)
+    else:
+        context.facts.doubt("unknown-statement", f"{kind} in an expression")
+
+
+def _parts(context: Context, body: Node, scope: Scope) -> None:
+    for name, value in body.items():
+        if isinstance(value, list):
+            walk(context, value, scope)
+        elif isinstance(value, dict) and value:
+            kind = unwrap(value)[0]
+            if len(value) == 1 and kind[:1].isupper():
+                walk(context, value, scope)
+            elif name in _BARE:
+                walk(context, {_BARE[name]: value}, scope)
+            else:
+                context.facts.doubt("unknown-statement", f"field {name}")
+
+
+def references(node: Any) -> bool:
+    """Does the expression depend on anything but constants? Calls and parameters do."""
+    if isinstance(node, list):
+        return any(references(item) for item in node)
+    if isinstance(node, dict):
+        return any(
+            key in {"ColumnRef", "SubLink", "ParamRef", "CurrentOfExpr"} or references(value)
+            for key, value in node.items()
+        )
+    return False
+
+
+def restricts(node: Node | None) -> bool:
+    """Is this a WHERE that isn't constant? One constant arm of an OR makes it one; an AND needs one that isn't."""
+    if not node:
+        return False
+    kind, body = unwrap(node)
+    if kind == "BoolExpr":
+        arms = [restricts(arm) for arm in body.get("args", [])]
+        return all(arms) if body.get("boolop") == "OR_EXPR" else any(arms)
+    if kind == "A_Expr" and _same(body.get("lexpr"), body.get("rexpr")):
+        return False
+    return references(node)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """x = x, x <= x: restricts nothing but NULL."""
+    if not left or not right or unwrap(left)[0] != "ColumnRef" or unwrap(right)[0] != "ColumnRef":
+        return False
+    return strings(unwrap(left)[1].get("fields")) == strings(unwrap(right)[1].get("fields"))
+
+
+def mark(context: Context, column: OutColumn, use: str) -> None:
+    for relation, touched in column.touched:
+        relations.mark(context, relation, touched, use)
+
+
+def target(context: Context, node: Node, scope: Scope) -> list[OutColumn]:
+    """The columns an item of a target list makes. Bare references are left unmarked: who uses them says how."""
+    body = node.get("ResTarget", {})
+    value, name = body.get("val"), body.get("name", "")
+    kind, inner = unwrap(value or {})
+    if kind == "ColumnRef" and not body.get("indirection"):
+        fields = inner.get("fields", [])
+        if "A_Star" in fields[-1]:
+            return star(context, strings(fields[:-1]), scope)
+        found = _bare(context, strings(fields), scope)
+        if found is not None:
+            return [OutColumn(name or strings(fields)[-1], found.base, found.wire, found.touched)]
+    walk(context, value, scope)
+    return [OutColumn(name or _default_name(kind, inner))]
+
+
+def _default_name(kind: str, body: Node) -> str:
+    """FigureColname, as far as it matters to later references."""
+    if kind == "ColumnRef":
+        return strings(body.get("fields"))[-1] or "?column?"
+    if kind == "FuncCall":
+        return strings(body.get("funcname"))[-1]
+    if kind == "TypeCast":
+        inner, inner_body = unwrap(body.get("arg") or {})
+        name = _default_name(inner, inner_body)
+        return name if name != "?column?" else strings(body.get("typeName", {}).get("names"))[-1]
+    if kind == "A_Indirection":
+        names = [item for item in strings(body.get("indirection")) if item]
+        return names[-1] if names else _default_name(*unwrap(body.get("arg") or {}))
+    if kind == "SubLink" and body.get("subLinkType") == "EXPR_SUBLINK":
+        targets = unwrap(body.get("subselect") or {})[1].get("targetList") or [{}]
+        first = targets[0].get("ResTarget", {})
+        return str(first.get("name") or _default_name(*unwrap(first.get("val") or {})))
+    fixed = {
+        "CaseExpr": "case", "CoalesceExpr": "coalesce", "A_ArrayExpr": "array", "RowExpr": "row", "XmlExpr": "xml",
+        "GroupingFunc": "grouping",
+    }  # fmt: skip
+    if kind == "CollateClause":
+        return _default_name(*unwrap(body.get("arg") or {}))
+    if kind == "MinMaxExpr":
+        return "least" if body.get("op") == "IS_LEAST" else "greatest"
+    if kind == "SubLink":
+        return {"EXISTS_SUBLINK": "exists", "ARRAY_SUBLINK": "array"}.get(str(body.get("subLinkType")), "?column?")
+    if kind == "SQLValueFunction":
+        return str(body.get("op", "")).removeprefix("SVFOP_").removesuffix("_N").lower()
+    return fixed.get(kind, "?column?")
+
+
+def star(context: Context, qualifier: list[str], scope: Scope) -> list[OutColumn]:
+    """t.* or *, expanded."""
+    if not qualifier:
+        if any(source.open for source in scope.sources):
+            context.facts.output_open = True
+        return list(scope.columns)
+    source = _source(qualifier, scope)
+    if source is None:
+        # (x).* of a column of composite type, or nothing at all
+        resolve(context, qualifier, scope)
+        context.facts.output_open = True
+        return []
+    if source.open:
+        context.facts.output_open = True
+    return list(source.columns)
+
+
+def _source(qualifier: list[str], scope: Scope | None) -> Source | None:
+    name, schema = qualifier[-1], qualifier[-2] if len(qualifier) > 1 else ""
+    while scope is not None:
+        for source in scope.sources:
+            if source.name == name and (not schema or schema == source.schema):
+                return source
+        scope = scope.parent
+    return None
+
+
+def _bare(context: Context, fields: list[str], scope: Scope) -> OutColumn | None:
+    """The one column that a reference means, when it is certain."""
+    if len(fields) == 1:
+        current: Scope | None = scope
+        while current is not None:
+            found = [column for column in current.columns if column.name == fields[0]]
+            if len(found) == 1 and not any(source.open for source in current.sources):
+                return found[0]
+            if found or any(source.open for source in current.sources) or fields[0] in current.parameters:
+                return None
+            current = current.parent
+        return None
+    source = _source(fields[:-1], scope)
+    if source is None:
+        return None
+    found = [column for column in source.columns if column.name == fields[-1]]
+    return found[0] if len(found) == 1 else None
+
+
+def resolve(context: Context, fields: list[str], scope: Scope) -> None:
+    """Mark what a reference may mean as read. Nothing found, no open source: opaque."""
+    bare = _bare(context, fields, scope)
+    if bare is not None:
+        mark(context, bare, "other")
+        return
+    if _marked_many(context, fields, scope) or _whole_row(context, fields, scope):
+        return
+    if _system_column(context, fields, scope):
+        return
+    context.facts.doubt("unresolved", "column " + ".".join(fields))
+
+
+def _marked_many(context: Context, fields: list[str], scope: Scope) -> bool:
+    """An unqualified name that several items offer, an open source, or a function's parameter."""
+    current: Scope | None = scope
+    while current is not None:
+        if len(fields) == 1:
+            found = [column for column in current.columns if column.name == fields[0]]
+            for column in found:
+                mark(context, column, "other")
+            if found or fields[0] in current.parameters:
+                return True
+        elif fields[0] in current.parameters:
+            return True
+        if any(source.open for source in current.sources) and len(fields) == 1:
+            return True
+        current = current.parent
+    source = _source(fields[:-1], scope) if len(fields) > 1 else None
+    if source is not None:
+        found = [column for column in source.columns if column.name == fields[-1]]
+        for column in found:
+            mark(context, column, "other")
+        return bool(found) or source.open
+    return False
+
+
+def _whole_row(context: Context, fields: list[str], scope: Scope) -> bool:
+    """t, or t.f where f is a function of the row."""
+    source = _source(fields, scope)
+    if source is None and len(fields) > 1 and fields[-1] not in _SYSTEM_COLUMNS:
+        source = _source(fields[:-1], scope)
+        if source is not None:
+            candidates = context.candidates(fields[-1], "", 1)
+            if not candidates:
+                return False
+            functions.use(context, candidates, "direct")
+    if source is None:
+        return False
+    for column in source.columns:
+        mark(context, column, "other")
+    return True
+
+
+def _system_column(context: Context, fields: list[str], scope: Scope) -> bool:
+    if fields[-1] not in _SYSTEM_COLUMNS:
+        return False
+    if len(fields) > 1:
+        return _source(fields[:-1], scope) is not None
+    return True
+
+
+def _column_ref(context: Context, body: Node, scope: Scope) -> None:
+    fields = body.get("fields", [])
+    if "A_Star" in fields[-1]:
+        for column in star(context, strings(fields[:-1]), scope):
+            mark(context, column, "other")
+        return
+    resolve(context, strings(fields), scope)
+
+
+def _constant(context: Context, body: Node, scope: Scope) -> None:
+    """A constant touches nothing. Its place is remembered by those who know that its value doesn't matter."""
+
+
+def free(context: Context, node: Any) -> None:
+    """This operand's value matters to nothing that is described."""
+    if context.top and isinstance(node, dict) and "A_Const" in node:
+        context.facts.free.add(int(node["A_Const"].get("location", 0)))
+
+
+def _operator(context: Context, body: Node, scope: Scope) -> None:
+    names = strings(body.get("name"))
+    kind = body.get("kind")
+    schema = names[-2] if len(names) > 1 else ""
+    if kind in {"AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"}:
+        used = [item for name in ("<", "<=", ">", ">=") for item in context.operator_functions(name)]
+    else:
+        used = context.operator_functions(names[-1], schema)
+        if not schema and not context.catalog.operators_named(names[-1]):
+            context.facts.doubt("unresolved", f"operator {names[-1]}")
+    if kind == "AEXPR_SIMILAR":
+        functions.use(context, context.candidates("similar_to_escape", "pg_catalog", -1), "operator")
+    for function in used:
+        functions.use(context, [function], "operator")
+    for side in (body.get("lexpr"), body.get("rexpr")):
+        free(context, side)
+        if isinstance(side, dict) and "List" in side:
+            for item in side["List"].get("items", []):
+                free(context, item)
+        walk(context, side, scope)
+
+
+def _equals(context: Context) -> None:
+    for function in context.operator_functions("="):
+        functions.use(context, [function], "operator")
+
+
+def _case(context: Context, body: Node, scope: Scope) -> None:
+    if body.get("arg"):
+        _equals(context)
+    _parts(context, body, scope)
+
+
+def _call(context: Context, body: Node, scope: Scope) -> None:
+    found = functions.call(context, body, scope)
+    for function in found:
+        returned = context.catalog.type(function.return_type)
+        if returned is not None and not function.builtin:
+            functions.touch_type(context, returned, via="type")
+    for name in ("args", "agg_order", "agg_filter"):
+        walk(context, body.get(name), scope)
+    if "over" in body:
+        window(context, body["over"], scope)
+    if body.get("agg_distinct"):
+        _equals(context)
+
+
+def window(context: Context, body: Node, scope: Scope) -> None:
+    for name in ("partitionClause", "orderClause", "startOffset", "endOffset"):
+        walk(context, body.get(name), scope)
+
+
+def _sort(context: Context, body: Node, scope: Scope) -> None:
+    if body.get("useOp"):
+        for function in context.operator_functions(strings(body["useOp"])[-1]):
+            functions.use(context, [function], "operator")
+    walk(context, body.get("node"), scope)
+
+
+def _cast(context: Context, body: Node, scope: Scope) -> None:
+    walk(context, body.get("arg"), scope)
+    type_name(context, body.get("typeName", {}), scope)
+
+
+def type_name(context: Context, body: Node, scope: Scope) -> None:
+    names = strings(body.get("names"))
+    if not names:
+        return
+    walk(context, [item for item in body.get("typmods", []) if "A_Const" not in item], scope)
+    found = context.find_type(names[-1], names[-2] if len(names) > 1 else "")
+    if body.get("pct_type") or found is None:
+        context.facts.doubt("unresolved", "type " + ".".join(names))
+        return
+    functions.touch_type(context, found, via="cast")
+    functions.cast_to(context, found)
+
+
+def _type(context: Context, body: Node, scope: Scope) -> None:
+    type_name(context, body, scope)
+
+
+def _indirection(context: Context, body: Node, scope: Scope) -> None:
+    walk(context, body.get("arg"), scope)
+    for item in body.get("indirection", []):
+        if "A_Indices" in item:
+            walk(context, item, scope)
+        elif "String" in item:
+            # (row).name may be a function of the row
+            for function in context.candidates(item["String"].get("sval", ""), "", 1):
+                if not function.builtin:
+                    functions.use(context, [function], "direct")
+
+
+def _sublink(context: Context, body: Node, scope: Scope) -> None:
+    walk(context, body.get("testexpr"), scope)
+    if body.get("subLinkType") in {"ANY_SUBLINK", "ALL_SUBLINK"}:
+        names = strings(body.get("operName"))
+        for function in context.operator_functions(names[-1] if names else "="):
+            functions.use(context, [function], "operator")
+    columns = queries.query(context, body.get("subselect", {}), scope)
+    if body.get("subLinkType") != "EXISTS_SUBLINK":
+        for column in columns:
+            mark(context, column, "other")
+
+
+def _select(context: Context, body: Node, scope: Scope) -> None:
+    for column in queries.query(context, {"SelectStmt": body}, scope):
+        mark(context, column, "other")
+
+
+def _param(context: Context, body: Node, scope: Scope) -> None:
+    if context.top:
+        context.facts.parameters = max(context.facts.parameters, int(body.get("number", 0)))
+
+
+def _current_of(context: Context, body: Node, scope: Scope) -> None:
+    """WHERE CURRENT OF: which row it is, the cursor knows."""
+
+
+_HANDLERS: dict[str, Callable[[Context, Node, Scope], None]] = {
+    "A_Const": _constant,
+    "A_Expr": _operator,
+    "A_Indirection": _indirection,
+    "CaseExpr": _case,
+    "ColumnRef": _column_ref,
+    "CurrentOfExpr": _current_of,
+    "FuncCall": _call,
+    "ParamRef": _param,
+    "SelectStmt": _select,
+    "SortBy": _sort,
+    "SubLink": _sublink,
+    "TypeCast": _cast,
+    "TypeName": _type,
+    "WindowDef": window,
+}
+
+
+def stored(context: Context, text: str, *, relation: tuple[Relation, Column | None] | None) -> None:
+    """An expression that the catalog holds: default, check, policy, index. Its columns are the relation's own."""
+    key = ("expression", text, context.via, relation[0].oid if relation else 0)
+    if key in context.facts.expanded or context.too_deep:
+        return
+    context.facts.expanded.add(key)
+    # What the server printed on the catalog connection, search_path empty: only pg_catalog needs no schema.
+    inner = context.inner(context.via, path=context.catalog.printed_path)
+    try:
+        # several index expressions are printed as a list
+        parsed = orjson.loads(parse_sql_json(f"SELECT ROW({text})"))
+    except (ParseError, orjson.JSONDecodeError):
+        context.facts.doubt(context.procedural(), "an expression that can't be parsed")
+        return
+    scope = Scope(columns=[OutColumn("value")])  # VALUE, in a domain's check
+    if relation is not None:
+        columns = [OutColumn(column.name) for column in relation[0].columns]
+        scope = Scope(columns=columns, sources=[Source(relation[0].name, columns)])
+    walk(inner, parsed["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"], scope)

@@ -1,0 +1,40 @@
+"""Settings that a statement shows or changes; which of them change what names, rights or the grammar mean."""
+
+from __future__ import annotations
+
+from enforcers.postgres.describe.context import Context
+
+# Their value is part of the shape and shown to policy (docs/operation.md).
+SHOWN = frozenset(
+    [
+        "search_path",
+        "role",
+        "session_authorization",
+        "row_security",
+        "session_replication_role",
+        "transaction_read_only",
+        "default_transaction_read_only",
+    ]
+)
+NAMES = frozenset({"search_path", "role", "session_authorization", "*"})
+_ALIASES = {"timezone": "timezone", "transaction isolation level": "transaction_isolation"}
+_ON = {"on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"}
+_OFF = {"off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals"}
+_BOOLEAN = frozenset({"row_security", "transaction_read_only", "default_transaction_read_only"})
+
+
+def touch_setting(context: Context, name: str, action: str, value: str) -> None:
+    lowered = _ALIASES.get(name.lower(), name.lower())
+    context.facts.setting(lowered, action, normal(lowered, value) if lowered in SHOWN and action != "show" else "")
+    if action != "show" and lowered in NAMES:
+        context.facts.changes_names = True
+
+
+def normal(name: str, value: str) -> str:
+    """Booleans as on or off. Names keep their case: "Reader" is another role than reader."""
+    if name not in _BOOLEAN:
+        return value
+    lowered = value.strip().lower()
+    if lowered in _ON:
+        return "on"
+    return "off" if lowered in _OFF else lowered

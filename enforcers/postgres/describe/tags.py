@@ -1,0 +1,53 @@
+"""The command tag's family for each statement kind (libpq's PQcmdStatus without its numbers)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_FIXED = {
+    "SelectStmt": "SELECT", "InsertStmt": "INSERT", "UpdateStmt": "UPDATE", "DeleteStmt": "DELETE", "MergeStmt": "MERGE",
+    "CopyStmt": "COPY", "TruncateStmt": "TRUNCATE TABLE", "LockStmt": "LOCK TABLE", "DoStmt": "DO", "CallStmt": "CALL",
+    "ExplainStmt": "EXPLAIN", "PrepareStmt": "PREPARE", "ExecuteStmt": "EXECUTE", "DeallocateStmt": "DEALLOCATE",
+    "DeclareCursorStmt": "DECLARE CURSOR", "ClosePortalStmt": "CLOSE CURSOR", "ListenStmt": "LISTEN",
+    "UnlistenStmt": "UNLISTEN", "NotifyStmt": "NOTIFY", "LoadStmt": "LOAD", "CheckPointStmt": "CHECKPOINT",
+    "VariableShowStmt": "SHOW", "DiscardStmt": "DISCARD", "ReindexStmt": "REINDEX", "ClusterStmt": "CLUSTER",
+    "RefreshMatViewStmt": "REFRESH MATERIALIZED VIEW", "ConstraintsSetStmt": "SET CONSTRAINTS",
+    "CreateStmt": "CREATE TABLE", "IndexStmt": "CREATE INDEX", "ViewStmt": "CREATE VIEW", "RuleStmt": "CREATE RULE",
+    "DefineStmt": "CREATE", "CreatedbStmt": "CREATE DATABASE", "DropdbStmt": "DROP DATABASE", "RenameStmt": "ALTER",
+    "CreateTrigStmt": "CREATE TRIGGER", "CreateSeqStmt": "CREATE SEQUENCE", "AlterSeqStmt": "ALTER SEQUENCE",
+    "CompositeTypeStmt": "CREATE TYPE", "CreateEnumStmt": "CREATE TYPE", "CreateRangeStmt": "CREATE TYPE",
+    "GrantRoleStmt": "GRANT ROLE", "DropOwnedStmt": "DROP OWNED", "CommentStmt": "COMMENT",
+}  # fmt: skip
+_TRANSACTION = {
+    "BEGIN": "BEGIN", "START": "START TRANSACTION", "COMMIT": "COMMIT", "ROLLBACK": "ROLLBACK", "SAVEPOINT": "SAVEPOINT",
+    "RELEASE": "RELEASE", "ROLLBACK_TO": "ROLLBACK", "PREPARE": "PREPARE TRANSACTION",
+    "COMMIT_PREPARED": "COMMIT PREPARED", "ROLLBACK_PREPARED": "ROLLBACK PREPARED",
+}  # fmt: skip
+
+
+def command_tag(kind: str, body: Mapping[str, Any]) -> str:
+    if not kind:
+        return ""
+    if kind == "TransactionStmt":
+        return _TRANSACTION.get(str(body.get("kind", "")).removeprefix("TRANS_STMT_"), "TRANSACTION")
+    if kind == "VariableSetStmt":
+        return "RESET" if str(body.get("kind", "")) in {"VAR_RESET", "VAR_RESET_ALL"} else "SET"
+    if kind == "FetchStmt":
+        return "MOVE" if body.get("ismove") else "FETCH"
+    if kind == "VacuumStmt":
+        return "VACUUM" if body.get("is_vacuumcmd") else "ANALYZE"
+    if kind == "GrantStmt":
+        return "GRANT" if body.get("is_grant") else "REVOKE"
+    if kind == "SelectStmt" and body.get("intoClause"):
+        return "SELECT INTO"
+    if kind == "CreateTableAsStmt":
+        return "CREATE MATERIALIZED VIEW" if body.get("objtype") == "OBJECT_MATVIEW" else "CREATE TABLE AS"
+    if kind == "DropStmt":
+        return "DROP " + str(body.get("removeType", "")).removeprefix("OBJECT_").replace("_", " ").replace(
+            "MATVIEW", "MATERIALIZED VIEW"
+        )
+    if kind in {"AlterTableStmt"}:
+        return "ALTER " + str(body.get("objtype", "OBJECT_TABLE")).removeprefix("OBJECT_").replace("_", " ")
+    return _FIXED.get(kind) or " ".join(re.findall("[A-Z][a-z]*|[A-Z]+", kind.removesuffix("Stmt"))).upper()

@@ -1,0 +1,676 @@
+"""Everything that is not SELECT, INSERT, UPDATE, DELETE or MERGE. What no table here names is opaque."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from enforcers.postgres.describe import effects, expressions, functions, queries, relations, statements
+from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, strings, unwrap
+from enforcers.postgres.describe.settings import touch_setting
+from enforcers.postgres.description import Control
+
+_CREATE = frozenset(
+    [
+        "CreateStmt",
+        "CreateSchemaStmt",
+        "CreateSeqStmt",
+        "CreateDomainStmt",
+        "CreateEnumStmt",
+        "CreateRangeStmt",
+        "CompositeTypeStmt",
+        "DefineStmt",
+        "CreateFunctionStmt",
+        "CreateCastStmt",
+        "CreateConversionStmt",
+        "CreateOpClassStmt",
+        "CreateOpFamilyStmt",
+        "CreateTransformStmt",
+        "CreatePolicyStmt",
+        "CreateStatsStmt",
+        "CreateTrigStmt",
+        "IndexStmt",
+        "RuleStmt",
+        "ViewStmt",
+        "CreateForeignTableStmt",
+    ]
+)
+_ALTER = frozenset(
+    [
+        "AlterTableStmt",
+        "AlterDomainStmt",
+        "AlterEnumStmt",
+        "AlterFunctionStmt",
+        "AlterCollationStmt",
+        "AlterObjectDependsStmt",
+        "AlterObjectSchemaStmt",
+        "AlterOpFamilyStmt",
+        "AlterOperatorStmt",
+        "AlterOwnerStmt",
+        "AlterPolicyStmt",
+        "AlterSeqStmt",
+        "AlterStatsStmt",
+        "AlterTSConfigurationStmt",
+        "AlterTSDictionaryStmt",
+        "AlterTypeStmt",
+        "RenameStmt",
+        "AlterTableMoveAllStmt",
+        "AlterExtensionContentsStmt",
+    ]
+)
+_SYSTEM = frozenset(
+    [
+        "AlterDatabaseRefreshCollStmt",
+        "AlterDatabaseSetStmt",
+        "AlterDatabaseStmt",
+        "AlterEventTrigStmt",
+        "AlterExtensionStmt",
+        "AlterFdwStmt",
+        "AlterForeignServerStmt",
+        "AlterPublicationStmt",
+        "AlterSubscriptionStmt",
+        "AlterSystemStmt",
+        "AlterTableSpaceOptionsStmt",
+        "AlterUserMappingStmt",
+        "CheckPointStmt",
+        "CreateAmStmt",
+        "CreateEventTrigStmt",
+        "CreateExtensionStmt",
+        "CreateFdwStmt",
+        "CreateForeignServerStmt",
+        "CreatePLangStmt",
+        "CreatePublicationStmt",
+        "CreateSubscriptionStmt",
+        "CreateTableSpaceStmt",
+        "CreateUserMappingStmt",
+        "CreatedbStmt",
+        "DropSubscriptionStmt",
+        "DropTableSpaceStmt",
+        "DropUserMappingStmt",
+        "DropdbStmt",
+        "ImportForeignSchemaStmt",
+        "LoadStmt",
+    ]
+)
+_ROLE = frozenset(["CreateRoleStmt", "AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt"])
+_GRANT = frozenset(["GrantStmt", "GrantRoleStmt", "AlterDefaultPrivilegesStmt", "ReassignOwnedStmt"])
+_SINGLE = frozenset(
+    [
+        "CreatedbStmt",
+        "DropdbStmt",
+        "CreateTableSpaceStmt",
+        "DropTableSpaceStmt",
+        "AlterSystemStmt",
+        "CreateSubscriptionStmt",
+        "DropSubscriptionStmt",
+    ]
+)
+_DROPS_TABLES = frozenset(
+    ["OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE"]
+)
+_DROPS_SYSTEM = frozenset(
+    [
+        "OBJECT_EXTENSION",
+        "OBJECT_LANGUAGE",
+        "OBJECT_FDW",
+        "OBJECT_FOREIGN_SERVER",
+        "OBJECT_PUBLICATION",
+        "OBJECT_EVENT_TRIGGER",
+        "OBJECT_ACCESS_METHOD",
+        "OBJECT_DATABASE",
+        "OBJECT_TABLESPACE",
+        "OBJECT_SUBSCRIPTION",
+        "OBJECT_USER_MAPPING",
+    ]
+)
+
+_CONTROL = {
+    "BEGIN": Control.BEGIN,
+    "START": Control.BEGIN,
+    "COMMIT": Control.COMMIT,
+    "ROLLBACK": Control.ROLLBACK,
+    "SAVEPOINT": Control.SAVEPOINT,
+    "RELEASE": Control.SAVEPOINT,
+    "ROLLBACK_TO": Control.ROLLBACK_TO,
+    "PREPARE": Control.PREPARED,
+    "COMMIT_PREPARED": Control.PREPARED,
+    "ROLLBACK_PREPARED": Control.PREPARED,
+}
+
+
+def describe(context: Context, kind: str, body: Node, scope: Scope) -> list[OutColumn]:
+    handler = _HANDLERS.get(kind)
+    if handler is not None:
+        return handler(context, body, scope) or []
+    facts = context.facts
+    verb = next((verb for kinds, verb in _FAMILIES if kind in kinds), "")
+    if not verb:
+        facts.verb("sql.unknown")
+        facts.doubt("unknown-statement", kind or "nothing")
+        facts.writes = facts.ddl = facts.changes_names = True
+        return []
+    _definition(context, kind, body, scope, verb)
+    return []
+
+
+_FAMILIES: tuple[tuple[frozenset[str], str], ...] = (
+    (_CREATE, "sql.create"),
+    (_ALTER, "sql.alter"),
+    (_SYSTEM, "sql.system"),
+    (_ROLE, "sql.role"),
+    (_GRANT, "sql.grant"),
+)
+KINDS_BY_FAMILY = frozenset().union(*(kinds for kinds, _ in _FAMILIES))
+
+
+def event_triggers(context: Context) -> None:
+    for oid in context.catalog.event_triggers:
+        function = context.catalog.function(oid)
+        name = function.name if function else str(oid)
+        context.facts.doubt("event-trigger", name)
+
+
+def _everywhere(node: Any, wanted: str) -> Iterator[Node]:
+    """Every node of a kind, wherever it stands; also the fields that hold a RangeVar without its kind."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _everywhere(item, wanted)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if (key == wanted and isinstance(value, dict)) or (
+                wanted == "RangeVar" and isinstance(value, dict) and "relname" in value and key != "RangeVar"
+            ):
+                yield value
+            yield from _everywhere(value, wanted)
+
+
+def _resolve_objects(context: Context, tables: list[Node], created: Node | None) -> list[bool]:
+    """Record each named relation as changed by DDL; for each, is it temporary?"""
+    temporary = []
+    for table in tables:
+        if table is created:
+            temporary.append(table.get("relpersistence") == "t" or table.get("schemaname") == "pg_temp")
+            continue
+        relation = relations.lookup(context, table)
+        if relation is not None:
+            context.facts.access(relation, "ddl", context.via)
+            temporary.append(relation.temporary)
+        else:
+            temporary.append(False)
+    return temporary
+
+
+def _definition(context: Context, kind: str, body: Node, scope: Scope, verb: str) -> None:
+    """DDL: the objects it names, the functions it may run, the queries it holds."""
+    facts = context.facts
+    facts.ddl = facts.writes = True
+    created = None
+    if kind in {"CreateStmt", "CreateForeignTableStmt"}:
+        created = (
+            (body.get("base") or body).get("relation") if kind == "CreateForeignTableStmt" else body.get("relation")
+        )
+    elif kind == "ViewStmt":
+        created = body.get("view")
+    elif kind == "CreateSeqStmt":
+        created = body.get("sequence")
+    elif kind == "CompositeTypeStmt":
+        created = body.get("typevar")
+    held = [value for name in ("query", "actions", "schemaElts") if (value := body.get(name))]
+    tables = [
+        table
+        for key, value in body.items()
+        if key not in {"query", "actions", "schemaElts"}
+        for table in ([value] if isinstance(value, dict) and "relname" in value else _everywhere(value, "RangeVar"))
+    ]
+    temporary = _resolve_objects(context, tables, created)
+    if kind in {"CreateStmt", "ViewStmt", "CreateSeqStmt", "IndexStmt", "AlterTableStmt", "RenameStmt", "AlterSeqStmt"}:
+        if temporary and all(temporary) and verb in {"sql.create", "sql.alter"}:
+            verb = "sql.temporary"
+            facts.makes_temporary = facts.changes_names = True
+    facts.verb(verb)
+    if kind in {
+        "RenameStmt",
+        "AlterObjectSchemaStmt",
+        "CreateSchemaStmt",
+        "CreateRoleStmt",
+        "AlterRoleStmt",
+        "DropRoleStmt",
+    }:
+        facts.changes_names = True
+    if kind == "CreateFunctionStmt":
+        facts.not_covered["what the function does when it is called"] = None
+    if verb not in {"sql.role", "sql.grant"}:
+        event_triggers(context)
+    for call in _everywhere(body, "FuncCall"):
+        if kind not in {"CreateFunctionStmt", "ViewStmt", "RuleStmt"}:
+            functions.call(context.inner("check") if context.via == "direct" else context, call, scope)
+    if kind == "ViewStmt" and held:
+        for column in queries.query(context, held[0], scope):
+            expressions.mark(context, column, "other")
+    elif held:
+        for table in _everywhere(held, "RangeVar"):
+            relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))
+            if relation is not None:
+                facts.access(relation, "ddl", context.via)
+        if kind == "CreateSchemaStmt":
+            facts.doubt("unknown-statement", "CREATE SCHEMA with elements")
+    _loose_ends(context, kind, body)
+
+
+def _loose_ends(context: Context, kind: str, body: Node) -> None:
+    facts = context.facts
+    if kind in _SINGLE or body.get("concurrent"):
+        facts.single_transaction = True
+    if kind == "LoadStmt":
+        facts.doubt("server-file", "LOAD brings in a library")
+    if kind in {"CreateExtensionStmt", "AlterExtensionStmt"}:
+        facts.doubt("server-file", "an extension's script runs")
+        facts.changes_names = True
+    if kind in {"CreateSubscriptionStmt", "AlterSubscriptionStmt", "ImportForeignSchemaStmt", "DropSubscriptionStmt"}:
+        facts.doubt("remote", "another server is reached")
+    if kind == "AlterTableStmt":
+        for command in _everywhere(body, "AlterTableCmd"):
+            if str(command.get("subtype", "")).startswith("AT_Detach") and command.get("def"):
+                facts.single_transaction |= bool(unwrap(command["def"])[1].get("concurrent"))
+
+
+def _transaction(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    kind = str(body.get("kind", "")).removeprefix("TRANS_STMT_")
+    facts.control = _CONTROL.get(kind, Control.NONE)
+    facts.verb("sql.two-phase" if facts.control is Control.PREPARED else "sql.transaction")
+    if facts.control is Control.NONE:
+        facts.doubt("unknown-statement", f"transaction statement {kind}")
+    if facts.control is Control.PREPARED:
+        facts.writes = True
+        facts.single_transaction = kind != "PREPARE"
+    if facts.control in {Control.COMMIT, Control.ROLLBACK, Control.ROLLBACK_TO, Control.PREPARED}:
+        facts.changes_names = True  # SET LOCAL ends, a SET or DDL may be undone
+    _modes(context, body.get("options"), "")
+
+
+def _modes(context: Context, options: Any, prefix: str) -> None:
+    for item in options or []:
+        option = item.get("DefElem", {})
+        value = unwrap(option.get("arg") or {})[1]
+        text = value.get("sval", {}).get("sval") if "sval" in value else str(value.get("ival", {}).get("ival", 0))
+        name = str(option.get("defname", ""))
+        touch_setting(context, prefix + name, "set" if prefix else "set-local", "" if text is None else str(text))
+
+
+def _set(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    kind, name = str(body.get("kind", "")).removeprefix("VAR_"), str(body.get("name", ""))
+    local = bool(body.get("is_local"))
+    if kind == "SET_MULTI":
+        facts.verb("sql.transaction")
+        facts.control = Control.SET_TRANSACTION
+        if name == "TRANSACTION SNAPSHOT":
+            touch_setting(context, "transaction_snapshot", "set-local", "")
+        else:
+            _modes(context, body.get("args"), "default_" if name == "SESSION CHARACTERISTICS" else "")
+        return
+    if kind in {"RESET", "RESET_ALL"}:
+        facts.verb("sql.reset")
+        touch_setting(context, "*" if kind == "RESET_ALL" else name, "reset", "")
+        return
+    facts.verb("sql.set")
+    if kind == "SET_DEFAULT":
+        touch_setting(context, name, "reset" if not local else "set-local", "")
+        return
+    values = []
+    for item in body.get("args", []):
+        node_kind, value = unwrap(item)
+        if node_kind == "TypeCast":
+            node_kind, value = unwrap(value.get("arg") or {})
+        if node_kind != "A_Const":
+            facts.doubt("dynamic-setting", name)
+        for field, inner in (("sval", "sval"), ("ival", "ival"), ("fval", "fval"), ("boolval", "boolval")):
+            if field in value:
+                values.append(str(value[field].get(inner, 0 if field == "ival" else "")))
+    touch_setting(context, name, "set-local" if local else "set", ", ".join(values))
+
+
+def _show(context: Context, body: Node, scope: Scope) -> None:
+    name = str(body.get("name", ""))
+    context.facts.verb("sql.show")
+    context.facts.returns_rows = True
+    touch_setting(context, "*" if name == "all" else name, "show", "")
+
+
+def _discard(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.discard")
+    if body.get("target") in {"DISCARD_ALL", "DISCARD_TEMP"}:
+        touch_setting(context, "*", "reset", "")
+        facts.ddl = True
+    facts.single_transaction = body.get("target") == "DISCARD_ALL"
+
+
+def _explain(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    options = [item.get("DefElem", {}) for item in body.get("options", [])]
+    analyze = False
+    for option in options:
+        if option.get("defname") == "analyze":
+            value = unwrap(option.get("arg") or {})[1]
+            text = str(value.get("sval", value.get("boolval", value.get("ival", "true")))).lower()
+            analyze = text not in {"false", "off", "0", "no"}
+    kind, inner = unwrap(body.get("query", {}))
+    facts.verb("sql.explain")
+    before = dict(facts.verbs)
+    ddl, names, temporary = facts.ddl, facts.changes_names, facts.makes_temporary
+    statements.nested(context, kind, inner, scope)
+    facts.returns_rows = True
+    facts.copy_in = facts.copy_out = False
+    if not analyze:
+        # Planning may run functions that are stable or immutable, but nothing that the statement itself would do.
+        # facts.writes stays: the locks of a write are taken all the same.
+        facts.verbs = before
+        facts.ddl, facts.changes_names, facts.makes_temporary = ddl, names, temporary
+
+
+def _prepare(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
+    facts = context.facts
+    facts.verb("sql.prepare")
+    facts.prepared = str(body.get("name", ""))
+    for item in body.get("argtypes", []):
+        expressions.type_name(context, item.get("TypeName", {}), scope)
+    kind, inner = unwrap(body.get("query", {}))
+    columns = queries.query(context, {kind: inner}, scope)
+    if kind == "SelectStmt":
+        facts.verb("sql.select")
+    facts.returns_rows = False
+    facts.parameters = 0
+    return columns
+
+
+def _execute(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.execute")
+    facts.prepared = str(body.get("name", ""))
+    expressions.walk(context, body.get("params"), scope)
+    facts.doubt("prepared-unknown", facts.prepared)
+    facts.writes = facts.changes_names = facts.ddl = True
+    facts.returns_rows = True
+    facts.output_open = True
+
+
+def _deallocate(context: Context, body: Node, scope: Scope) -> None:
+    context.facts.verb("sql.deallocate")
+    context.facts.prepared = str(body.get("name", ""))
+
+
+def _declare(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
+    facts = context.facts
+    facts.verb("sql.declare", "sql.select")
+    facts.cursor = str(body.get("portalname", ""))
+    columns = queries.query(context, body.get("query", {}), scope)
+    facts.returns_rows = False
+    return columns
+
+
+def _fetch(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.fetch")
+    facts.cursor = str(body.get("portalname", ""))
+    facts.doubt("cursor-unknown", facts.cursor)
+    facts.returns_rows = not body.get("ismove")
+    facts.output_open = True
+
+
+def _close(context: Context, body: Node, scope: Scope) -> None:
+    context.facts.verb("sql.close")
+    context.facts.cursor = str(body.get("portalname", ""))
+
+
+def _copy(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    incoming = bool(body.get("is_from"))
+    if body.get("is_program") or body.get("filename"):
+        facts.verb("sql.copy-server")
+        facts.writes = True
+        facts.doubt("server-program" if body.get("is_program") else "server-file", "COPY")
+    elif incoming:
+        facts.verb("sql.copy-from")
+        facts.copy_in = True
+        facts.not_covered["the rows that COPY FROM STDIN sends"] = None
+    else:
+        facts.verb("sql.copy-to")
+        facts.copy_out = True
+    facts.returns_rows = False
+    names = strings(body.get("attlist"))
+    if body.get("query"):
+        kind, inner = unwrap(body["query"])
+        for column in queries.query(context, {kind: inner}, scope):
+            expressions.mark(context, column, "other")
+        if kind == "SelectStmt":
+            facts.verb("sql.select")
+        return
+    relation = relations.lookup(context, body.get("relation", {}))
+    if relation is None:
+        facts.writes = facts.writes or incoming
+        return
+    if incoming:
+        effects.write(context, relation, "insert", names or None)
+        columns = relations.read(context, relation, access="") if body.get("whereClause") else []
+        expressions.walk(context, body.get("whereClause"), Scope(columns=[OutColumn(item.name) for item in columns]))
+        return
+    for column in relations.read(context, relation):
+        if not names or column.name in names:
+            expressions.mark(context, column, "other")
+
+
+def _lock(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.lock")
+    facts.writes = True
+    for item in body.get("relations", []):
+        relation = relations.lookup(context, item.get("RangeVar", {}))
+        if relation is not None:
+            facts.access(relation, "lock", context.via)
+            relations.family(context, relation, "lock")
+
+
+def _truncate(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.truncate")
+    facts.writes = True
+    pending = []
+    for item in body.get("relations", []):
+        relation = relations.lookup(context, item.get("RangeVar", {}))
+        if relation is not None:
+            pending.append((context, relation))
+    if pending and all(relation.temporary for _, relation in pending):
+        facts.verbs.pop("sql.truncate", None)
+        facts.verb("sql.temporary")
+        for inner, relation in pending:
+            facts.access(relation, "truncate", inner.via)
+        return
+    done: set[int] = set()
+    while pending:
+        inner, relation = pending.pop()
+        if relation.oid in done:
+            continue
+        done.add(relation.oid)
+        effects.write(inner, relation, "truncate")
+        if body.get("behavior") == "DROP_CASCADE":
+            for key in context.catalog.foreign_keys_to.get(relation.oid, ()):
+                child = context.catalog.relation(key.child)
+                if child is not None:
+                    pending.append((context.inner("cascade"), child))
+
+
+def _drop(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    kind = str(body.get("removeType", ""))
+    facts.ddl = facts.writes = True
+    facts.changes_names = True
+    facts.single_transaction = bool(body.get("concurrent"))
+    temporary = []
+    for item in body.get("objects", []):
+        node_kind, value = unwrap(item)
+        names = strings(value.get("items")) if node_kind == "List" else [value.get("sval", "")]
+        if kind not in _DROPS_TABLES:
+            continue
+        table = {"relname": names[-1], "schemaname": names[-2] if len(names) > 1 else ""}
+        relation = context.find_relation(table["relname"], table["schemaname"])
+        if relation is None and body.get("missing_ok"):
+            continue
+        relation = relations.lookup(context, table)
+        if relation is not None:
+            facts.access(relation, "ddl", context.via)
+            relations.family(context, relation, "ddl")
+        temporary.append(relation is not None and relation.temporary)
+    facts.verb("sql.temporary" if temporary and all(temporary) else "sql.drop")
+    if kind in _DROPS_SYSTEM:
+        facts.verb("sql.system")
+    if body.get("behavior") == "DROP_CASCADE":
+        facts.not_covered["which dependent objects CASCADE drops"] = None
+    event_triggers(context)
+
+
+def _drop_owned(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.drop", "sql.grant")
+    facts.ddl = facts.writes = facts.changes_names = True
+    facts.not_covered["which objects the role owns"] = None
+    event_triggers(context)
+
+
+def _create_as(context: Context, body: Node, scope: Scope) -> None:
+    kind, inner = unwrap(body.get("query", {}))
+    if kind == "ExecuteStmt":
+        _execute(context, inner, scope)
+        columns: list[OutColumn] = []
+    else:
+        columns = queries.query(context, {kind: inner}, scope)
+    statements.into(context, body.get("into", {}), columns)
+    context.facts.returns_rows = False
+
+
+def _refresh(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.refresh")
+    facts.ddl = facts.writes = True
+    relation = relations.lookup(context, body.get("relation", {}))
+    if relation is not None:
+        facts.access(relation, "ddl", context.via)
+        for column in relations.view(context, relation):
+            expressions.mark(context, column, "other")
+    event_triggers(context)
+
+
+def _comment(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.comment")
+    facts.ddl = facts.writes = True
+    event_triggers(context)
+
+
+def _call(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.call")
+    facts.doubt("call", ".".join(strings(body.get("funccall", {}).get("funcname"))))
+    functions.call(context, body.get("funccall", {}), scope, procedure=True)
+    expressions.walk(context, body.get("funccall", {}).get("args"), scope)
+    facts.writes = facts.ddl = facts.changes_names = True
+    facts.returns_rows = True
+    facts.output_open = True
+
+
+def _do(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.do")
+    facts.doubt("do-block", "DO")
+    facts.writes = facts.ddl = facts.changes_names = True
+    facts.not_covered["what the DO block runs"] = None
+
+
+def _maintenance(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    options = {str(item.get("DefElem", {}).get("defname", "")) for item in body.get("options", [])}
+    if not body.get("is_vacuumcmd"):
+        facts.verb("sql.analyze")
+    else:
+        facts.verb("sql.cluster" if "full" in options else "sql.vacuum")
+        facts.single_transaction = True
+        if "analyze" in options:
+            facts.verb("sql.analyze")
+    facts.writes = True
+    for item in body.get("rels", []):
+        table = item.get("VacuumRelation", {}).get("relation")
+        relation = relations.lookup(context, table) if table else None
+        if relation is not None:
+            facts.access(relation, "ddl", context.via)
+            _index_expressions(context, relation.oid)
+
+
+def _index_expressions(context: Context, oid: int) -> None:
+    relation = context.catalog.relation(oid)
+    for expression in context.catalog.expressions.get(oid, ()):
+        if expression.kind == "index" and relation is not None:
+            expressions.stored(context.inner("index"), expression.text, relation=(relation, None))
+
+
+def _reindex(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    cluster = "params" in body and "kind" not in body
+    facts.verb("sql.cluster" if cluster or "indexname" in body else "sql.reindex")
+    facts.writes = facts.ddl = True
+    options = {str(item.get("DefElem", {}).get("defname", "")) for item in body.get("params", [])}
+    facts.single_transaction = "concurrently" in options or body.get("relation") is None
+    if body.get("relation"):
+        relation = relations.lookup(context, body["relation"])
+        if relation is not None:
+            facts.access(relation, "ddl", context.via)
+            _index_expressions(context, relation.oid)
+
+
+def _cluster(context: Context, body: Node, scope: Scope) -> None:
+    _reindex(context, {**body, "indexname": body.get("indexname", "")}, scope)
+
+
+def _notify(verb: str) -> Callable[[Context, Node, Scope], None]:
+    def handler(context: Context, body: Node, scope: Scope) -> None:
+        context.facts.verb(verb)
+
+    return handler
+
+
+def _constraints(context: Context, body: Node, scope: Scope) -> None:
+    context.facts.verb("sql.transaction")
+
+
+_HANDLERS: dict[str, Callable[[Context, Node, Scope], list[OutColumn] | None]] = {
+    "CallStmt": _call,
+    "ClosePortalStmt": _close,
+    "ClusterStmt": _cluster,
+    "CommentStmt": _comment,
+    "ConstraintsSetStmt": _constraints,
+    "CopyStmt": _copy,
+    "CreateTableAsStmt": _create_as,
+    "DeallocateStmt": _deallocate,
+    "DeclareCursorStmt": _declare,
+    "DiscardStmt": _discard,
+    "DoStmt": _do,
+    "DropOwnedStmt": _drop_owned,
+    "DropStmt": _drop,
+    "ExecuteStmt": _execute,
+    "ExplainStmt": _explain,
+    "FetchStmt": _fetch,
+    "ListenStmt": _notify("sql.listen"),
+    "LockStmt": _lock,
+    "NotifyStmt": _notify("sql.notify"),
+    "PrepareStmt": _prepare,
+    "RefreshMatViewStmt": _refresh,
+    "ReindexStmt": _reindex,
+    "SecLabelStmt": _comment,
+    "TransactionStmt": _transaction,
+    "TruncateStmt": _truncate,
+    "UnlistenStmt": _notify("sql.unlisten"),
+    "VacuumStmt": _maintenance,
+    "VariableSetStmt": _set,
+    "VariableShowStmt": _show,
+}
+KINDS = frozenset(_HANDLERS) | KINDS_BY_FAMILY
