@@ -1,0 +1,130 @@
+"""The settings document (docs/architecture.md, "Processes"), checked once and whole. Holds secrets: never shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from decision.errors import BadRequestError
+
+MAX_BYTES: Final = 4 << 20
+
+
+class SettingsError(BadRequestError):
+    """The document is wrong; the service does not start. Names keys, never values."""
+
+    code = "SETTINGS"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Tls(_Part):
+    ca: str
+    cert: str
+    key: SecretStr
+
+
+class Run(_Part):
+    instance: Annotated[str, Field(min_length=1, max_length=256)]
+    dev: bool
+    state_dir: str
+    enforcer_secret: SecretStr
+    tls: Tls
+
+    @field_validator("enforcer_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 32 or not value.get_secret_value().isascii():
+            raise ValueError("a secret has at least 32 ASCII characters")
+        return value
+
+
+class Identity(_Part):
+    issuers: list[dict[str, object]]
+
+
+class Policy(_Part):
+    rego: str | None
+    data: str | None
+
+
+class Connection(_Part):
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    kind: Literal["postgres", "kubernetes", "ssh"]
+    environment: str
+    classification: str | None
+
+
+class Audit(_Part):
+    dir: str
+
+
+class Opa(_Part):
+    path: str | None
+    url: str | None
+    token: SecretStr | None
+
+
+class Settings(_Part):
+    run: Run
+    grpc: str
+    http: str
+    identity: Identity
+    people: str
+    policy: Policy
+    connections: list[Connection]
+    store: str
+    audit: Audit
+    opa: Opa
+
+    @field_validator("grpc", "http")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise ValueError("an address is host:port")
+        return value
+
+    @field_validator("connections")
+    @classmethod
+    def _distinct(cls, value: list[Connection]) -> list[Connection]:
+        if len({connection.name for connection in value}) != len(value):
+            raise ValueError("two connections have one name")
+        return value
+
+    @property
+    def audit_dir(self) -> Path:
+        return Path(self.audit.dir)
+
+
+def read(data: bytes) -> tuple[Settings, dict[str, object]]:
+    """The checked settings, and the document itself for the parts that read their own. Raises SettingsError."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        raise SettingsError("the settings document is not JSON") from None
+    if not isinstance(document, dict):
+        raise SettingsError("the settings document is not an object")
+    try:
+        return Settings.model_validate(document), document
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, item['loc'])) or 'document'}: {item['msg']}" for item in error.errors())
+        raise SettingsError("; ".join(problems)) from None
+
+
+def read_descriptor(descriptor: int) -> tuple[Settings, dict[str, object]]:
+    """Everything from an inherited descriptor, which is closed then. Raises SettingsError."""
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"the settings can't be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise SettingsError(f"the settings document is larger than {MAX_BYTES} bytes")
+    return read(data)
