@@ -60,7 +60,7 @@ proto-image: setup ## Commit to the API as it is now (after a deliberate change)
 	$(BIN)/buf build -o proto/image.binpb
 
 bench: setup ## Measure gateway against direct.
-	$(PYTHON) tools/bench.py
+	$(PYTHON) -m tests.bench.run
 
 fuzz: setup ## Property tests, for longer.
 	$(BIN)/pytest -p no:randomly --hypothesis-profile=fuzz -k "property or fuzz" tests

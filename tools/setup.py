@@ -123,7 +123,7 @@ def make_environment() -> None:
 def install_packages() -> None:
     say("packages", f"installing {LOCK.relative_to(ROOT)}, every file checked against its hash (a minute or two)")
     run(
-        [python(), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", LOCK],
+        [python(), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", LOCK],
         todo="check your network, or set PIP_INDEX_URL or PIP_FIND_LINKS to where your packages are",
         environ={"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CACHE_DIR": str(cache() / "pip")},
     )
@@ -131,7 +131,6 @@ def install_packages() -> None:
 
 def install_project() -> None:
     say("project", "installing twokey itself, editable")
-    STUBS.mkdir(parents=True, exist_ok=True)
     run(
         [python(), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT],
         todo="run `make clean` and try again",
@@ -234,13 +233,13 @@ def set_up() -> None:
     version = f"{python().resolve()}"
     packages = digest([LOCK], version)
     done_before(state, "packages", packages, install_packages)
-    project = digest([ROOT / "pyproject.toml"], packages)
-    done_before(state, "project", project, install_project)
     sources = sorted((PROTO / "twokey").rglob("*.proto"))
     stubs = digest([*sources, LOCK], version)
     if not (STUBS / "twokey").is_dir():
         state.pop("stubs", None)
     done_before(state, "stubs", stubs, lambda: generate_stubs(sources))
+    project = digest([ROOT / "pyproject.toml"], packages)
+    done_before(state, "project", project, install_project)
     if find_opa() is None:
         obtain_opa()
         say("opa", f"{cached_opa()} is ready")
