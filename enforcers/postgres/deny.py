@@ -1,0 +1,81 @@
+"""Denials, errors and notices in PostgreSQL's own words (ErrorResponse and NoticeResponse fields).
+
+Message = reason and rule id, DETAIL = decision id, HINT = next step. Where a statement touches classified columns the
+target's own texts are withheld: an error message can quote a value ("invalid input syntax for type integer: …").
+"""
+
+from __future__ import annotations
+
+from enforcers.core.errors import code_of
+from enforcers.core.ports import Hold, Ruling
+from enforcers.postgres import wire
+
+# Classes a client must be able to act on; they tell nothing about a value: transaction rollback, insufficient
+# resources, operator intervention, connection, transaction state.
+OPEN_CLASSES = frozenset({"40", "53", "57", "08", "25"})
+
+
+def error(sqlstate: str, text: str, *, detail: str = "", hint: str = "", severity: str = "ERROR") -> bytes:
+    return wire.fields(
+        b"E",
+        [("S", severity), ("V", severity), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint)],
+    )
+
+
+def coded(code: str, text: str, *, detail: str = "", hint: str = "", severity: str = "ERROR") -> bytes:
+    """An error by its reason code (docs/errors.md)."""
+    return error(code_of(code).sqlstate, text, detail=detail, hint=hint, severity=severity)
+
+
+def refusal(ruling: Ruling, *, severity: str = "ERROR") -> bytes:
+    """A DENIED ruling. The SQLSTATE is the table's; an unknown code is a denial's."""
+    text = ruling.message or "denied by policy"
+    missing = [rule for rule in ruling.rules if rule not in text]
+    if missing:
+        text = f"{text} [{', '.join(missing)}]"
+    detail = f"Decision: {ruling.decision}" if ruling.decision else ""
+    return coded(ruling.code or "POLICY_DENIED", text, detail=detail, hint=ruling.hint, severity=severity)
+
+
+def sqlstate_of(ruling: Ruling) -> str:
+    return code_of(ruling.code or "POLICY_DENIED").sqlstate
+
+
+def notice(text: str, *, detail: str = "", hint: str = "", severity: str = "NOTICE") -> bytes:
+    return wire.fields(
+        b"N", [("S", severity), ("V", severity), ("C", "00000"), ("M", text), ("D", detail), ("H", hint)]
+    )
+
+
+def held(hold: Hold) -> bytes:
+    """What a person at psql sees while the statement waits."""
+    groups = ", ".join(hold.groups) or "a reviewer"
+    people = "1 reviewer" if hold.quorum == 1 else f"{hold.quorum} reviewers"
+    return notice(
+        f"waiting for approval {hold.approval}: {people} of {groups}, until {hold.expires}",
+        hint=f"A reviewer runs: twokey approvals show {hold.approval}. Ctrl-C withdraws the request.",
+    )
+
+
+def withheld(raw: bytes) -> bytes:
+    """An ErrorResponse or NoticeResponse with nothing in it that a value could reach: severity and SQLSTATE only."""
+    fields = wire.parse_fields(raw)
+    severity = fields.get("V", fields.get("S", b"ERROR")).decode("ascii", "replace")
+    state = fields.get("C", b"XX000").decode("ascii", "replace")
+    kind = raw[:1]
+    if kind == b"N":
+        state = state if state[:2] in OPEN_CLASSES else "00000"
+        return notice("a notice of the target is withheld: the statement touches classified columns", severity=severity)
+    if state[:2] not in OPEN_CLASSES:
+        state = "XX000"
+    return error(
+        state,
+        "the target reported an error; its text is withheld because the statement touches classified columns",
+        severity=severity,
+    )
+
+
+def sqlstate(raw: bytes) -> tuple[str, str]:
+    """(SQLSTATE, message) of an ErrorResponse."""
+    fields = wire.parse_fields(raw)
+    return fields.get("C", b"").decode("ascii", "replace"), fields.get("M", b"").decode("utf-8", "replace")

@@ -1,0 +1,418 @@
+"""The session machine: what the client and the target say goes in, what each is to be sent comes out. No I/O.
+
+    machine.receive_client(data)      frames are described, decided, forwarded, or refused; queued while one waits
+    machine.receive_target(data)      replies are relayed, masked, rewritten
+    machine.resume(reply)             the answer to the command that is outstanding
+    machine.cancel(), cancelled(), revoked(), client_lost(), target_lost()
+
+After each call the shell writes `to_client` and `to_target` and carries out `commands`, each emptied by it.
+The transitions of a segment, and why a later message never overtakes: docs/decisions/0008-postgres-session-machine.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from enforcers.core.errors import ProtocolError
+from enforcers.core.ports import Answer, Gate
+from enforcers.postgres import deny, wire
+from enforcers.postgres.describing import Describer
+from enforcers.postgres.description import Description, SyntaxProblem
+from enforcers.postgres.machine_base import Flow, Internal, apply_effects
+from enforcers.postgres.machine_decide import ALONE_HINT, Asked, needs_names
+from enforcers.postgres.machine_portals import Extended, syntax_error
+from enforcers.postgres.machine_state import (
+    Capture,
+    Expect,
+    Granted,
+    Kind,
+    Portal,
+    Refused,
+    Running,
+    Statement,
+    Transaction,
+)
+
+MAX_QUEUED_BYTES = 16 * 1024 * 1024
+MAX_QUEUED_FRAMES = 10_000
+_SYNC, _FLUSH, _TERMINATE, _QUERY = (ord(c) for c in "SHXQ")
+_COPY = frozenset(b"dcf")
+
+
+class SessionMachine(Extended):
+    """One session after log-in. After `close` nothing more is sent upstream, whatever comes."""
+
+    def __init__(self, gate: Gate, describer: Describer) -> None:
+        super().__init__(gate, describer)
+        self._framer = wire.ClientFramer()
+        self._handlers: dict[int, Callable[[bytes], None]] = {
+            ord("Q"): self.on_query,
+            ord("P"): self.on_parse,
+            ord("B"): self.on_bind,
+            ord("D"): self.on_describe,
+            ord("E"): self.on_execute,
+            ord("C"): self.on_close,
+            ord("S"): self.on_sync,
+            ord("H"): self.on_flush,
+            ord("F"): self.on_function_call,
+            ord("X"): self.on_terminate,
+        }
+
+    @property
+    def overfull(self) -> bool:
+        """The shell stops reading the client until the queue has drained."""
+        return self.queued_bytes > MAX_QUEUED_BYTES or len(self.queue) > MAX_QUEUED_FRAMES
+
+    @property
+    def busy(self) -> bool:
+        """An act or a decision is under way (a drain waits for it)."""
+        return self.flow is not None or bool(self.replies.expects) or self.segment_open
+
+    @property
+    def running(self) -> bool:
+        """The target is working on something of the client's."""
+        return any(expect.acts for expect in self.replies.expects)
+
+    # Events
+
+    def receive_client(self, data: bytes) -> None:
+        if self.closed:
+            return
+        self.turn += 1
+        try:
+            for frame in self._framer.feed(data):
+                self.queue.append(frame)
+                self.queued_bytes += len(frame.raw)
+            self._pump()
+        except ProtocolError as error:
+            self._broken_client(error)
+
+    def receive_target(self, data: bytes) -> None:
+        """Raises UpstreamError or ProtocolError: the target broke the protocol; then call target_lost()."""
+        if self.gone:
+            return
+        self.turn += 1
+        self.replies.feed(data)
+        self._pump_guarded()
+
+    def resume(self, reply: object) -> None:
+        if self.closed:
+            return
+        self.turn += 1
+        self._advance(reply)
+        self._pump_guarded()
+
+    def cancel(self) -> None:
+        """A CancelRequest for this session while nothing is held: passed on only while an act is running."""
+        if self.running and not self.closed:
+            self.cancel_target()
+
+    def cancelled(self) -> None:
+        self.cancelling = False
+        self.turn += 1
+        self._pump_guarded()
+
+    def revoked(self, reason: str) -> None:
+        self._cut("57P01", f"the session was revoked: {reason}", reason="revoked", status="unknown")
+
+    def shut(self, text: str, *, hint: str = "") -> None:
+        """The gateway ends the session (drain)."""
+        self._cut("57P01", text, reason="draining", status="unknown", hint=hint)
+
+    def target_lost(self, why: str) -> None:
+        self.gone = True
+        if not self.closed:
+            self._cut("08006", f"the target ended the connection: {why}", reason="target lost", status="unknown")
+
+    def client_lost(self) -> None:
+        """EOF or reset: what waits never runs; what runs is cancelled by the shell."""
+        if not self.closed:
+            self._stop("unknown", "the client is gone")
+            self.close("client gone")
+
+    # Dispatch
+
+    def _pump_guarded(self) -> None:
+        try:
+            self._pump()
+        except ProtocolError as error:
+            self._broken_client(error)
+
+    def _pump(self) -> None:
+        queue = self.queue
+        while queue and not self.closed and not self._blocked(queue[0].kind):
+            frame = queue.popleft()
+            self.queued_bytes -= len(frame.raw)
+            self._dispatch(frame)
+
+    def _blocked(self, kind: int) -> bool:
+        if self.copy_in:
+            return False
+        if self.flow is not None or self.boundary or self.cancelling:
+            return True
+        if not self.await_copy and not self.limited_execute:
+            return False
+        if not any(expect.kind is Kind.EXECUTE for expect in self.replies.expects):
+            self.await_copy = self.limited_execute = False
+            return False
+        if self.await_copy:
+            return True
+        if kind == _SYNC and not self.transaction.active and not self.transaction.written:
+            return False
+        # The result may still turn out too large; nothing behind it may run before that is known.
+        self.send(wire.FLUSH)
+        return True
+
+    def _dispatch(self, frame: wire.Frame) -> None:
+        kind, raw = frame
+        if self.copy_in:
+            self._copy(kind, raw)
+        elif self.skipping and kind != _TERMINATE:
+            if kind == _SYNC:
+                self.end_segment()
+        elif kind in _COPY:
+            return  # the COPY it belonged to has failed; the target ignores it as well
+        elif not raw:
+            error = deny.coded("TOO_LARGE", f"the message is larger than {wire.MAX_MESSAGE_BYTES // 2**20} MiB")
+            if kind == _QUERY:
+                self._refuse_query(Refused(error))
+            else:
+                self.poison(error)
+        else:
+            handler = self._handlers.get(kind)
+            if handler is None:
+                raise ProtocolError(f"message type {chr(kind)!r} is out of order")
+            handler(raw)
+
+    def _copy(self, kind: int, raw: bytes) -> None:
+        if kind == ord("d") and raw:
+            self.send(raw)
+        elif kind in _COPY and raw:
+            self.copy_in = False
+            self.send(raw)
+        elif kind in {_SYNC, _FLUSH}:
+            return  # the target ignores both while it takes COPY data
+        elif kind == _TERMINATE:
+            self.on_terminate(raw)
+        else:
+            self.copy_in = False
+            self.send(wire.message(b"f", b"message too large, or out of order, during COPY\0"))
+
+    # Simple query
+
+    def on_query(self, raw: bytes) -> None:
+        text = wire.parse_query(raw)
+        if self.ready_to_describe() and not self.transaction.failed and self.gate.refusal() is None:
+            described = self.describe(text)
+            if not isinstance(described, SyntaxProblem) and len(described) == 1 and self._fast(raw, described[0]):
+                return
+        self.start(self._query_flow(raw, text))
+
+    def _fast(self, raw: bytes, description: Description) -> bool:
+        """One statement under a lease: no waiting. False when there is more to it."""
+        if description.prepared or description.cursor:
+            return False
+        asked = Asked(description=description, transaction=self.transaction)
+        _, ruling = self.lease(asked)
+        if ruling is None or ruling.answer is not Answer.ALLOWED:
+            return False
+        running = Running(self.act(asked, ruling), description)
+        if self.needs_guard(running) or not self.gate.ready(running.act):
+            return False
+        self._forward(raw, (running,))
+        return True
+
+    def _forward(self, raw: bytes, acts: tuple[Running, ...]) -> None:
+        for running in acts:
+            running.begun = True
+            self.follow(running.description)
+        self.send(raw, Expect(Kind.QUERY, acts=acts))
+        self.boundary = True
+        self.segment_open = False
+
+    def _query_flow(self, raw: bytes, text: bytes) -> Flow:
+        described = yield from self.described(text)
+        if isinstance(described, SyntaxProblem):
+            described = Refused(syntax_error(described))
+        if isinstance(described, Refused):
+            self._refuse_query(described)
+            return
+        acts: list[Running] = []
+        transaction = self.transaction.copy()
+        for position, description in enumerate(in_order(described)):
+            granted = yield from self.decide(
+                Asked(
+                    description=description,
+                    transaction=transaction,
+                    position=position,
+                    statements=len(described),
+                )
+            )
+            if isinstance(granted, Granted):
+                acts.append(Running(granted.act, description))
+                granted = self._alone(acts[-1], len(described))
+            if granted is not None:
+                for running in acts:
+                    self.ended(running, "not-executed", error="another statement of the message was refused")
+                self._refuse_query(granted)
+                return
+            apply_effects(transaction, description)
+        if len(acts) == 1 and self.needs_guard(acts[0]):
+            self.withhold(acts[0])
+            yield from self.guarded_query(acts[0])
+            return
+        self._forward(raw, tuple(acts))
+
+    def _alone(self, running: Running, statements: int) -> Refused | None:
+        if statements == 1 or not self.needs_guard(running):
+            return None
+        return Refused(
+            deny.coded(
+                "OBLIGATION_UNMET",
+                "a statement whose result is masked or bounded can't be part of a message of several",
+                hint=ALONE_HINT,
+            )
+        )
+
+    def _refuse_query(self, refused: Refused) -> None:
+        """Nothing of the message is sent. Where a transaction or pipeline is open, the target itself must fail."""
+        if refused.fatal:
+            self.tell(refused.error)
+            self.close("refused")
+        elif self.skipping:
+            self.tell_once(refused.error)
+            self.end_segment()
+        elif self.transaction.active or self.transaction.failed or self.segment_open:
+            self.poison(refused.error)
+            self.end_segment()
+        else:
+            self.tell(refused.error)
+            self.tell(wire.ready(b"I"))
+
+    def on_function_call(self, raw: bytes) -> None:
+        del raw
+        self._refuse_query(
+            Refused(deny.coded("NOT_SUPPORTED", "the function call message is refused", hint="Use SELECT function(…)."))
+        )
+
+    def on_terminate(self, raw: bytes) -> None:
+        del raw
+        self._stop("unknown", "the client ended the session")
+        self.send(wire.TERMINATE)
+        self.close("client ended the session")
+
+    # Flows
+
+    def start(self, flow: Flow) -> None:
+        self.flow = flow
+        self._advance(None)
+
+    def _advance(self, reply: object) -> None:
+        flow = self.flow
+        if flow is None:
+            return
+        self.wanted = None
+        try:
+            wanted = flow.send(reply)
+        except StopIteration:
+            self.flow = None
+            return
+        if not isinstance(wanted, Internal):
+            self.commands.append(wanted)
+
+    def _stop(self, status: str, why: str) -> None:
+        """Nothing more is done for this session; every open act gets its outcome."""
+        if self.flow is not None:
+            self.flow.close()
+            self.flow = None
+        self.queue.clear()
+        self.queued_bytes = 0
+        self.end_all(status, error=why)
+
+    def _cut(self, sqlstate: str, text: str, *, reason: str, status: str, hint: str = "") -> None:
+        if self.closed:
+            return
+        self._stop(status, reason)
+        self.fatal(sqlstate, text, hint=hint, reason=reason)
+
+    def _broken_client(self, error: ProtocolError) -> None:
+        self._cut("08P01", f"protocol violation: {error}", reason="protocol violation", status="unknown")
+
+    # Follower
+
+    def settled(self, status: int) -> None:
+        self.boundary = False
+        self.segment_open = False
+        self.copy_in = self.await_copy = self.limited_execute = False
+        transaction = self.transaction
+        if status != ord("I"):
+            transaction.active = True
+            transaction.failed = status == ord("E")
+            return
+        self.replies.withhold = False
+        for portal in self.portals.values():
+            self.drop_portal(portal)
+        self.portals.clear()
+        if transaction.touched_names:
+            self.names_stale = True
+        if self.ddl_seen:
+            self.ddl_seen = False
+            self.saw_ddl()
+            self.ddl_seen = False
+            if self.private == "the session has uncommitted DDL":
+                self.private = ""
+        self.transaction = Transaction()
+
+    def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:
+        self.copy_in = self.await_copy = False
+        if self.transaction.active:
+            self.transaction.failed = True
+        for expect in dropped:
+            if isinstance(expect.value, Statement) and expect.kind is Kind.PARSE:
+                if self.statements.get(expect.value.name) is expect.value:
+                    del self.statements[expect.value.name]
+            elif isinstance(expect.value, Portal) and self.portals.get(expect.name) is expect.value:
+                self.drop_portal(expect.value)
+                del self.portals[expect.name]
+            for running in expect.acts:
+                self.ended(running, "not-executed", error="an earlier message failed")
+        if until_sync:
+            self.skipping = True
+            self.error_told = self.error_told or told
+
+    def captured(self, capture: Capture) -> None:
+        if capture is self.wanted:
+            self._advance(None)
+
+    def copying(self) -> None:
+        self.copy_in = True
+        self.await_copy = False
+
+    def over_limit(self, running: Running) -> None:
+        """The row beyond the limit came. A simple query is cancelled; in a pipeline the target itself must fail."""
+        del running
+        if self.boundary:
+            self.cancel_target()
+        elif not self.skipping:
+            self.poison(b"")
+
+
+def in_order(described: Sequence[Description]) -> list[Description]:
+    """The statements of one message; one that stands behind a change of names can't be described with certainty."""
+    result: list[Description] = []
+    changed = False
+    for description in described:
+        if changed and needs_names(description) and not description.template.opaque:
+            template = type(description.template)()
+            template.CopyFrom(description.template)
+            template.opaque = True
+            template.opaque_reasons.add(
+                code="names-changed-in-message", detail="an earlier statement of the message changes what names mean"
+            )
+            description = replace(
+                description, template=template, shape_digest=b"changed" + description.shape_digest, can_estimate=False
+            )
+        result.append(description)
+        changed = changed or description.changes_names or description.ddl or description.template.opaque
+    return result

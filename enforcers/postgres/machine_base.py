@@ -1,0 +1,277 @@
+"""The session machine's ground: what it holds, how it sends, injects its own messages, refuses and accounts.
+
+Sans-IO: bytes for either side are appended to `to_client` and `to_target`; questions for the world to `commands`.
+A *segment* is what lies between two ReadyForQuery. A new one starts only when the last is answered, so at its start
+the transaction's status is the target's own word; within it, it is followed by the statements that were sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from enum import Enum
+
+from enforcers.core.ports import Gate, Outcome
+from enforcers.postgres import deny, wire
+from enforcers.postgres.commands import CancelTarget, Close, Command
+from enforcers.postgres.describing import Describer
+from enforcers.postgres.description import Control, Description, SessionNames
+from enforcers.postgres.machine_replies import Replies
+from enforcers.postgres.machine_state import (
+    POISON,
+    QUESTION,
+    Capture,
+    Expect,
+    Kind,
+    Portal,
+    Running,
+    Statement,
+    Transaction,
+)
+from enforcers.postgres.operations import LeaseKeys
+
+
+class Internal(Enum):
+    """What a flow may wait for that the machine answers itself."""
+
+    CAPTURE = "capture"
+
+
+Flow = Generator[Command | Internal, object, None]
+Step = Generator[Command | Internal, object, None]
+
+
+class MachineBase:
+    """State and primitives. See SessionMachine for the public surface."""
+
+    def __init__(self, gate: Gate, describer: Describer) -> None:
+        self.gate = gate
+        self.describer = describer
+        self.replies = Replies(self)
+        self.to_client = self.replies.out
+        self.to_target: list[bytes] = []
+        self.commands: list[Command] = []
+        self.statements: dict[bytes, Statement] = {}
+        self.portals: dict[bytes, Portal] = {}
+        self.transaction = Transaction()
+        self.names: SessionNames | None = None
+        self.names_stale = True
+        self.names_version = 0
+        self.keys = LeaseKeys(read_only=gate.session_duties.read_only)
+        self.queue: deque[wire.Frame] = deque()
+        self.queued_bytes = 0
+        self.flow: Flow | None = None
+        self.wanted: Capture | None = None  # what the flow waits for, of the gateway's own questions
+        self.error_told = False  # the client has its one error of this pipeline
+        self.boundary = False  # a Query or Sync is unanswered: the segment is complete
+        self.segment_open = False  # extended messages were sent since the last boundary
+        self.skipping = False  # the target (or we) discard everything up to the client's Sync
+        self.copy_in = False
+        self.await_copy = False  # a COPY FROM STDIN was sent; whether the target takes data isn't known yet
+        self.limited_execute = False  # an Execute under max-rows is unanswered
+        self.cancelling = False
+        self.ddl_seen = False
+        self.private = ""  # why this session's own objects make every description uncertain
+        self.turn = 0
+        self.closed = False
+        self.gone = False
+
+    # Sending
+
+    def send(self, data: bytes, expect: Expect | None = None) -> None:
+        self.to_target.append(data)
+        if expect is not None:
+            self.replies.expects.append(expect)
+
+    def end_segment(self, *, relay: bool = True) -> None:
+        """Sync, of the client's or the gateway's own."""
+        self.send(wire.SYNC, Expect(Kind.SYNC, relay=relay))
+        self.boundary = True
+        self.skipping = self.error_told = False
+        self.segment_open = False
+
+    def poison(self, error: bytes) -> None:
+        """Make the target itself fail here, skip to Sync and roll back; its one error becomes `error`."""
+        self.send(POISON, Expect(Kind.POISON, error=error))
+        self.skipping = True
+        self.segment_open = True
+
+    def tell(self, data: bytes) -> None:
+        if not self.replies.mid_message:
+            self.to_client.append(data)
+
+    def tell_once(self, error: bytes) -> None:
+        """The error of a pipeline that the target already skips: one, whoever speaks first."""
+        if not self.error_told:
+            self.error_told = True
+            self.tell(error)
+
+    def question(self, sql: str, values: tuple[bytes | None, ...] = (), *, tell: bool = False) -> Capture:
+        """A question of the gateway's own by extended protocol under reserved names; the caller flushes or syncs.
+
+        tell False: should it fail, the client isn't shown the target's words.
+        """
+        capture = Capture()
+        for data, kind in (
+            (wire.close(b"S", QUESTION), Kind.CLOSE),
+            (wire.parse(QUESTION, sql.encode()), Kind.PARSE),
+            (wire.bind(QUESTION, QUESTION, values), Kind.BIND),
+        ):
+            self.send(data, Expect(kind, relay=False, tell=tell, capture=capture))
+        self.send(wire.execute(QUESTION), Expect(Kind.EXECUTE, relay=False, tell=tell, capture=capture, final=True))
+        self.send(wire.close(b"P", QUESTION), Expect(Kind.CLOSE, relay=False, tell=tell))
+        return capture
+
+    def flushed(self, capture: Capture) -> Generator[Command | Internal, object, Capture]:
+        """Send what is pending, wait until the capture is complete or failed."""
+        self.send(wire.FLUSH)
+        self.segment_open = True
+        if not capture.done and capture.error is None:
+            self.wanted = capture
+            yield Internal.CAPTURE
+        return capture
+
+    # Ending
+
+    def close(self, reason: str) -> None:
+        """The session is over; nothing more goes upstream."""
+        if not self.closed:
+            self.closed = True
+            self.commands.append(Close(reason))
+
+    def fatal(self, sqlstate: str, text: str, *, hint: str = "", reason: str) -> None:
+        if not self.closed:
+            self.tell(deny.error(sqlstate, text, hint=hint, severity="FATAL"))
+        self.close(reason)
+
+    # Accounting
+
+    def ended(self, running: Running, status: str, *, tag: str = "", sqlstate: str = "", error: str = "") -> None:
+        """gate.end, once per act."""
+        if running.ended:
+            return
+        running.ended = True
+        duties = running.act.ruling.duties
+        met = [
+            name
+            for name, there in (
+                ("mask-columns", duties.mask),
+                ("max-rows", duties.max_rows is not None),
+                ("read-only", duties.read_only),
+                ("statement-timeout", duties.statement_timeout_ms is not None),
+            )
+            if there
+        ]
+        self.gate.end(
+            running.act,
+            Outcome(
+                status=status,
+                command_tag=tag,
+                rows=running.rows or affected(tag),
+                bytes=running.bytes,
+                masked_fields=running.masker.fields if running.masker is not None else 0,
+                sqlstate=sqlstate,
+                error=error[:500],
+                obligations_met=tuple(met) if status == "completed" else (),
+            ),
+        )
+        if status == "completed" and running.description.ddl:
+            self.saw_ddl()
+
+    def drop_portal(self, portal: Portal) -> None:
+        """The portal is gone: its act ends with what it did."""
+        running = portal.running
+        if running is not None and not running.ended:
+            self.ended(running, "completed" if portal.executed else "not-executed")
+
+    def end_all(self, status_running: str, *, error: str) -> None:
+        """Every act that is still open: those sent for execution with this status, the others never ran."""
+        for expect in self.replies.expects:
+            for index, running in enumerate(expect.acts):
+                if expect.kind is Kind.EXECUTE or (expect.kind is Kind.QUERY and index >= expect.index):
+                    self.ended(running, status_running, error=error)
+        for portal in self.portals.values():
+            self.drop_portal(portal)
+        self.portals.clear()
+
+    def saw_ddl(self) -> None:
+        self.ddl_seen = True
+        self.describer.invalidate()
+        self.gate.drop_leases("a DDL was executed")
+
+    # Following the transaction
+
+    def follow(self, description: Description) -> None:
+        """The statement is being sent: what later ones must know of it."""
+        transaction = self.transaction
+        apply_effects(transaction, description)
+        if description.changes_names or description.template.opaque or description.ddl:
+            self.names_stale = True
+        if description.control in {Control.ROLLBACK, Control.ROLLBACK_TO, Control.COMMIT, Control.PREPARED} and (
+            transaction.touched_names
+        ):
+            self.names_stale = True
+        if description.makes_temporary:
+            self.private = "the session has temporary objects of its own"
+        elif description.ddl and transaction.active:
+            self.private = self.private or "the session has uncommitted DDL"
+        if description.template.opaque or description.prepared or description.template.command in {"DISCARD"}:
+            for statement in self.statements.values():
+                statement.suspect = bool(statement.name)
+
+    def cancel_target(self) -> None:
+        if not self.cancelling:
+            self.cancelling = True
+            self.commands.append(CancelTarget())
+
+    # Follower (see machine_replies): the parts that need no dispatching are here
+
+    def suspended(self, running: Running) -> None:
+        del running
+
+    def parameters(self, expect: Expect, types: tuple[int, ...]) -> None:
+        statement = expect.value
+        if isinstance(statement, Statement):
+            statement.types = types
+
+    def setting(self, name: bytes) -> None:
+        if name in {b"search_path", b"session_authorization", b"role", b"is_superuser"}:
+            self.names_stale = True
+
+    def settled(self, status: int) -> None:
+        raise NotImplementedError
+
+    def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:
+        raise NotImplementedError
+
+    def captured(self, capture: Capture) -> None:
+        raise NotImplementedError
+
+    def copying(self) -> None:
+        raise NotImplementedError
+
+    def over_limit(self, running: Running) -> None:
+        raise NotImplementedError
+
+
+def apply_effects(transaction: Transaction, description: Description) -> None:
+    """How a statement that succeeds changes the transaction it runs in."""
+    control = description.control
+    if control is Control.BEGIN:
+        transaction.active = True
+    elif control in {Control.COMMIT, Control.ROLLBACK, Control.PREPARED}:
+        transaction.active = transaction.failed = transaction.written = False
+    elif control is Control.ROLLBACK_TO:
+        transaction.failed = False
+    if description.writes_or_locks:
+        transaction.written = True
+    if description.changes_names or description.template.opaque:
+        transaction.touched_names = True
+    if description.ddl:
+        transaction.ddl = transaction.touched_names = True
+
+
+def affected(tag: str) -> int:
+    """The row count that ends a command tag such as `UPDATE 3` or `INSERT 0 1`; 0 without one."""
+    last = tag.rpartition(" ")[2]
+    return int(last) if last.isdecimal() else 0

@@ -1,0 +1,326 @@
+"""Names, descriptions and decisions: everything between reading a statement and being allowed to send it.
+
+Written as generators that yield commands, so that waiting reads like blocking code and is not; while one waits the
+machine queues what the client sends, so nothing overtakes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from enforcers.core.errors import DecisionUnavailableError
+from enforcers.core.ports import Act, Answer, Duties, Hold, HoldEnd, HoldResult, Question, Ruling
+from enforcers.postgres import deny, wire
+from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redeem, Refresh, RowEstimate, Wait, Withdraw
+from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
+from enforcers.postgres.machine_base import Internal, MachineBase
+from enforcers.postgres.machine_state import RESERVED, Capture, Expect, Granted, Kind, Refused, Transaction
+from enforcers.postgres.operations import bound_values, build, new_operation_id, operation_digest
+from twokey.type.v1 import operation_pb2
+
+NAMES_SQL = (
+    "SELECT pg_catalog.current_database()::pg_catalog.text, pg_catalog.array_to_json("
+    "pg_catalog.current_schemas(true))::pg_catalog.text, current_user::pg_catalog.text, "
+    "session_user::pg_catalog.text"
+)
+_HOLD_HINT_WRITTEN = (
+    "The transaction has written or holds locks, so it can't wait for a reviewer: "
+    "roll back and send this statement first, or on its own."
+)
+ALONE_HINT = "Send this statement on its own."
+_HOLD_ENDS = {
+    HoldEnd.DENIED: (
+        "APPROVAL_DENIED",
+        "a reviewer denied this statement",
+        "Ask the reviewer, or change the statement.",
+    ),
+    HoldEnd.EXPIRED: ("APPROVAL_EXPIRED", "nobody approved this statement in time", "Send it again to ask again."),
+    HoldEnd.WITHDRAWN: ("WITHDRAWN", "canceling statement due to user request: the approval request is withdrawn", ""),
+    HoldEnd.LOST: (
+        "DECISION_UNAVAILABLE",
+        "the decision service was lost while this statement waited; it did not run",
+        "Send it again: an approval given meanwhile is found.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One statement to decide: where it stands, and what is bound."""
+
+    description: Description
+    transaction: Transaction
+    position: int = 0
+    statements: int = 1
+    values: tuple[bytes | None, ...] = ()
+    formats: tuple[int, ...] = ()
+    types: tuple[int, ...] = ()
+
+
+class Deciding(MachineBase):
+    """Adds describing and deciding to the ground."""
+
+    # Describing
+
+    def describe(self, text: bytes) -> Sequence[Description] | SyntaxProblem:
+        names = self.names
+        if names is None:
+            raise RuntimeError("described before the session's names were read")
+        described = self.describer.describe(text, names)
+        if self.private and not isinstance(described, SyntaxProblem):
+            return [self._privately(d) for d in described]
+        return described
+
+    def _privately(self, description: Description) -> Description:
+        """Objects that only this session sees may stand in front of those described: not described with certainty."""
+        if not needs_names(description):
+            return description
+        template = operation_pb2.SqlOperation()
+        template.CopyFrom(description.template)
+        template.opaque = True
+        template.opaque_reasons.add(code="session-objects", detail=self.private)
+        return replace(
+            description,
+            template=template,
+            shape_digest=sha256(b"private" + description.shape_digest).digest(),
+            static_digest=sha256(b"private" + description.static_digest).digest(),
+            can_estimate=False,
+            cannot_estimate_why=self.private,
+            verification=None,
+        )
+
+    def ready_to_describe(self) -> bool:
+        """The hot path's question: names known, catalog fresh."""
+        return not self.names_stale and self.describer.fresh
+
+    def described(
+        self, text: bytes
+    ) -> Generator[Command | Internal, object, Sequence[Description] | SyntaxProblem | Refused]:
+        """Describe under a fresh catalog and the session's real names, reading those again only where it matters."""
+        if not self.describer.fresh:
+            yield Refresh()
+        if self.names is not None:
+            described = self.describe(text)
+            if not self.names_stale or isinstance(described, SyntaxProblem):
+                return described
+            if not any(needs_names(d) for d in described):
+                return described
+        if self.transaction.failed:
+            return Refused(
+                deny.error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+            )
+        problem = yield from self.read_names()
+        if problem is not None:
+            return problem
+        return self.describe(text)
+
+    def read_names(self) -> Generator[Command | Internal, object, Refused | None]:
+        """Ask the target how names resolve now. At a boundary in a transaction of its own, else inside the pipeline."""
+        inside = self.segment_open
+        capture = self.question(NAMES_SQL)
+        if inside:
+            yield from self.flushed(capture)
+        else:
+            yield from self._synced(capture)
+        names = read_names(capture)
+        if names is None:
+            return Refused(
+                deny.coded("UPSTREAM_UNAVAILABLE", "the target did not say how names resolve in this session")
+            )
+        if names != self.names:
+            self.names_version += 1
+            self.names = names
+        self.names_stale = False
+        return None
+
+    def _synced(self, capture: Capture) -> Generator[Command | Internal, object, None]:
+        """As flushed(), outside any segment: ended by a Sync of the gateway's own, whose ReadyForQuery is swallowed."""
+        synced = Capture()
+        self.send(wire.SYNC, Expect(Kind.SYNC, relay=False, tell=False, capture=synced, final=True))
+        if not capture.done and capture.error is None:
+            self.wanted = capture
+            yield Internal.CAPTURE
+        if not synced.done:
+            self.wanted = synced
+            yield Internal.CAPTURE
+        self.skipping = self.error_told = False
+
+    # Deciding
+
+    def lease(self, asked: Asked) -> tuple[bytes, Ruling | None]:
+        key = self.keys.key(asked.description, asked.transaction, asked.position, asked.statements)
+        return key, self.gate.leased(key)
+
+    def act(self, asked: Asked, ruling: Ruling, *, operation: str = "", digest: bytes = b"") -> Act:
+        bound = bound_values(asked.values, asked.formats, asked.types) if asked.values else ()
+        return Act(
+            operation=operation or new_operation_id(),
+            ruling=ruling,
+            digest=digest or operation_digest(self.gate.connection, asked.description, bound),
+            shape_digest=asked.description.shape_digest,
+            statement=asked.description.text,
+            bound=bound,
+        )
+
+    def decide(self, asked: Asked) -> Generator[Command | Internal, object, Granted | Refused]:
+        """A decision and its recorded intent for one statement; holds where policy wants a reviewer."""
+        refused = self.session_refusal() or refuse_reserved(asked.description)
+        if refused is not None:
+            return refused
+        key, ruling = self.lease(asked)
+        question: Question | None = None
+        if ruling is None:
+            question = self._question(asked, key)
+            ruling = yield from self._ask(asked, question)
+        if ruling.answer is Answer.HELD and question is not None and ruling.hold is not None and question.can_hold:
+            ruling = yield from self._hold(asked, question, ruling.hold)
+        if ruling.answer is not Answer.ALLOWED:
+            return refused_by(ruling)
+        if question is None:
+            act = self.act(asked, ruling)
+        else:
+            act = self.act(asked, ruling, operation=question.operation.id, digest=question.operation.digest)
+        if not self.gate.ready(act):
+            failure = yield Begin(act)
+            if isinstance(failure, DecisionUnavailableError):
+                return Refused(
+                    deny.coded(
+                        "RECORD_UNAVAILABLE", f"the record of this act can't be written, so it did not run: {failure}"
+                    )
+                )
+        return Granted(ruling, act)
+
+    def session_refusal(self) -> Refused | None:
+        ruling = self.gate.refusal()
+        if ruling is None:
+            return None
+        return Refused(deny.refusal(ruling, severity="FATAL"), fatal=True)
+
+    def _question(self, asked: Asked, key: bytes) -> Question:
+        written = asked.transaction.written
+        alone = asked.statements == 1
+        bound = bound_values(asked.values, asked.formats, asked.types)
+        operation = build(
+            self.gate.connection,
+            asked.description,
+            operation_id=new_operation_id(),
+            digest=operation_digest(self.gate.connection, asked.description, bound),
+            transaction=asked.transaction,
+            read_only=self.gate.session_duties.read_only,
+            position=asked.position,
+            statements=asked.statements,
+            bound=bound,
+        )
+        return Question(
+            operation=operation,
+            lease_key=key,
+            can_hold=alone and not written and not asked.transaction.failed,
+            hold_hint="" if alone and not written else _HOLD_HINT_WRITTEN if alone else ALONE_HINT,
+        )
+
+    def _ask(self, asked: Asked, question: Question) -> Generator[Command | Internal, object, Ruling]:
+        ruling = expect_ruling((yield Ask(question)))
+        if ruling.answer is not Answer.NEEDS_ESTIMATE:
+            return ruling
+        estimate = RowEstimate(None, why=asked.description.cannot_estimate_why)
+        if asked.description.can_estimate and self.names is not None:
+            reply = yield EstimateRows(asked.description, self.names, asked.values, asked.formats, asked.types)
+            if not isinstance(reply, RowEstimate):
+                raise TypeError("EstimateRows was answered by something else")
+            estimate = reply
+        values = question.operation.sql.values
+        if estimate.rows is None:
+            values.estimate_unknown = True
+            values.estimate_unknown_why = estimate.why or "the target could not estimate it"
+        else:
+            values.estimate.rows = estimate.rows
+            values.estimate.cost = estimate.cost
+        return expect_ruling((yield Ask(question)))
+
+    # Holding
+
+    def _hold(self, asked: Asked, question: Question, hold: Hold) -> Generator[Command | Internal, object, Ruling]:
+        self.tell(deny.held(hold))
+        result = yield Wait(hold)
+        if not isinstance(result, HoldResult):
+            raise TypeError("Wait was answered by something else")
+        if result.end is HoldEnd.WITHDRAWN:
+            yield Withdraw(hold, result.reason or "the client cancelled the statement")
+        if result.end is not HoldEnd.APPROVED:
+            code, text, hint = _HOLD_ENDS[result.end]
+            if result.reason and result.end is HoldEnd.DENIED:
+                text = f"{text}: {result.reason}"
+            return Ruling(answer=Answer.DENIED, decision="", code=code, message=f"{text} ({hold.approval})", hint=hint)
+        changed = yield from self._redescribed(asked, question)
+        if changed:
+            return Ruling(
+                answer=Answer.DENIED,
+                decision="",
+                code="APPROVAL_MISMATCH",
+                message=f"what the statement means changed while it waited for {hold.approval}; it did not run",
+                hint="Send it again to ask again.",
+            )
+        return expect_ruling((yield Redeem(question, hold)))
+
+    def _redescribed(self, asked: Asked, question: Question) -> Generator[Command | Internal, object, bool]:
+        """True when the act is no longer the one that was approved."""
+        self.describer.invalidate()
+        described = yield from self.described(asked.description.text)
+        if isinstance(described, SyntaxProblem | Refused) or len(described) != 1:
+            return True
+        bound = bound_values(asked.values, asked.formats, asked.types)
+        digest = operation_digest(self.gate.connection, described[0], bound)
+        return digest != question.operation.digest
+
+
+def expect_ruling(reply: object) -> Ruling:
+    if not isinstance(reply, Ruling):
+        raise TypeError("a question was answered by something that is no ruling")
+    return reply
+
+
+def refused_by(ruling: Ruling) -> Refused:
+    """A denial; an answer the machine can't carry out (held twice, an estimate asked for again) is one too."""
+    if ruling.answer is not Answer.DENIED:
+        ruling = replace(
+            ruling, answer=Answer.DENIED, code="POLICY_INVALID", message="policy gave no usable decision", rules=()
+        )
+    return Refused(deny.refusal(ruling))
+
+
+def refuse_reserved(description: Description) -> Refused | None:
+    reserved = RESERVED.decode()
+    if description.prepared.startswith(reserved) or description.cursor.startswith(reserved):
+        return Refused(deny.coded("NOT_SUPPORTED", f"names that begin with {reserved} are the gateway's own"))
+    return None
+
+
+def needs_names(description: Description) -> bool:
+    """Does it resolve any name? Transaction control and settings don't, and must not be preceded by a question."""
+    if description.control is not Control.NONE:
+        return False
+    template = description.template
+    if template.opaque or template.relations or template.columns or template.functions:
+        return True
+    return not (description.utility and template.settings)
+
+
+def read_names(capture: Capture) -> SessionNames | None:
+    """The answer to NAMES_SQL; None when it is not one."""
+    if not capture.rows or len(capture.rows[0]) != 4 or any(v is None for v in capture.rows[0]):
+        return None
+    database, path, role, session_role = (v.decode("utf-8", "replace") for v in capture.rows[0] if v is not None)
+    return SessionNames(
+        database=database, search_path=tuple(json.loads(path)), effective_role=role, session_role=session_role
+    )
+
+
+def met_by_session(duties: Duties, session: Duties) -> bool:
+    """read-only and statement-timeout hold already because the whole session has them."""
+    if duties.read_only and not session.read_only:
+        return False
+    wanted, there = duties.statement_timeout_ms, session.statement_timeout_ms
+    return wanted is None or (there is not None and there <= wanted)

@@ -1,0 +1,345 @@
+"""The extended protocol: Parse is described, Bind is decided (its values are known), Execute is checked once more.
+
+A prepared statement resolves its names again at every Bind, so does its description. A refused message is replaced by
+one that can't parse: the target fails, skips to Sync and rolls back by itself, and what the client had prepared or bound
+before can't run in its place. A statement or portal this machine does not know is refused, never looked for at the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from enforcers.core.ports import Answer
+from enforcers.postgres import deny, wire
+from enforcers.postgres.commands import Command
+from enforcers.postgres.description import Description, SyntaxProblem
+from enforcers.postgres.machine_base import Flow, Internal
+from enforcers.postgres.machine_decide import Asked
+from enforcers.postgres.machine_guard import Guarding
+from enforcers.postgres.machine_state import (
+    RESERVED,
+    Capture,
+    Expect,
+    Granted,
+    Kind,
+    Portal,
+    Refused,
+    Running,
+    Statement,
+)
+
+MAX_STATEMENTS = 10_000
+_PREPARED_SQL = (
+    "SELECT p.statement FROM pg_catalog.pg_prepared_statements p "
+    "WHERE p.name OPERATOR(pg_catalog.=) $1::pg_catalog.text AND NOT p.from_sql"
+)
+
+
+class Extended(Guarding):
+    """Adds Parse, Bind, Describe, Execute, Close, Flush and Sync of the client's."""
+
+    def start(self, flow: Flow) -> None:
+        raise NotImplementedError
+
+    # Parse
+
+    def on_parse(self, raw: bytes) -> None:
+        name, text, types = wire.parse_parse(raw)
+        if name.startswith(RESERVED):
+            return self.poison(deny.coded("NOT_SUPPORTED", "statement names that begin with __twokey are reserved"))
+        known = self.statements.get(name) if name else None
+        if known is not None and not known.suspect:
+            return self.poison(deny.error("42P05", f'prepared statement "{shown(name)}" already exists'))
+        if len(self.statements) >= MAX_STATEMENTS:
+            return self.poison(deny.coded("TOO_LARGE", "too many prepared statements in this session"))
+        # Whatever comes of this Parse, the unnamed statement that was is gone.
+        self.statements.pop(name, None)
+        if self.ready_to_describe():
+            described = self.describe(text)
+            return self._parsed(raw, name, text, types, described)
+        return self.start(self._parse_flow(raw, name, text, types))
+
+    def _parse_flow(self, raw: bytes, name: bytes, text: bytes, types: tuple[int, ...]) -> Flow:
+        described = yield from self.described(text)
+        if isinstance(described, Refused):
+            self.refuse_extended(described)
+        else:
+            self._parsed(raw, name, text, types, described)
+
+    def _parsed(self, raw: bytes, name: bytes, text: bytes, types: tuple[int, ...], described: object) -> None:
+        if isinstance(described, SyntaxProblem):
+            return self.poison(syntax_error(described))
+        if not isinstance(described, list | tuple) or len(described) > 1:
+            return self.poison(deny.error("42601", "cannot insert multiple commands into a prepared statement"))
+        description: Description | None = described[0] if described else None
+        statement = Statement(name, text, types, description, self.names_version, self.describer.version)
+        self.statements[name] = statement
+        self.segment_open = True
+        return self.send(raw, Expect(Kind.PARSE, value=statement))
+
+    # Bind
+
+    def on_bind(self, raw: bytes) -> None:
+        bind = wire.parse_bind(raw)
+        statement = self.statements.get(bind.statement)
+        if statement is None:
+            self.poison(deny.error("26000", f'prepared statement "{shown(bind.statement)}" does not exist'))
+            return
+        if bind.portal.startswith(RESERVED):
+            self.poison(deny.coded("NOT_SUPPORTED", "portal names that begin with __twokey are reserved"))
+            return
+        if statement.description is None:
+            self._bound(self._portal(bind, statement, None), raw)
+            return
+        if not self.ready_to_describe() or statement.suspect or not self._redescribe(statement):
+            self.start(self._bind_flow(raw, bind, statement))
+            return
+        asked = self._asked(statement, bind)
+        _, ruling = self.lease(asked)
+        if ruling is not None and ruling.answer is Answer.ALLOWED and self.gate.refusal() is None:
+            running = Running(self.act(asked, ruling), statement.description)
+            if not self.needs_guard(running) and self.gate.ready(running.act):
+                self._bound(self._portal(bind, statement, running), raw)
+                return
+        self.start(self._bind_flow(raw, bind, statement))
+
+    def _asked(self, statement: Statement, bind: wire.Bind) -> Asked:
+        if statement.description is None:
+            raise RuntimeError("the empty statement is not decided")
+        return Asked(
+            description=statement.description,
+            transaction=self.transaction,
+            values=bind.values,
+            formats=bind.formats,
+            types=statement.types,
+        )
+
+    def _redescribe(self, statement: Statement) -> bool:
+        """Bring the description up to the present names and catalog. False when that takes more than memory."""
+        versions = (self.names_version, self.describer.version)
+        if (statement.names_version, statement.catalog_version) == versions:
+            return True
+        described = self.describe(statement.text)
+        if isinstance(described, SyntaxProblem) or len(described) != 1:
+            return False
+        statement.description = described[0]
+        statement.names_version, statement.catalog_version = versions
+        return True
+
+    def _portal(self, bind: wire.Bind, statement: Statement, running: Running | None) -> Portal:
+        return Portal(bind.portal, statement, bind, running, self.names_version, self.describer.version, self.turn)
+
+    def _bound(self, portal: Portal, raw: bytes) -> None:
+        self._keep(portal)
+        self.segment_open = True
+        self.send(raw, Expect(Kind.BIND, name=portal.name, value=portal))
+
+    def _keep(self, portal: Portal) -> None:
+        old = self.portals.get(portal.name)
+        if old is not None:
+            self.drop_portal(old)
+        self.portals[portal.name] = portal
+
+    def _bind_flow(self, raw: bytes, bind: wire.Bind, statement: Statement) -> Flow:
+        described = yield from self.described(statement.text)
+        if not isinstance(described, Refused) and statement.suspect:
+            known = yield from self._known(statement)
+            if not known:
+                self.statements.pop(statement.name, None)
+                if not self.skipping:
+                    self.poison(deny.error("26000", f'prepared statement "{shown(statement.name)}" does not exist'))
+                return
+        if isinstance(described, Refused):
+            self.refuse_extended(described)
+            return
+        if isinstance(described, SyntaxProblem) or len(described) != 1:
+            self.poison(deny.coded("SYNTAX", "the statement can't be described any more"))
+            return
+        statement.description = described[0]
+        statement.names_version, statement.catalog_version = self.names_version, self.describer.version
+        granted = yield from self.decide(self._asked(statement, bind))
+        if isinstance(granted, Refused):
+            self.refuse_extended(granted)
+            return
+        running = Running(granted.act, statement.description)
+        portal = self._portal(bind, statement, running)
+        if not self.needs_guard(running):
+            self._bound(portal, raw)
+            return
+        self.withhold(running)
+        self._keep(portal)
+        yield from self.guarded_bind(portal, raw)
+
+    def _known(self, statement: Statement) -> Generator[Command | Internal, object, bool]:
+        """Does the target still know this very text by this name? Something opaque ran that could have changed it."""
+        capture = self.question(_PREPARED_SQL, (statement.name,))
+        yield from self.flushed(capture)
+        if capture.error is not None:
+            self.tell_once(
+                deny.coded("UPSTREAM_UNAVAILABLE", "the target did not say which statements it has prepared")
+            )
+            return False
+        if [row[:1] for row in capture.rows] != [[statement.text]]:
+            return False
+        statement.suspect = False
+        return True
+
+    def withhold(self, running: Running) -> None:
+        """While a masked act's transaction lasts, the target's texts stay here: they can quote what is masked."""
+        if running.act.ruling.duties.mask:
+            self.replies.withhold = True
+
+    def refuse_extended(self, refused: Refused) -> None:
+        if refused.fatal:
+            self.tell(refused.error)
+            self.close("refused")
+        elif self.skipping:
+            self.tell_once(refused.error)
+        else:
+            self.poison(refused.error)
+
+    # Describe, Execute, Close, Sync, Flush
+
+    def on_describe(self, raw: bytes) -> None:
+        target = wire.parse_target(raw)
+        if target.name.startswith(RESERVED):
+            return self.poison(deny.error("26000", f'"{shown(target.name)}" does not exist'))
+        if target.kind == b"P" and target.name not in self.portals:
+            return self.poison(deny.error("34000", f'portal "{shown(target.name)}" does not exist'))
+        if target.kind == b"S" and target.name not in self.statements:
+            return self.poison(deny.error("26000", f'prepared statement "{shown(target.name)}" does not exist'))
+        statement = self.statements.get(target.name) if target.kind == b"S" else None
+        self.segment_open = True
+        return self.send(raw, Expect(Kind.DESCRIBE, value=statement))
+
+    def on_execute(self, raw: bytes) -> None:
+        name, max_rows = wire.parse_execute(raw)
+        portal = self.portals.get(name)
+        if portal is None:
+            return self.poison(
+                deny.error(
+                    "34000", f'portal "{shown(name)}" does not exist', hint="Read from an SQL cursor with FETCH."
+                )
+            )
+        running = portal.running
+        if running is None:
+            self.segment_open = True
+            return self.send(raw, Expect(Kind.EXECUTE))
+        if running.ended:
+            return self.poison(deny.error("55000", f'portal "{shown(name)}" cannot be run'))
+        if portal.turn == self.turn and not self.names_stale:
+            return self._execute(portal, running, raw, max_rows)
+        refused = self.session_refusal()
+        if refused is not None:
+            return self.refuse_extended(refused)
+        if portal.executed or self._unchanged(portal, running):
+            return self._execute(portal, running, raw, max_rows)
+        return self.start(self._execute_flow(portal, running, raw, max_rows))
+
+    def _unchanged(self, portal: Portal, running: Running) -> bool:
+        if self.names_stale or not self.describer.fresh:
+            return False
+        if (portal.names_version, portal.catalog_version) != (self.names_version, self.describer.version):
+            return False
+        return not running.act.ruling.leased or self.lease(self._asked(portal.statement, portal.bind))[1] is not None
+
+    def _execute_flow(self, portal: Portal, running: Running, raw: bytes, max_rows: int) -> Flow:
+        """Something changed since Bind: it must still mean the same, and a lease's end means that policy is asked again."""
+        described = yield from self.described(portal.statement.text)
+        if isinstance(described, Refused):
+            self.ended(running, "not-executed", error="refused")
+            self.refuse_extended(described)
+            return
+        if (
+            isinstance(described, SyntaxProblem)
+            or len(described) != 1
+            or described[0].static_digest != running.description.static_digest
+        ):
+            self.ended(running, "not-executed", error="its meaning changed since Bind")
+            self.poison(
+                deny.coded(
+                    "POLICY_DENIED", "what the statement means changed since it was bound", hint="Bind it again."
+                )
+            )
+            return
+        if running.act.ruling.leased:
+            self.ended(running, "not-executed", error="decided again")
+            granted = yield from self.decide(self._asked(portal.statement, portal.bind))
+            if isinstance(granted, Refused):
+                self.refuse_extended(granted)
+                return
+            running = self._decided_again(portal, granted)
+            if self.needs_guard(running) and running.act.ruling.duties.mask:
+                self.ended(running, "refused", error="policy masks it now")
+                self.poison(
+                    deny.coded("POLICY_DENIED", "policy changed since the statement was bound", hint="Bind it again.")
+                )
+                return
+        portal.names_version, portal.catalog_version = self.names_version, self.describer.version
+        self._execute(portal, running, raw, max_rows)
+
+    def _decided_again(self, portal: Portal, granted: Granted) -> Running:
+        description = portal.statement.description
+        if description is None:
+            raise RuntimeError("the empty statement is not decided")
+        portal.running = Running(granted.act, description)
+        return portal.running
+
+    def _execute(self, portal: Portal, running: Running, raw: bytes, max_rows: int) -> None:
+        if not portal.executed:
+            self.follow(running.description)
+        portal.executed = running.begun = True
+        if running.limit is not None:
+            left = running.limit - running.rows + 1
+            if not max_rows or max_rows > left:
+                raw = wire.execute(portal.name, left)
+            self.limited_execute = True
+        self.segment_open = True
+        if self.must_watch(running) and self.needs_guard(running):
+            self.start(self._watched_execute(running, raw))
+            return
+        self.send(raw, Expect(Kind.EXECUTE, acts=(running,)))
+        if running.description.copy_in:
+            self.send(wire.FLUSH)
+            self.await_copy = True
+
+    def _watched_execute(self, running: Running, raw: bytes) -> Flow:
+        done = Capture()
+        self.send(raw, Expect(Kind.EXECUTE, acts=(running,), capture=done, final=True))
+        yield from self.flushed(done)
+        if done.error is None and not running.limited:
+            refusal = yield from self.functions_unchanged(running)
+            if refusal:
+                self.refuse_extended(Refused(refusal))
+
+    def on_close(self, raw: bytes) -> None:
+        target = wire.parse_target(raw)
+        if target.name.startswith(RESERVED):
+            return self.poison(deny.error("26000", f'"{shown(target.name)}" does not exist'))
+        if target.kind == b"S":
+            self.statements.pop(target.name, None)
+        else:
+            portal = self.portals.pop(target.name, None)
+            if portal is not None and not self._executing(portal):
+                self.drop_portal(portal)
+        self.segment_open = True
+        return self.send(raw, Expect(Kind.CLOSE))
+
+    def _executing(self, portal: Portal) -> bool:
+        return any(portal.running in expect.acts for expect in self.replies.expects)
+
+    def on_flush(self, raw: bytes) -> None:
+        self.send(raw)
+
+    def on_sync(self, raw: bytes) -> None:
+        del raw
+        self.end_segment()
+
+
+def shown(name: bytes) -> str:
+    return name.decode("utf-8", "replace")[:64]
+
+
+def syntax_error(problem: SyntaxProblem) -> bytes:
+    position = str(problem.position) if problem.position else ""
+    return wire.fields(b"E", [("S", "ERROR"), ("V", "ERROR"), ("C", "42601"), ("M", problem.message), ("P", position)])

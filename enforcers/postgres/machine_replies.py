@@ -1,0 +1,338 @@
+"""The target's half of the session machine: scans its replies, relays what is the client's, counts, masks, rewrites.
+
+Only headers are read of what passes unchanged, and a run of such messages goes out in one piece. Each upstream message
+that waits for an answer has an `Expect`; the head of that queue says what the next reply may be. A reply that fits
+nothing is a broken target: the session ends (UpstreamError), it is never guessed at.
+
+Source: PostgreSQL documentation, "Message Flow" (simple and extended query, COPY operations, asynchronous operations).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from enforcers.core.errors import ProtocolError, UpstreamError
+from enforcers.postgres import deny, wire
+from enforcers.postgres.machine_state import Capture, Expect, Kind, Running
+
+_C, _D, _E, _N, _S, _Z, _T, _A = (ord(c) for c in "CDENSZTA")
+_COPY_DATA = ord("d")
+_MAX_ROW_BYTES = 64 * 1024 * 1024  # of a row that must be rewritten, so held whole
+_ANSWERS = {ord("1"): Kind.PARSE, ord("2"): Kind.BIND, ord("3"): Kind.CLOSE}
+
+
+class Follower(Protocol):
+    """What the other half of the machine wants to know, each called in the order of the replies."""
+
+    def ended(self, running: Running, status: str, *, tag: str = "", sqlstate: str = "", error: str = "") -> None: ...
+
+    def settled(self, status: int) -> None:
+        """ReadyForQuery for the client: one of b"ITE"."""
+
+    def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:
+        """An error took these unanswered messages with it. until_sync: the target skips to a Sync that is not sent
+        yet. told: the client got an error for it."""
+
+    def captured(self, capture: Capture) -> None: ...
+
+    def copying(self) -> None: ...
+
+    def setting(self, name: bytes) -> None: ...
+
+    def over_limit(self, running: Running) -> None: ...
+
+    def suspended(self, running: Running) -> None: ...
+
+    def parameters(self, expect: Expect, types: tuple[int, ...]) -> None: ...
+
+
+class Replies:
+    """Sans-IO: `feed` takes the target's bytes; what is for the client is appended to `out`."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self.expects: deque[Expect] = deque()
+        self.out: list[bytes] = []
+        self.withhold = False
+        self._passing = 0  # bytes still to come of a message that is relayed as it arrives
+        self._buffer = bytearray()
+        self._need = 5
+        self._after: list[Callable[[], None]] = []
+
+    @property
+    def mid_message(self) -> bool:
+        """The client holds a part of a message: nothing else may be put behind it."""
+        return self._passing > 0
+
+    def feed(self, data: bytes) -> None:
+        """Raises UpstreamError, ProtocolError."""
+        if self._passing:
+            count = min(self._passing, len(data))
+            self._passing -= count
+            self.out.append(data[:count])
+            if count == len(data):
+                return
+            data = data[count:]
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._need:
+                return
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        self._scan(data)
+        while self._after:
+            after, self._after = self._after, []
+            for call in after:
+                call()
+
+    def _scan(self, data: bytes) -> None:
+        expects, unpack = self.expects, wire.HEADER.unpack_from
+        position = run = 0
+        size = len(data)
+        self._need = 5
+        while size - position >= 5:
+            kind, length = unpack(data, position)
+            end = position + 1 + length
+            if length < 4:
+                raise UpstreamError("the target sent a message with an impossible length")
+            if end > size:
+                if self._partial(kind, length, end - size):
+                    position = size
+                else:
+                    self._need = end - position
+                break
+            if kind == _D and expects and expects[0].plain:
+                head = expects[0]
+                if head.index >= len(head.acts):
+                    raise UpstreamError("the target sent a row that nobody asked for")
+                running = head.acts[head.index]
+                running.rows += 1
+                running.bytes += length
+                position = end
+                continue
+            replacement = self._message(kind, data[position:end])
+            if replacement is not None:
+                if run < position:
+                    self.out.append(data[run:position])
+                if replacement:
+                    self.out.append(replacement)
+                run = end
+            position = end
+        if run < position:
+            self.out.append(data if run == 0 and position == size else data[run:position])
+        if position < size:
+            self._buffer += data[position:]
+
+    def _partial(self, kind: int, length: int, missing: int) -> bool:
+        """A message that continues in the next bytes: True when it may pass as it comes."""
+        head = self.expects[0] if self.expects else None
+        if head is not None and head.plain and head.index < len(head.acts) and kind in {_COPY_DATA, _D}:
+            running = head.acts[head.index]
+            running.rows += 1
+            running.bytes += length
+            self._passing = missing
+            return True
+        if length > (_MAX_ROW_BYTES if kind == _D else wire.MAX_SERVER_CONTROL_BYTES) and kind != _COPY_DATA:
+            raise UpstreamError("the target sent a message too large to be checked")
+        return False
+
+    def _message(self, kind: int, raw: bytes) -> bytes | None:
+        """None: relay as it is. Bytes: send these instead (none when empty)."""
+        expects = self.expects
+        if kind == _Z:
+            return self._ready(raw)
+        if kind == _E:
+            return self._error(raw)
+        if kind == _N:
+            return deny.withheld(raw) if self.withhold else None
+        if kind == _S:
+            self._follower.setting(wire.parse_parameter_status(raw)[0].lower())
+            return None
+        if kind == _A:
+            return None
+        if not expects:
+            raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
+        head = expects[0]
+        if kind in _ANSWERS:
+            if head.kind is not _ANSWERS[kind]:
+                raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
+            expects.popleft()
+            self._final(head)
+            return None if head.relay else b""
+        if head.kind is Kind.DESCRIBE:
+            return self._described(kind, head, raw)
+        if head.kind is Kind.EXECUTE or head.kind is Kind.QUERY:
+            return self._result(kind, head, raw)
+        raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
+
+    def _final(self, head: Expect) -> None:
+        if head.final and head.capture is not None:
+            capture = head.capture
+            capture.done = True
+            self._after.append(lambda: self._follower.captured(capture))
+
+    def _described(self, kind: int, head: Expect, raw: bytes) -> bytes | None:
+        if kind == ord("t"):
+            types = wire.parse_parameter_description(raw)
+            if head.capture is not None:
+                head.capture.parameters = types
+            self._follower.parameters(head, types)
+        elif kind in {_T, ord("n")}:
+            self.expects.popleft()
+            if head.capture is not None and kind == _T:
+                head.capture.fields = wire.parse_row_description(raw)
+                head.capture.raw = raw
+            self._final(head)
+        else:
+            raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
+        return None if head.relay else b""
+
+    def _result(self, kind: int, head: Expect, raw: bytes) -> bytes | None:
+        if kind == _D:
+            return self._row(head, raw)
+        running = head.acts[min(head.index, len(head.acts) - 1)] if head.acts else None
+        if kind == _COPY_DATA:
+            if running is not None:
+                running.rows += 1
+                running.bytes += len(raw) - 1
+            return None
+        if kind == _C or kind == ord("I"):
+            return self._complete(head, running, raw, empty=kind == ord("I"))
+        if kind == ord("s") and head.kind is Kind.EXECUTE:
+            return self._suspended(head, running)
+        if kind in b"GW":
+            self._follower.copying()
+            return None
+        if kind in b"Hc" or (kind == _T and head.kind is Kind.QUERY):
+            return None
+        raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
+
+    def _row(self, head: Expect, raw: bytes) -> bytes | None:
+        if head.capture is not None and not head.relay:
+            head.capture.rows.append(wire.parse_data_row(raw))
+            return b""
+        if not head.acts:
+            raise UpstreamError("the target sent a row that nobody asked for")
+        running = head.acts[min(head.index, len(head.acts) - 1)]
+        if running.limited:
+            return b""
+        if running.limit is not None and running.rows >= running.limit:
+            running.limited = True
+            if head.kind is Kind.QUERY:
+                self._after.append(lambda: self._follower.over_limit(running))
+            return b""
+        running.rows += 1
+        running.bytes += len(raw) - 1
+        if running.masker is None:
+            return None
+        return running.masker.rewrite(raw)
+
+    def _complete(self, head: Expect, running: Running | None, raw: bytes, *, empty: bool) -> bytes | None:
+        if head.kind is Kind.EXECUTE:
+            self.expects.popleft()
+        if running is not None:
+            if head.index >= len(head.acts):
+                raise UpstreamError("the target answered more statements than were asked")
+            head.index += 1
+            if running.limited:
+                return self._limited(running)
+            self._follower.ended(running, "completed", tag="" if empty else raw[5:-1].decode("utf-8", "replace"))
+        elif not empty and head.relay:
+            # A statement that the description does not know of: an act without a decision.
+            raise UpstreamError("the target executed a statement that was not described")
+        if head.capture is not None:
+            self._final(head)
+        return None if head.relay else b""
+
+    def _limited(self, running: Running) -> bytes:
+        self._follower.ended(running, "failed", sqlstate="54000", error=f"more than {running.limit} rows")
+        return limit_error(running)
+
+    def _suspended(self, head: Expect, running: Running | None) -> bytes | None:
+        self.expects.popleft()
+        if head.capture is not None:
+            head.capture.suspended = True
+            self._final(head)
+        if running is None:
+            return None if head.relay else b""
+        if running.limited:
+            error = self._limited(running)
+            if not self.expects:
+                self._after.append(lambda: self._follower.over_limit(running))
+            return error
+        self._follower.suspended(running)
+        return None if head.relay else b""
+
+    def _error(self, raw: bytes) -> bytes | None:
+        expects = self.expects
+        shown = deny.withheld(raw) if self.withhold else None
+        if not expects:
+            return shown  # the target ends the session: FATAL
+        state, text = deny.sqlstate(raw)
+        if self.withhold:
+            text = "withheld"
+        head = expects[0]
+        if head.kind is Kind.QUERY:
+            if head.index < len(head.acts):
+                running = head.acts[head.index]
+                head.index = len(head.acts)
+                if running.limited:
+                    return self._limited(running)
+                self._follower.ended(running, "failed", sqlstate=state, error=text)
+            self._follower.failed([], until_sync=False, told=True)
+            return shown
+        if head.kind is Kind.SYNC:
+            return shown if head.relay else b""
+        if head.kind is Kind.EXECUTE and head.acts:
+            running = head.acts[0]
+            if running.limited:
+                shown = limit_error(running)
+                state, text = "54000", f"more than {running.limit} rows"
+            self._follower.ended(running, "failed", sqlstate=state, error=text)
+        if head.kind is Kind.POISON:
+            shown = head.error
+        elif not head.tell:
+            shown = b""
+        self._drop(raw, told=shown != b"")
+        return shown
+
+    def _drop(self, error: bytes, *, told: bool) -> None:
+        """Everything up to the Sync that is already sent will stay unanswered."""
+        expects = self.expects
+        dropped: list[Expect] = []
+        while expects and expects[0].kind is not Kind.SYNC:
+            dropped.append(expects.popleft())
+        captures: list[Capture] = []
+        for expect in dropped:
+            capture = expect.capture
+            if capture is not None and capture.error is None:
+                capture.error = error
+                captures.append(capture)
+            error = b""  # what stands behind the failed message has no error of its own
+        self._follower.failed(dropped, until_sync=not expects, told=told)
+        for capture in captures:
+            self._after.append(lambda c=capture: self._follower.captured(c))  # type: ignore[misc]
+
+    def _ready(self, raw: bytes) -> bytes | None:
+        if len(raw) != 6 or not self.expects or self.expects[0].kind not in {Kind.SYNC, Kind.QUERY}:
+            raise UpstreamError("the target sent ReadyForQuery out of order")
+        head = self.expects.popleft()
+        status = raw[5]
+        if status not in b"ITE":
+            raise ProtocolError("the target reports an unknown transaction status")
+        self._final(head)
+        if not head.relay:
+            return b""
+        self._after.append(lambda: self._follower.settled(status))
+        return None
+
+
+def limit_error(running: Running) -> bytes:
+    return deny.coded(
+        "ROW_LIMIT",
+        f"the result has more rows than policy allows: {running.limit}",
+        detail=f"Decision: {running.act.ruling.decision}",
+        hint="Ask for fewer rows (WHERE, LIMIT).",
+    )

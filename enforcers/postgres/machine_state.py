@@ -1,0 +1,156 @@
+"""The session machine's nouns: what was sent upstream and is still unanswered, statements, portals, the transaction."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from enforcers.core.ports import Act, Ruling
+from enforcers.postgres import wire
+from enforcers.postgres.description import Description
+from enforcers.postgres.masking import RowMasker
+
+RESERVED = b"__twokey"
+STATEMENT = RESERVED + b"_statement"
+PORTAL = RESERVED + b"_portal"
+QUESTION = RESERVED + b"_question"
+POISON_NAME = RESERVED + b"_poison"
+# Not SQL under any grammar or setting, so the raw parser fails before anything is looked up.
+POISON = wire.parse(POISON_NAME, b")twokey refused this message(")
+
+
+class Kind(enum.IntEnum):
+    """Of a message sent upstream, named by what answers it."""
+
+    PARSE = 0  # 1
+    BIND = 1  # 2
+    DESCRIBE = 2  # [t] T or n
+    EXECUTE = 3  # rows or copy, then C, I or s
+    CLOSE = 4  # 3
+    SYNC = 5  # Z
+    QUERY = 6  # any number of results, then Z
+    POISON = 7  # E
+
+
+class Capture:
+    """The answer to messages of the gateway's own, collected instead of relayed."""
+
+    __slots__ = ("done", "error", "fields", "parameters", "raw", "rows", "suspended")
+
+    def __init__(self) -> None:
+        self.rows: list[list[bytes | None]] = []
+        self.fields: tuple[wire.FieldDescription, ...] = ()
+        self.raw = b""  # the RowDescription as it came
+        self.parameters: tuple[int, ...] = ()
+        self.done = False
+        self.suspended = False
+        # The ErrorResponse that ended it, as it came; b"" when an earlier message failed (the client was told).
+        self.error: bytes | None = None
+
+
+class Running:
+    """An act being executed: counts towards its Outcome."""
+
+    __slots__ = ("act", "begun", "bytes", "description", "ended", "limit", "limited", "masker", "rows", "unmet")
+
+    def __init__(self, act: Act, description: Description) -> None:
+        self.act = act
+        self.description = description
+        self.limit = act.ruling.duties.max_rows
+        self.limited = False
+        self.masker: RowMasker | None = None
+        self.rows = 0
+        self.bytes = 0
+        self.begun = False  # sent to the target for execution
+        self.ended = False
+        self.unmet = ""
+
+
+class Expect:
+    """One unanswered upstream message. relay False: its answer is the gateway's own and not for the client."""
+
+    __slots__ = ("acts", "capture", "error", "final", "index", "kind", "name", "plain", "relay", "tell", "value")
+
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        acts: tuple[Running, ...] = (),
+        relay: bool = True,
+        tell: bool = True,
+        capture: Capture | None = None,
+        final: bool = False,
+        error: bytes = b"",
+        name: bytes = b"",
+        value: object = None,
+    ) -> None:
+        self.kind = kind
+        self.acts = acts
+        self.index = 0  # the act now running, of a QUERY with several
+        self.relay = relay
+        self.tell = tell  # errors go to the client, also where the answer does not
+        self.capture = capture
+        self.final = final  # the capture is done when this one is answered
+        self.error = error  # of a POISON: what the client is told instead
+        self.name = name
+        self.value = value
+        self.plain = relay and all(a.masker is None and a.limit is None for a in acts)
+
+
+@dataclass(slots=True, eq=False)
+class Statement:
+    """A prepared statement as the client knows it. description is None for the empty statement."""
+
+    name: bytes
+    text: bytes
+    types: tuple[int, ...]
+    description: Description | None
+    names_version: int
+    catalog_version: int
+    suspect: bool = False  # something opaque ran since: the target may know another one by this name
+
+
+@dataclass(slots=True, eq=False)
+class Portal:
+    """A bound statement: one act, from Bind to its last row."""
+
+    name: bytes
+    statement: Statement
+    bind: wire.Bind
+    running: Running | None
+    names_version: int
+    catalog_version: int
+    turn: int
+    executed: bool = False
+
+
+@dataclass(slots=True)
+class Transaction:
+    """As it will be once everything sent upstream so far has succeeded."""
+
+    active: bool = False
+    failed: bool = False
+    written: bool = False
+    touched_names: bool = False  # its end (ROLLBACK, or COMMIT after SET LOCAL) changes how names resolve
+    ddl: bool = False
+    savepoints: int = 0
+
+    def copy(self) -> Transaction:
+        return Transaction(self.active, self.failed, self.written, self.touched_names, self.ddl, self.savepoints)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A decision that lets the act run."""
+
+    ruling: Ruling
+    act: Act
+
+
+@dataclass(slots=True)
+class Refused:
+    """Why nothing of the message runs: the ErrorResponse for the client. fatal ends the session."""
+
+    error: bytes
+    fatal: bool = False
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,309 @@
+"""The target's side: one connection per session, opened for it, logged in by the gateway, never reused.
+
+Settings that descriptions rely on are pinned as start-up options, so that RESET and DISCARD keep them; the session's
+duties (read-only, statement-timeout) too. Source: PostgreSQL documentation, "Start-up", "SSL Session Encryption",
+"Canceling Requests in Progress".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from enforcers.core.errors import EnforcerError, ProtocolError, SettingsError, UpstreamError
+from enforcers.core.ports import Duties
+from enforcers.postgres import deny, wire
+from enforcers.postgres.scram import Login
+
+CONNECT_SECONDS = 10.0
+CANCEL_SECONDS = 5.0
+_MAX_LOGIN_BYTES = 256 * 1024
+PINNED = (
+    ("client_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+    ("backslash_quote", "safe_encoding"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a connection of the configuration leads. host is a name or address, or a socket's directory."""
+
+    host: str
+    port: int
+    database: str
+    sslmode: str  # disable, require, verify-full
+    ca: str = ""  # file of root certificates for verify-full; the system's when empty
+
+    @property
+    def local(self) -> bool:
+        if self.host.startswith("/") or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}/{self.database}"
+
+
+def parse_target(url: str) -> Target:
+    """`postgresql://host:port/database?sslmode=…&sslrootcert=…&host=/socket/directory`. Raises SettingsError."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise SettingsError("upstream: a postgresql:// URL is needed")
+    if parts.password is not None:
+        raise SettingsError("upstream: no password in the URL; give it as a credential")
+    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    host = options.get("host") or parts.hostname or "127.0.0.1"
+    try:
+        port = parts.port or 5432
+    except ValueError as error:
+        raise SettingsError("upstream: no such port") from error
+    database = unquote(parts.path.lstrip("/"))
+    if not database:
+        raise SettingsError("upstream: the URL names no database")
+    local = Target(host=host, port=port, database=database, sslmode="disable").local
+    sslmode = options.get("sslmode", "disable" if local else "verify-full")
+    if sslmode not in {"disable", "require", "verify-full"}:
+        raise SettingsError(f"upstream: sslmode {sslmode!r} is not one of disable, require, verify-full")
+    return Target(host=host, port=port, database=database, sslmode=sslmode, ca=options.get("sslrootcert", ""))
+
+
+class Upstream(asyncio.Protocol):
+    """The connection. Until `relay_to` is called its bytes are kept for the log-in; afterwards they go to the session."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.process = 0
+        self.secret = b""
+        self.parameters: dict[bytes, bytes] = {}
+        self.lost: str | None = None
+        self._buffer = bytearray()
+        self._waiter: asyncio.Future[None] | None = None
+        self._receive: Callable[[bytes], None] | None = None
+        self._on_lost: Callable[[str], None] | None = None
+        self._on_full: Callable[[bool], None] | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._receive is not None:
+            self._receive(data)
+            return
+        self._buffer += data
+        self._wake()
+        if len(self._buffer) > _MAX_LOGIN_BYTES and self.transport is not None:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = str(exc) if exc is not None else "it was closed"
+        self._wake()
+        if self._on_lost is not None:
+            self._on_lost(self.lost)
+
+    def pause_writing(self) -> None:
+        if self._on_full is not None:
+            self._on_full(True)  # noqa: FBT003 - the callback's only argument
+
+    def resume_writing(self) -> None:
+        if self._on_full is not None:
+            self._on_full(False)  # noqa: FBT003 - the callback's only argument
+
+    # Use
+
+    def relay_to(
+        self, receive: Callable[[bytes], None], on_lost: Callable[[str], None], on_full: Callable[[bool], None]
+    ) -> None:
+        self._receive, self._on_lost, self._on_full = receive, on_lost, on_full
+        if self._buffer:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            receive(data)
+        if self.lost is not None:
+            on_lost(self.lost)
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def abort(self) -> None:
+        self._receive = self._on_lost = self._on_full = None
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def message(self) -> bytes:
+        """The next whole message of the log-in. Raises UpstreamError."""
+        while True:
+            if len(self._buffer) >= 5:
+                length = int.from_bytes(self._buffer[1:5], "big")
+                if not 4 <= length <= _MAX_LOGIN_BYTES:
+                    raise UpstreamError("the target does not speak PostgreSQL's protocol")
+                if len(self._buffer) > length:
+                    raw = bytes(self._buffer[: length + 1])
+                    del self._buffer[: length + 1]
+                    return raw
+            await self._more()
+
+    async def byte(self) -> bytes:
+        """The answer to SSLRequest: one byte, and nothing behind it (it could not be believed)."""
+        while not self._buffer:
+            await self._more()
+        if len(self._buffer) != 1:
+            raise UpstreamError("the target sent bytes in the clear before TLS")
+        answer = bytes(self._buffer)
+        self._buffer.clear()
+        return answer
+
+    async def _more(self) -> None:
+        if self.lost is not None:
+            raise UpstreamError(f"the target ended the connection during log-in: {self.lost}")
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class LoginRefusedError(UpstreamError):
+    """The target answered the log-in with an error; `sqlstate` is its code."""
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    user: str
+    password: str = field(repr=False)
+
+
+async def connect(
+    target: Target, account: Account, settings: Sequence[tuple[str, str]] = (), duties: Duties | None = None
+) -> Upstream:
+    """Open and log in. Raises UpstreamError; neither it nor anything it holds names the password."""
+    upstream: Upstream | None = None
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            upstream = await _open(target)
+            await _log_in(upstream, target, account, settings, duties or Duties())
+    except TimeoutError as error:
+        _abandon(upstream)
+        raise UpstreamError(f"the target {target} did not answer within {CONNECT_SECONDS:g} s") from error
+    except OSError as error:
+        _abandon(upstream)
+        raise UpstreamError(
+            f"the target {target} can't be reached: {error.strerror or type(error).__name__}"
+        ) from error
+    except EnforcerError:
+        _abandon(upstream)
+        raise
+    except asyncio.CancelledError:
+        _abandon(upstream)
+        raise
+    return upstream
+
+
+def _abandon(upstream: Upstream | None) -> None:
+    if upstream is not None:
+        upstream.abort()
+
+
+async def _open(target: Target) -> Upstream:
+    loop = asyncio.get_running_loop()
+    if target.host.startswith("/"):
+        _, upstream = await loop.create_unix_connection(Upstream, f"{target.host}/.s.PGSQL.{target.port}")
+        return upstream
+    _, upstream = await loop.create_connection(Upstream, target.host, target.port)
+    if target.sslmode == "disable":
+        return upstream
+    upstream.write((8).to_bytes(4, "big") + wire.SSL_REQUEST.to_bytes(4, "big"))
+    if await upstream.byte() != b"S":
+        upstream.abort()
+        raise UpstreamError(f"the target {target} offers no TLS, and sslmode is {target.sslmode}")
+    context = ssl.create_default_context(cafile=target.ca or None)
+    if target.sslmode == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if upstream.transport is None:
+        raise UpstreamError("the connection was lost before TLS")
+    try:
+        transport = await loop.start_tls(
+            upstream.transport, upstream, context, server_hostname=target.host if context.check_hostname else None
+        )
+    except ssl.SSLError as error:
+        raise UpstreamError(f"TLS with the target {target} failed: {error.reason}") from error
+    upstream.transport = transport
+    return upstream
+
+
+async def _log_in(
+    upstream: Upstream, target: Target, account: Account, settings: Sequence[tuple[str, str]], duties: Duties
+) -> None:
+    upstream.write(wire.startup_packet(_parameters(target, account, settings, duties)))
+    login = Login(
+        user=account.user,
+        password=account.password,
+        cleartext_allowed=target.local or target.sslmode != "disable",
+    )
+    while True:
+        raw = await upstream.message()
+        kind = raw[:1]
+        if kind == b"R" and not login.done:
+            upstream.write(login.respond(raw))
+        elif kind == b"E":
+            state, text = deny.sqlstate(raw)
+            raise LoginRefusedError(state, text)
+        elif kind == b"S":
+            name, value = wire.parse_parameter_status(raw)
+            upstream.parameters[name] = value
+        elif kind == b"K":
+            upstream.process, upstream.secret = wire.parse_key_data(raw)
+        elif kind == b"Z" and login.done:
+            return
+        elif kind not in {b"N", b"v"}:
+            raise ProtocolError("the target broke the protocol during log-in")
+
+
+def _parameters(
+    target: Target, account: Account, settings: Sequence[tuple[str, str]], duties: Duties
+) -> list[tuple[bytes, bytes]]:
+    values = dict(settings)
+    values.update(PINNED)
+    if duties.read_only:
+        values["default_transaction_read_only"] = "on"
+    if duties.statement_timeout_ms is not None:
+        values["statement_timeout"] = str(duties.statement_timeout_ms)
+    parameters = [(b"user", account.user.encode()), (b"database", target.database.encode())]
+    parameters.extend((name.encode(), value.encode()) for name, value in values.items())
+    return parameters
+
+
+async def cancel(target: Target, process: int, secret: bytes) -> None:
+    """Send a CancelRequest and wait until the target closed that connection: then the signal is sent or never will be.
+
+    Raises UpstreamError.
+    """
+    upstream: Upstream | None = None
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            upstream = await _open(target)
+            upstream.write(wire.cancel_request(process, secret))
+            await upstream.message()
+    except UpstreamError:
+        pass  # it closes without an answer: that is the success
+    except (TimeoutError, OSError) as error:
+        raise UpstreamError(f"the cancel request did not reach the target: {type(error).__name__}") from error
+    finally:
+        _abandon(upstream)

