@@ -113,7 +113,8 @@ class ApprovalStore(Protocol):
 
     async def find_or_create(self, draft: ApprovalDraft) -> tuple[Approval, bool]:
         """The live (pending or approved, unexpired) approval for draft.key that this session may use: its own, or one
-        whose asking session is closed (it is then bound to this session). Else a new one; True when new."""
+        whose asking session is closed (it is then bound to this session). Else a new one; True when new.
+        StateError APPROVAL_LIMIT when this subject has too many live ones."""
 
     async def get(self, approval: str) -> Approval | None: ...
 

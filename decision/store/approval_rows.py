@@ -12,7 +12,17 @@ from decision.model import Approval, ApprovalState, Verdict
 from decision.ports import ApprovalDraft
 from decision.store import tables
 from decision.store.clock import from_us, to_us
-from decision.store.codec import key_hash, key_json, key_of, reasons_json, reasons_of, strings, subject_json, subject_of
+from decision.store.codec import (
+    identity_hash,
+    key_hash,
+    key_json,
+    key_of,
+    reasons_json,
+    reasons_of,
+    strings,
+    subject_json,
+    subject_of,
+)
 
 LIST_LIMIT = 1000
 MAX_EXPIRES_S = 10 * 366 * 24 * 3600
@@ -90,6 +100,7 @@ def draft_columns(draft: ApprovalDraft, approval: str, now: int) -> dict[str, ob
         "act": key_hash(draft.key),
         "key": key_json(draft.key),
         "requester": subject_json(draft.requester),
+        "asker": identity_hash(draft.key.subject),
         "session": draft.session,
         "connection": draft.connection,
         "environment": draft.environment,

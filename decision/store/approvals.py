@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from sqlalchemy import ColumnElement, insert, select, true, update
+from sqlalchemy import ColumnElement, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError
@@ -32,13 +32,14 @@ from decision.store.approval_rows import (
     verdict_columns,
 )
 from decision.store.clock import to_us
-from decision.store.codec import key_hash
+from decision.store.codec import identity_hash, key_hash
 from decision.store.database import Database
 from decision.store.watch import Watchers
 
 RecordMove: TypeAlias = Callable[[Approval], Awaitable[None]]
 RecordMoves: TypeAlias = Callable[[Sequence[Approval]], Awaitable[None]]
 
+MAX_LIVE = 100  # pending and approved ones of one subject
 SWEEP_LIMIT = 500  # moves of one sweep; the rest is due in the next one
 
 _approvals = tables.approvals
@@ -61,6 +62,7 @@ class SqlApprovals:
             usable = await _usable(connection, draft, now)
             if usable is not None:
                 return usable, False
+            await _room(connection, draft, now)
             values = draft_columns(draft, new_id("apr"), now)
             await connection.execute(insert(_approvals).values(values))
             return await load_one(connection, str(values["id"])), True
@@ -213,6 +215,18 @@ async def _usable(connection: AsyncConnection, draft: ApprovalDraft, now: int) -
         if bound.rowcount == 1:
             return await load_one(connection, one.id)
     return None
+
+
+async def _room(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> None:
+    """One requester can't bury the others' approvals, nor tire the reviewers without end."""
+    live = (_approvals.c.state.in_(LIVE), _approvals.c.expires > now)
+    query = select(func.count()).where(_approvals.c.asker == identity_hash(draft.key.subject), *live)
+    if (await connection.execute(query)).scalar_one() >= MAX_LIVE:
+        raise StateError(
+            f"This subject already waits for {MAX_LIVE} approvals",
+            code="APPROVAL_LIMIT",
+            next_step="Wait until some are decided or expire, or withdraw some",
+        )
 
 
 def _expect(found: Approval, state: ApprovalState, now: int) -> None:

@@ -52,7 +52,15 @@ def key_json(key: ActKey) -> dict[str, object]:
 
 
 def key_hash(key: ActKey) -> bytes:
-    return hashlib.sha256(json.dumps(key_json(key), sort_keys=True, separators=(",", ":")).encode()).digest()
+    return _hash(key_json(key))
+
+
+def identity_hash(identity: IdentityKey) -> bytes:
+    return _hash(identity_json(identity))
+
+
+def _hash(document: object) -> bytes:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
 def reasons_json(reasons: Sequence[Reason]) -> list[object]:

@@ -64,6 +64,7 @@ approvals = Table(
     Column("act", LargeBinary(32), nullable=False),  # SHA-256 over the act key: finds it; the key itself is compared
     Column("key", JSON, nullable=False),
     Column("requester", JSON, nullable=False),
+    Column("asker", LargeBinary(32), nullable=False),  # SHA-256 over the subject's identity
     Column("session", String(64), nullable=False),
     Column("connection", Text, nullable=False),
     Column("environment", Text, nullable=False),
@@ -78,6 +79,7 @@ approvals = Table(
     Column("finished", BigInteger),  # when the outcome of the redeemed act was recorded
     Column("revision", Text, nullable=False),
     Index("ix_approvals_act", "act", "state"),
+    Index("ix_approvals_asker", "asker", "state"),
     Index("ix_approvals_state_expires", "state", "expires"),
 )
 

@@ -521,6 +521,10 @@ async def test_watching_by_id_ends_after_the_last_final_state(world: World) -> N
     async with asyncio.timeout(5):
         await task
     assert set(seen[-2:]) == {(first.id, "withdrawn"), (second.id, "denied")}
+    await asyncio.sleep(0)  # the loop closes the store's generator
+    await world.store.approvals.list()
+    watchers = world.store.approvals._watchers  # type: ignore[attr-defined]  # nothing of it stays behind
+    assert not watchers._all
 
 
 async def test_a_reviewer_who_may_no_longer_review_loses_the_watch(world: World) -> None:

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import RecordError, StateError
 from decision.model import Approval, ApprovalState, IdentityKey
-from decision.store.approvals import _set_state
+from decision.store.approvals import MAX_LIVE, _set_state
 from decision.store.engine import Store, open_store
 from decision.store.watch import QUEUE
-from tests.decision.store.support import START, ManualClock, act, draft, session, verdict
+from tests.decision.store.support import START, ManualClock, act, draft, session, subject, verdict
 
 ROOT = Path(__file__).parents[3]
 P, A = ApprovalState.PENDING, ApprovalState.APPROVED
@@ -272,6 +272,20 @@ async def test_terms_that_mean_nothing_are_refused(store: Store, quorum: int, ex
     with pytest.raises(StateError) as refused:
         await store.approvals.find_or_create(replace(draft("ses_1", expires_s=expires_s), quorum=quorum))
     assert refused.value.code == "POLICY_INVALID"
+
+
+async def test_one_requester_can_not_bury_the_others(store: Store, clock: ManualClock) -> None:
+    one = await opened(store)
+    made = [(await store.approvals.find_or_create(draft(one, str(n))))[0] for n in range(MAX_LIVE)]
+    with pytest.raises(StateError) as refused:
+        await store.approvals.find_or_create(draft(one, "one more"))
+    assert refused.value.code == "APPROVAL_LIMIT"
+    assert (await store.approvals.find_or_create(draft(one, "7")))[0] == made[7]  # asking again is no new one
+    assert (await store.approvals.find_or_create(draft(one, "other", who=subject("planner-1"))))[1]
+    await store.approvals.move(made[0].id, expect=P, to=ApprovalState.WITHDRAWN)
+    assert (await store.approvals.find_or_create(draft(one, "one more")))[1]
+    clock.pass_(600)
+    assert (await store.approvals.find_or_create(draft(one, "after the rest expired")))[1]
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -555,7 +569,7 @@ async def test_a_slow_watcher_of_one_is_not_ended_and_of_all_is(store: Store) ->
     await anext(one)
     await anext(everything)
     for n in range(QUEUE + 1):
-        await store.approvals.find_or_create(draft("ses_1", str(n)))
+        await store.approvals.find_or_create(draft("ses_1", str(n), who=subject(f"agent-{n}")))
         if n < 5:
             await store.approvals.add_verdict(made.id, verdict(f"r{n}"))
     assert len((await anext(one)).verdicts) == 5

@@ -55,6 +55,7 @@ def _approvals() -> None:
         sa.Column("act", sa.LargeBinary(32), nullable=False),
         sa.Column("key", sa.JSON, nullable=False),
         sa.Column("requester", sa.JSON, nullable=False),
+        sa.Column("asker", sa.LargeBinary(32), nullable=False),
         sa.Column("session", sa.String(64), nullable=False),
         sa.Column("connection", sa.Text, nullable=False),
         sa.Column("environment", sa.Text, nullable=False),
@@ -70,6 +71,7 @@ def _approvals() -> None:
         sa.Column("revision", sa.Text, nullable=False),
     )
     op.create_index("ix_approvals_act", "approvals", ["act", "state"])
+    op.create_index("ix_approvals_asker", "approvals", ["asker", "state"])
     op.create_index("ix_approvals_state_expires", "approvals", ["state", "expires"])
 
 
