@@ -33,6 +33,10 @@ class StoreClock:
         self._mark = 0
         self._at = clock.monotonic()
 
+    def now(self) -> datetime:
+        """As now_us. With `monotonic` this makes it a ports.Clock, for whoever needs the store's time."""
+        return from_us(self.now_us())
+
     def now_us(self) -> int:
         at = self._clock.monotonic()
         running = self._mark + max(0, int((at - self._at) * 1_000_000))

@@ -45,10 +45,11 @@ class _DbapiConnection(Protocol):
 
 
 class Store:
-    """An open store: `sessions`, `approvals`, and `close()`."""
+    """An open store: `sessions`, `approvals`, `clock` (the store's time, which never goes back), and `close()`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.clock: Clock = database.clock
         self.sessions: SessionStore = SqlSessions(database)
         self.approvals: ApprovalStore = SqlApprovals(database)
 

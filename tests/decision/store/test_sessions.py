@@ -69,6 +69,19 @@ async def test_live_of_closure_is_open_unexpired_and_meets(store: Store, clock: 
     assert await live("alice") == {mine.id, linked.id}  # the expired one is not revived
 
 
+async def test_a_restart_with_the_clock_set_back_revives_no_session(store: Store, url: str, clock: ManualClock) -> None:
+    short = session(lives_s=10)
+    await store.sessions.open(short)
+    clock.pass_(10)
+    await store.approvals.sweep()  # any write sees this time
+    await store.close()
+    earlier = ManualClock()
+    again = await open_store(url, clock=earlier)
+    assert await again.sessions.live_of_closure(AGENT.closure) == []
+    assert again.clock.now() >= short.expires > earlier.now()
+    await again.close()
+
+
 async def test_of_two_opened_at_once_on_one_view_only_one_is(url: str, clock: ManualClock) -> None:
     stores = [await open_store(url, clock=clock) for _ in range(2)]
     two = [session(), session()]
