@@ -209,10 +209,10 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         """Enforcers first: their last outcomes need a decision service to record them."""
-        status = await self._enforcer.stop(grace_s=ENFORCER_DRAIN_S)
-        log("info", "enforcer stopped", status=status)
-        status = await self._decision.stop(grace_s=DECISION_DRAIN_S)
-        log("info", "decision service stopped", status=status)
+        for child, grace_s in ((self._enforcer, ENFORCER_DRAIN_S), (self._decision, DECISION_DRAIN_S)):
+            if child.running:
+                status = await child.stop(grace_s=grace_s)
+                log("info", f"{child.name} stopped", status=status)
 
 
 class _StoppingError(Exception):

@@ -1,0 +1,264 @@
+"""An error of the configuration names file, line and key, says the fix, and never shows a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decision.cli import config
+from decision.cli.config import Loaded, check_run, variables
+from decision.cli.errors import ConfigError, Problem
+
+GOOD = """\
+identity:
+  issuers:
+    - issuer: https://idp.example.com
+      audience: twokey
+      profile: rfc9068
+      roles: {claim: groups, map: {agents-plan: planner}}
+people: people.yaml
+connections:
+  - name: crm
+    kind: postgres
+    environment: production
+    upstream: postgresql://127.0.0.1:5432/crm
+    credentials:
+      planner: {user: crm_ro, password: {env: CRM_RO_PASSWORD}}
+      executor: {user: crm_app, password: {file: secret.txt}}
+    classification: crm.classification.yaml
+store: sqlite:///state/twokey.db
+"""
+PEOPLE = """\
+principals:
+  - {name: alice, identities: [{iss: "https://idp.example.com", sub: "8f3"}], groups: [dba]}
+agents:
+  - {name: executor-7, identities: [{iss: "https://idp.example.com", sub: agents/executor-7}], owner: alice}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "twokey.yaml").write_text(GOOD)
+    (tmp_path / "people.yaml").write_text(PEOPLE)
+    (tmp_path / "crm.classification.yaml").write_text("public.customers.email: pii\n")
+    (tmp_path / "secret.txt").write_text("s3cret")
+    return tmp_path
+
+
+def change(folder: Path, old: str, new: str, file: str = "twokey.yaml") -> None:
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+
+
+def refused(folder: Path) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(folder / "twokey.yaml")
+    return caught.value.problems
+
+
+def line_of(folder: Path, text: str, file: str = "twokey.yaml") -> int:
+    lines = (folder / file).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if text in line)
+
+
+def only(folder: Path) -> Problem:
+    problems = refused(folder)
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def loaded(folder: Path) -> Loaded:
+    return config.load(folder / "twokey.yaml")
+
+
+def test_a_good_one_loads_with_absolute_paths(folder: Path) -> None:
+    good = loaded(folder)
+    assert good.config.connections[0].name == "crm"
+    assert good.state_dir == folder / "state"
+    assert good.run_file == folder / "state" / "run.json"
+    assert good.people.agents[0].owner == "alice"
+    assert variables(good.config.connections) == {"CRM_RO_PASSWORD"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message", "fix"),
+    [
+        ("    kind: postgres", "    kindd: postgres", "connections[0].kindd", "unknown key", "did you mean 'kind'?"),
+        ("people: people.yaml", "pepole: people.yaml", "pepole", "unknown key", "did you mean 'people'?"),
+        ("kind: postgres", "kind: postgress", "connections[0].kind", "must be 'postgres'", "did you mean 'postgres'?"),
+        ("name: crm", "name: CRM!", "connections[0].name", "lower-case", ""),
+        ("profile: rfc9068", "profile: rfc9086", "identity.issuers[0].profile", "'rfc9068'", "'rfc9068'"),
+        ("https://idp", "http://idp", "identity.issuers[0]", "https", ""),
+        ("https://idp.example.com", "urn:twokey:dev", "identity.issuers[0]", "dev issuer", "--dev"),
+        ("{env: CRM_RO_PASSWORD}", "hunter2", "connections[0].credentials.planner.password", "inline", "env: NAME"),
+        ("{env: CRM_RO_PASSWORD}", "{env: 'hunter2!'}", "connections[0].credentials.planner.password", "variable", ""),
+        ("{env: CRM_RO_PASSWORD}", "{env: A, file: b}", "connections[0].credentials.planner.password", "exactly one", ""),
+        ("{env: CRM_RO_PASSWORD}", "{}", "connections[0].credentials.planner.password", "exactly one", "env: NAME"),
+        ("//127.0.0.1:5432/crm", "//u:hunter2@127.0.0.1/crm", "connections[0].upstream", "user or password", "credentials"),
+        ("//127.0.0.1:5432/crm", "//127.0.0.1:5432", "connections[0].upstream", "URL like", ""),
+        ("//127.0.0.1:5432/crm", "//127.0.0.1:99999/crm", "connections[0].upstream", "URL like", ""),
+        ("sqlite:///state/twokey.db", "postgresql://h/db", "store", "not built yet", "sqlite"),
+        ("sqlite:///state/twokey.db", "mysql://h/db", "store", "URL like", ""),
+        ("crm.classification.yaml", "none.yaml", "connections[0].classification", "no such file", "remove the key"),
+    ],
+)
+def test_a_fault_names_its_line_key_and_fix(
+    folder: Path, old: str, new: str, key: str, message: str, fix: str
+) -> None:
+    change(folder, old, new)
+    problems = refused(folder)
+    problem = next(found for found in problems if found.key == key)
+    assert problem.line == line_of(folder, new.splitlines()[0]) or key == "identity.issuers[0]"
+    assert message in problem.message
+    assert fix in problem.fix
+    assert str(problem).startswith(problem.file + f":{problem.line}: {key}:")
+    assert "hunter2" not in str(problem)
+
+
+def test_a_missing_key_is_named(folder: Path) -> None:
+    change(folder, "people: people.yaml\n", "")
+    assert "'people' is missing" in only(folder).message
+
+
+def test_every_fault_is_listed_at_once(folder: Path) -> None:
+    change(folder, "kind: postgres", "kind: oracle")
+    change(folder, "profile: rfc9068", "profile: none")
+    assert {problem.key for problem in refused(folder)} == {"connections[0].kind", "identity.issuers[0].profile"}
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:6432", "192.0.2.1:6432", "[::]:6432", "db.example.com:6432", "127.0.0.1.example.com:1"]
+)
+def test_listening_beyond_loopback_is_refused_without_tls(folder: Path, listen: str) -> None:
+    change(folder, "store:", f'enforcers: {{postgres: {{listen: "{listen}"}}}}\nstore:')
+    problem = only(folder)
+    assert "TLS is not built yet" in problem.message
+    assert problem.key == "enforcers.postgres.listen"
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:6432", "localhost:0", "[::1]:6432", "127.9.9.9:1"])
+def test_listening_on_loopback_is_fine(folder: Path, listen: str) -> None:
+    change(folder, "store:", f'enforcers: {{postgres: {{listen: "{listen}", workers: 2}}}}\nstore:')
+    assert loaded(folder).config.enforcers.postgres.listen == listen
+
+
+@pytest.mark.parametrize("listen", ["6432", ":6432", "127.0.0.1:", "127.0.0.1:70000", "127.0.0.1:x", "/run/x:1"])
+def test_an_address_that_is_none_is_refused(folder: Path, listen: str) -> None:
+    change(folder, "store:", f'decision: {{grpc: "{listen}"}}\nstore:')
+    assert only(folder).key == "decision.grpc"
+
+
+def test_two_connections_of_one_name_are_refused(folder: Path) -> None:
+    text = (folder / "twokey.yaml").read_text()
+    start, end = text.index("  - name: crm"), text.index("store:")
+    (folder / "twokey.yaml").write_text(text[:end] + text[start:end] + text[end:])
+    problem = only(folder)
+    assert problem.key == "connections[1].name"
+    assert f"line {line_of(folder, 'name: crm')}" in problem.message
+
+
+def test_a_key_given_twice_is_refused(folder: Path) -> None:
+    change(folder, "store:", "people: other.yaml\nstore:")
+    problem = only(folder)
+    assert 'duplicate key "people"' in problem.message
+    assert problem.line == line_of(folder, "people: other.yaml")
+
+
+def test_yaml_that_is_none_names_its_line(folder: Path) -> None:
+    change(folder, "    kind: postgres", "   kind: postgres")
+    problem = only(folder)
+    assert "not YAML" in problem.message
+    assert problem.line in {line_of(folder, "   kind: postgres"), line_of(folder, "name: crm")}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just words", "- a\n- b"])
+def test_what_is_no_mapping_is_refused(folder: Path, text: str) -> None:
+    (folder / "twokey.yaml").write_text(text)
+    assert refused(folder)
+
+
+def test_a_key_of_a_later_issue_says_so(folder: Path) -> None:
+    change(folder, "store:", "notify: []\nstore:")
+    assert only(folder).message == "not built yet"
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "people.yaml").unlink()
+    problem = only(folder)
+    assert problem.file.endswith("people.yaml")
+    assert problem.message == "no such file"
+
+
+def test_no_configuration_at_all(tmp_path: Path) -> None:
+    assert only(tmp_path).message == "no such file"
+
+
+def test_a_policy_folder_that_is_missing(folder: Path) -> None:
+    change(folder, "store:", "policy: {rego: policies/}\nstore:")
+    assert only(folder).key == "policy.rego"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"),
+    [
+        ("owner: alice", "owner: alcie", "agents[0].owner", "no principal 'alcie'"),
+        ("name: executor-7", "name: alice", "agents[0].name", "already one of the principals"),
+        ('sub: "8f3"', "sub: agents/executor-7", "agents[0].identities[0]", "already 'alice'"),
+        ('iss: "https://idp.example.com", sub: "8f3"', 'iss: "urn:twokey:dev", sub: a', "principals[0].identities[0]", "dev"),
+        ("groups: [dba]", "group: [dba]", "principals[0].group", "unknown key"),
+        ("name: alice", 'name: \'["iss","sub"]\'', "principals[0].name", "lower-case"),
+        ("owner: alice", "", "agents[0].owner", "'owner' is missing"),
+    ],
+)
+def test_people_are_checked_too(folder: Path, old: str, new: str, key: str, message: str) -> None:
+    change(folder, old, new, "people.yaml")
+    problem = next(found for found in refused(folder) if found.key == key)
+    assert message in problem.message
+    assert problem.file.endswith("people.yaml")
+
+
+@pytest.mark.parametrize("text", ["customers.email: pii", "public.customers.email: [pii]", "- a", "public..email: pii"])
+def test_a_classification_that_is_none_is_refused(folder: Path, text: str) -> None:
+    (folder / "crm.classification.yaml").write_text(text)
+    assert refused(folder)[0].file.endswith("crm.classification.yaml")
+
+
+def test_starting_needs_every_secret_source(folder: Path) -> None:
+    good = loaded(folder)
+    check_run(good, dev=False, environ={"CRM_RO_PASSWORD": "x"})
+    with pytest.raises(ConfigError, match="CRM_RO_PASSWORD is not set"):
+        check_run(good, dev=False, environ={})
+    (folder / "secret.txt").unlink()
+    with pytest.raises(ConfigError, match="no such file"):
+        check_run(good, dev=False, environ={"CRM_RO_PASSWORD": "x"})
+
+
+def test_starting_without_an_issuer_needs_dev(folder: Path) -> None:
+    text = (folder / "twokey.yaml").read_text()
+    (folder / "twokey.yaml").write_text(text[text.index("people:") :])
+    good = loaded(folder)
+    check_run(good, dev=True, environ={"CRM_RO_PASSWORD": "x"})
+    with pytest.raises(ConfigError, match="nobody could log in"):
+        check_run(good, dev=False, environ={"CRM_RO_PASSWORD": "x"})
+
+
+@pytest.mark.parametrize("host", ["db.internal", "10.0.0.5", "localhost.example.com", "127.0.0.1.nip.io", "0.0.0.0"])
+def test_dev_is_refused_for_a_target_that_is_not_local(folder: Path, host: str) -> None:
+    change(folder, "127.0.0.1:5432", f"{host}:5432")
+    good = loaded(folder)
+    check_run(good, dev=False, environ={"CRM_RO_PASSWORD": "x"})
+    with pytest.raises(ConfigError, match="--dev is refused") as caught:
+        check_run(good, dev=True, environ={"CRM_RO_PASSWORD": "x"})
+    assert caught.value.problems[0].line == line_of(folder, host)
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_it_crash(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(ConfigError):
+        config.load(path)
