@@ -126,7 +126,7 @@ class DecisionClient:
             async with asyncio.timeout(RECORD_SECONDS + 1):
                 return await self._record(request, metadata=self._metadata, timeout=RECORD_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED):
+            if error.code() in _RECORD_REFUSALS:
                 raise RecordRefusedError(f"RecordActs: {error.code().name}") from None
             raise _unavailable("RecordActs", error) from None
         except TimeoutError:
@@ -207,7 +207,19 @@ _REFUSALS = frozenset(
 )
 
 
+# Not PERMISSION_DENIED: a service that does not know us (yet) says nothing about the records.
+_RECORD_REFUSALS = (_REFUSALS - {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED}) | {
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.OUT_OF_RANGE,
+}
+
+
 def _unavailable(name: str, error: grpc.aio.AioRpcError) -> DecisionUnavailableError:
     # Only the status's name: its details may repeat what was sent.
     kind = CallRefusedError if error.code() in _REFUSALS else DecisionUnavailableError
     return kind(f"{name}: {error.code().name}")
+
+
+def is_fault(error: DecisionUnavailableError) -> bool:
+    """The service was reached and failed inside: perhaps at this very message."""
+    return str(error).endswith((": INTERNAL", ": UNKNOWN", ": DATA_LOSS"))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import structlog
 from twokey.audit.v1 import audit_pb2
 
-from enforcers.core.decision_client import DecisionClient, RecordRefusedError
+from enforcers.core.decision_client import DecisionClient, RecordRefusedError, is_fault
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.metrics import METRICS
 
@@ -26,6 +26,9 @@ LINGER = 0.005  # seconds an act waits for company
 RETRY_SECONDS = 0.25
 PATIENCE = 10.0  # seconds a session waits for room before it is refused
 CLOSE_PATIENCE = 8.0
+# Failures inside the service after which a batch is taken apart, and a single act given up with its session.
+FAULTS_OF_MANY = 3
+FAULTS_OF_ONE = 20
 MAX_PENDING_ACTS = 65_536
 MAX_PENDING_BYTES = 128 << 20
 
@@ -172,28 +175,36 @@ class Recorder:
 
     async def _deliver(self, batch: Sequence[Entry]) -> None:
         """Send until taken; a batch the service will never take is halved until the culprit stands alone."""
-        request = audit_pb2.RecordActsRequest(acts=[entry.act for entry in batch])
         METRICS.record_batch.observe(len(batch))
+        if not await self._send(batch):
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._deliver(batch[:middle])
+                await self._deliver(batch[middle:])
+                return
+            # The gap stays visible in the log, and the session does nothing more.
+            METRICS.records_refused.inc()
+            batch[0].window.broken = True
+        self._acknowledge(batch)
+
+    async def _send(self, batch: Sequence[Entry]) -> bool:
+        """Until the service took the batch: True. False when it never will."""
+        request = audit_pb2.RecordActsRequest(acts=[entry.act for entry in batch])
+        patience = FAULTS_OF_MANY if len(batch) > 1 else FAULTS_OF_ONE
         while True:
             try:
                 await self._client.record_acts(request)
+                return True
+            except RecordRefusedError as error:
+                log.warning("records refused", error=str(error), records=len(batch), session=batch[0].act.session)
+                return False
             except DecisionUnavailableError as error:
                 METRICS.record_retries.inc()
                 log.warning("records wait", error=str(error), records=self._unacknowledged)
-                await asyncio.sleep(RETRY_SECONDS)
-            except RecordRefusedError as error:
-                if len(batch) > 1:
-                    middle = len(batch) // 2
-                    await self._deliver(batch[:middle])
-                    await self._deliver(batch[middle:])
-                    return
-                log.warning("a record was refused", error=str(error), session=batch[0].act.session)
-                METRICS.records_refused.inc()
-                batch[0].window.broken = True
-                break
-            else:
-                break
-        self._acknowledge(batch)
+                patience -= is_fault(error)
+            if patience <= 0:
+                return False
+            await asyncio.sleep(RETRY_SECONDS)
 
     def _acknowledge(self, batch: Sequence[Entry]) -> None:
         for entry in batch:

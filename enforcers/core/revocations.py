@@ -38,6 +38,7 @@ class Revocations:
         self._revoked: LRUCache[str, str] = LRUCache(_REMEMBERED)
         self._heard = time.monotonic()
         self._first = asyncio.Event()
+        self._newest = 0  # highest sequence of this stream
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -52,6 +53,7 @@ class Revocations:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:
+        self._newest = 0
         stream = self._client.watch_revocations(decision_pb2.WatchRevocationsRequest(enforcer=self._enforcer))
         try:
             while True:
@@ -68,7 +70,10 @@ class Revocations:
         if message.revoked_sessions:
             # First the leases: a callback must not find one still served.
             self._leases.clear()
-        self._leases.heard(message.revision)
+        # What was revoked while we were away is told again under its old number, and its old revision.
+        current = message.sequence >= self._newest
+        self._newest = max(self._newest, message.sequence)
+        self._leases.heard(message.revision if current else self._leases.revision)
         self._first.set()
         for session in message.revoked_sessions:
             self._revoked[session] = message.reason

@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf import timestamp_pb2
-
-from enforcers.settings import Account, Address, Connection, Run, Settings
 from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
 from twokey.audit.v1 import audit_pb2, audit_pb2_grpc
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 from twokey.enforcer.v1 import describe_pb2, describe_pb2_grpc
 from twokey.type.v1 import decision_pb2 as type_pb2
 from twokey.type.v1 import operation_pb2, subject_pb2
+
+from enforcers.settings import Account, Address, Connection, Run, Settings
 
 SECRET = "s" * 43
 REVISION = "a" * 64

@@ -7,6 +7,9 @@ import time
 
 import grpc
 import pytest
+from twokey.approval.v1 import approval_pb2
+from twokey.decision.v1 import decision_pb2
+from twokey.type.v1 import decision_pb2 as type_pb2
 
 from enforcers.core import gate as gate_module
 from enforcers.core.core import EnforcerCore, running_core
@@ -25,9 +28,6 @@ from tests.enforcers.core.service import (
     settings_for,
     start_service,
 )
-from twokey.approval.v1 import approval_pb2
-from twokey.decision.v1 import decision_pb2
-from twokey.type.v1 import decision_pb2 as type_pb2
 
 KEY = b"k" * 32
 
@@ -158,9 +158,7 @@ async def test_revocation_cuts_at_once_and_says_why(core: EnforcerCore, service:
     gate = await open_gate(core, cut.set_result)
     await gate.ask(question())
     await service.news.put(
-        decision_pb2.WatchRevocationsResponse(
-            revision="a" * 64, revoked_sessions=["ses_1"], reason="left the company"
-        )
+        decision_pb2.WatchRevocationsResponse(revision="a" * 64, revoked_sessions=["ses_1"], reason="left the company")
     )
     async with asyncio.timeout(5):
         assert await cut == "left the company"
@@ -181,6 +179,23 @@ async def test_revoked_while_the_answer_was_on_its_way(gate: SessionGate, servic
 
     service.decide = decide
     assert (await gate.ask(question())).code == "REVOKED"
+
+
+async def test_what_is_told_again_on_reconnecting_does_not_bring_an_old_revision_back(
+    gate: SessionGate, core: EnforcerCore
+) -> None:
+    tell = core._revocations._take
+    tell(decision_pb2.WatchRevocationsResponse(sequence=9, revision="a" * 64))
+    tell(decision_pb2.WatchRevocationsResponse(sequence=4, revision="0" * 64, revoked_sessions=["ses_1"]))
+    assert core._leases.revision == "a" * 64
+    refusal = gate.refusal()
+    assert refusal is not None
+    assert refusal.code == "REVOKED"
+
+
+async def test_a_message_without_a_revision_ends_the_stream(core: EnforcerCore) -> None:
+    with pytest.raises(DecisionUnavailableError):
+        core._revocations._take(decision_pb2.WatchRevocationsResponse())
 
 
 async def test_a_revocation_that_overtakes_the_opening_counts(core: EnforcerCore) -> None:
@@ -519,9 +534,10 @@ async def test_an_impostor_on_the_port_is_never_believed(service: ScriptedServic
             await server.stop(None)
         # The real one comes back, and is found again.
         service.server, _ = await start_service(service, authority, port=service.port)
+        service.watching.clear()
         async with asyncio.timeout(10):
-            while (await gate.ask(question(9))).answer is not Answer.ALLOWED:
-                await asyncio.sleep(0.1)
+            await service.watching.wait()
+        assert (await gate.ask(question(9))).answer is Answer.ALLOWED
         await gate.close("bye")
 
 

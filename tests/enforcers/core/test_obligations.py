@@ -1,0 +1,150 @@
+"""Obligations: the closed list passes exactly, everything else is unmet."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+from twokey.type.v1 import decision_pb2
+
+from enforcers.core.obligations import LATER, ObligationUnmetError, read_obligations
+from enforcers.core.ports import Duties, MaskedColumn
+
+
+def obligation(kind: str, parameters: object) -> decision_pb2.Obligation:
+    made = decision_pb2.Obligation(type=kind)
+    json_format.ParseDict(parameters, made.parameters)
+    return made
+
+
+def column(masker: object, **changes: object) -> dict[str, object]:
+    return {"schema": "public", "relation": "c", "column": "email", "label": "pii", "masker": masker} | changes
+
+
+def test_all_of_the_list_is_read() -> None:
+    duties = read_obligations(
+        [
+            obligation("max-rows", {"rows": 1000}),
+            obligation("max-rows", {"rows": 10}),
+            obligation("read-only", {}),
+            obligation("statement-timeout", {"ms": 5000}),
+            obligation(
+                "mask-columns",
+                {
+                    "columns": [
+                        column({"type": "null"}),
+                        column({"type": "fixed", "text": ""}, column="a"),
+                        column({"type": "keep-last", "n": 4, "fill": "*"}, column="b"),
+                    ]
+                },
+            ),
+        ]
+    )
+    common = {"schema": "public", "relation": "c", "label": "pii"}
+    assert duties == Duties(
+        mask=(
+            MaskedColumn(column="email", masker="null", **common),
+            MaskedColumn(column="a", masker="fixed", **common),
+            MaskedColumn(column="b", masker="keep-last", keep=4, fill="*", **common),
+        ),
+        max_rows=10,
+        read_only=True,
+        statement_timeout_ms=5000,
+    )
+
+
+BAD = [
+    ("max-rows", {}),
+    ("max-rows", {"rows": -1}),
+    ("max-rows", {"rows": 0}),  # to PostgreSQL zero rows means all of them
+    ("max-rows", {"rows": 1.5}),
+    ("max-rows", {"rows": "10"}),
+    ("max-rows", {"rows": True}),
+    ("max-rows", {"rows": None}),
+    ("max-rows", {"rows": 2**54}),
+    ("max-rows", {"rows": 10, "more": 1}),
+    ("statement-timeout", {"ms": 0}),  # no timeout at all
+    ("statement-timeout", {"ms": 2**31}),
+    ("statement-timeout", {"rows": 1}),
+    ("read-only", {"on": True}),
+    ("mask-columns", {}),
+    ("mask-columns", {"columns": []}),
+    ("mask-columns", {"columns": "email"}),
+    ("mask-columns", {"columns": [1]}),
+    ("mask-columns", {"columns": [{}]}),
+    ("mask-columns", {"columns": [column("null")]}),
+    ("mask-columns", {"columns": [column({})]}),
+    ("mask-columns", {"columns": [column({"type": "hash"})]}),
+    ("mask-columns", {"columns": [column({"type": "null", "text": "x"})]}),
+    ("mask-columns", {"columns": [column({"type": "fixed"})]}),
+    ("mask-columns", {"columns": [column({"type": "fixed", "text": 7})]}),
+    ("mask-columns", {"columns": [column({"type": "fixed", "text": "a\0b"})]}),
+    ("mask-columns", {"columns": [column({"type": "keep-last", "n": -1, "fill": "*"})]}),
+    ("mask-columns", {"columns": [column({"type": "keep-last", "n": 4})]}),
+    ("mask-columns", {"columns": [column({"type": "keep-last", "n": 4, "fill": ""})]}),
+    ("mask-columns", {"columns": [column({"type": "keep-last", "n": 4, "fill": "**"})]}),
+    ("mask-columns", {"columns": [column({"type": "keep-last", "n": 4, "fill": "\n"})]}),
+    ("mask-columns", {"columns": [column({"type": "null"}, schema="")]}),
+    ("mask-columns", {"columns": [column({"type": "null"}, extra=1)]}),
+    ("mask-columns", {"columns": [column({"type": "null"}), column({"type": "fixed", "text": "x"})]}),
+    ("Max-rows", {"rows": 1}),
+    ("", {}),
+    *[(kind, {}) for kind in sorted(LATER)],
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters"), BAD)
+def test_anything_else_is_unmet(kind: str, parameters: object) -> None:
+    with pytest.raises(ObligationUnmetError):
+        read_obligations([obligation(kind, parameters)])
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_none(number: float) -> None:
+    for kind, key in (("max-rows", "rows"), ("statement-timeout", "ms")):
+        made = decision_pb2.Obligation(type=kind)
+        made.parameters.fields[key].number_value = number
+        with pytest.raises(ObligationUnmetError):
+            read_obligations([made])
+
+
+def test_too_many() -> None:
+    with pytest.raises(ObligationUnmetError):
+        read_obligations([obligation("read-only", {})] * 65)
+
+
+def test_a_mask_for_a_whole_session_means_nothing() -> None:
+    good = obligation("mask-columns", {"columns": [column({"type": "null"})]})
+    assert read_obligations([good]).mask
+    with pytest.raises(ObligationUnmetError):
+        read_obligations([good], session=True)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False, width=32) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["rows", "ms", "columns", "schema", "relation", "column", "label", "masker", "type", "n"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    kind=st.sampled_from(["mask-columns", "max-rows", "read-only", "statement-timeout", "notify", "x"]),
+    parameters=st.dictionaries(st.sampled_from(["rows", "ms", "columns", "other"]), JSON, max_size=2),
+)
+def test_never_another_error_and_never_a_loose_duty(kind: str, parameters: dict[str, object]) -> None:
+    try:
+        duties = read_obligations([obligation(kind, parameters)])
+    except ObligationUnmetError:
+        return
+    assert duties != Duties()
+    assert duties.max_rows is None or duties.max_rows >= 1
+    assert duties.statement_timeout_ms is None or duties.statement_timeout_ms >= 1
+    assert all(mask.masker in {"null", "fixed", "keep-last"} for mask in duties.mask)
