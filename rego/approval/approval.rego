@@ -3,10 +3,10 @@
 # description: The terms of an approval, and whether the verdicts given satisfy them under the live data.
 package twokey.approval
 
-import data.twokey.facts
+import data.twokey.config.policy
 
 # The terms under which acts that this rule holds are released.
-terms(rule) := object.get(facts.policy.approvals.rules, rule, facts.policy.approvals["default"])
+terms(rule) := object.get(policy.approvals.rules, rule, policy.approvals["default"])
 
 # METADATA
 # title: Requester and approver are different principals
@@ -45,6 +45,8 @@ valid(groups) := {i |
 	group in groups
 }
 
+approves(verdict) if verdict.approve == true
+
 disjoint(a, b) if count({x | some x in a} & {x | some x in b}) == 0
 
 # METADATA
@@ -55,7 +57,7 @@ deny contains {"rule": "DUTY-REFUSED", "reason": reason, "next": next} if {
 	input.question == "operation"
 	input.context.approval.present == true
 	some verdict in input.context.approval.verdicts
-	not verdict.approve == true
+	not approves(verdict)
 	reason := sprintf("the reviewer %s refused this act", [verdict.name])
 	next := "talk to the reviewer, or change the statement and ask again"
 }

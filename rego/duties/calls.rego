@@ -1,5 +1,6 @@
 package twokey.duties
 
+import data.twokey.config.policy
 import data.twokey.facts
 
 # The RPC's full name, with or without the leading slash of its HTTP/2 path.
@@ -14,7 +15,7 @@ allow contains {"rule": "DUTY-CALL", "reason": reason, "next": ""} if {
 	input.resource.type == "rpc"
 	facts.registered
 	some role in input.subject.roles
-	role in facts.policy.calls.roles[called]
+	role in policy.calls.roles[called]
 	reason := sprintf("%s may call %s", [role, called])
 }
 
@@ -34,12 +35,13 @@ deny contains {"rule": "DUTY-CALL-ROLE", "reason": reason, "next": next} if {
 }
 
 call_permitted if {
-	not called in facts.policy.calls.enforcer
+	is_array(policy.calls.enforcer)
+	not called in policy.calls.enforcer
 	some role in input.subject.roles
-	role in facts.policy.calls.roles[called]
+	role in policy.calls.roles[called]
 }
 
-callers := {role | some role in facts.policy.calls.roles[called]}
+callers := {role | some role in policy.calls.roles[called]}
 
 # METADATA
 # title: Calls by registered identities only

@@ -1,5 +1,6 @@
 package twokey.duties
 
+import data.twokey.config.policy
 import data.twokey.facts
 
 # METADATA
@@ -11,7 +12,7 @@ allow contains {"rule": "DUTY-REVIEW", "reason": reason, "next": ""} if {
 	input.context.approval.present == true
 	input.subject.kind == "person"
 	input.subject.name != ""
-	facts.policy.duties.review.role in input.subject.roles
+	policy.duties.review.role in input.subject.roles
 	some group in input.subject.groups
 	group in input.context.approval.groups
 	reason := sprintf("%s reviews as a member of %s", [input.subject.name, group])
@@ -55,10 +56,12 @@ reviewing_person if {
 # custom: {id: DUTY-REVIEW-ROLE}
 deny contains {"rule": "DUTY-REVIEW-ROLE", "reason": reason, "next": next} if {
 	reviewing
-	not facts.policy.duties.review.role in input.subject.roles
-	reason := sprintf("%s may not review: it does not have the role %s", [facts.subject_name, facts.policy.duties.review.role])
+	not has_review_role
+	reason := sprintf("%s may not review: it does not have the role %s", [facts.subject_name, policy.duties.review.role])
 	next := "let a reviewer of the approval's groups decide"
 }
+
+has_review_role if policy.duties.review.role in input.subject.roles
 
 reviewing if input.question == "review"
 

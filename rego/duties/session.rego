@@ -3,6 +3,7 @@
 # description: Who may hold which roles, open sessions, review and call; segregation of duties between principals.
 package twokey.duties
 
+import data.twokey.config.policy
 import data.twokey.facts
 
 # METADATA
@@ -29,7 +30,7 @@ deny contains {"rule": "DUTY-ROLE", "reason": reason, "next": next} if {
 
 connectable := {name |
 	some name in input.subject.roles
-	facts.policy.roles[name].connect == true
+	policy.roles[name].connect == true
 }
 
 # METADATA
@@ -50,7 +51,7 @@ deny contains {"rule": "DUTY-UNREGISTERED", "reason": reason, "next": next} if {
 # custom: {id: DUTY-STATIC}
 deny contains {"rule": "DUTY-STATIC", "reason": reason, "next": next} if {
 	input.question in {"session", "operation", "review"}
-	some exclusive in facts.policy.duties.static
+	some exclusive in policy.duties.static
 	held := {role | some role in input.subject.roles} & {role | some role in exclusive.roles}
 	count(held) >= exclusive.limit
 	reason := sprintf("%s holds the roles %s, which exclude each other (%s)", [facts.subject_name, concat(", ", held), exclusive.name])
@@ -63,7 +64,7 @@ deny contains {"rule": "DUTY-STATIC", "reason": reason, "next": next} if {
 # custom: {id: DUTY-DYNAMIC}
 deny contains {"rule": "DUTY-DYNAMIC", "reason": reason, "next": next} if {
 	input.question == "session"
-	some exclusive in facts.policy.duties.dynamic
+	some exclusive in policy.duties.dynamic
 	members := {role | some role in exclusive.roles}
 	input.subject.role in members
 	active := ({input.subject.role} | live_roles) & members

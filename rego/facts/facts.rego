@@ -3,7 +3,7 @@
 # description: What contributors read from the question and the data, in one place; it judges nothing.
 package twokey.facts
 
-policy := data.twokey.config.policy
+import data.twokey.config.policy
 
 is_operation if {
 	input.question == "operation"
@@ -36,6 +36,9 @@ known_party(party) if {
 	party.owner != ""
 }
 
+# Anything but a clear false is opaque.
+described if input.operation.sql.opaque == false
+
 # One principal's name for messages: as people.yaml has it, else the token's sub.
 subject_name := input.subject.name if input.subject.name != ""
 
@@ -44,11 +47,21 @@ else := input.subject.sub
 # Both lists say the same; where they ever differ, both count.
 verbs := {verb | some verb in input.action.verbs} | {verb | some verb in input.operation.sql.verbs}
 
-# group: a name in verbs.yaml.
-verbs_in(groups) := {verb |
-	some group in groups
-	some verb in policy.verbs[group]
+# The groups of verbs.yaml that the verbs belong to.
+groups := {policy.verbs[verb] | some verb in verbs}
+
+# The verbs that belong to none of these groups; those that verbs.yaml doesn't know belong to none at all.
+verbs_outside(some_groups) := {verb |
+	some verb in verbs
+	not in_groups(verb, some_groups)
 }
+
+verbs_inside(some_groups) := {verb |
+	some verb in verbs
+	in_groups(verb, some_groups)
+}
+
+in_groups(verb, some_groups) if policy.verbs[verb] in some_groups
 
 # "DROP, TRUNCATE" for {"sql.drop", "sql.truncate"}
 words(some_verbs) := concat(", ", [upper(replace(trim_prefix(verb, "sql."), "-", " ")) | some verb in some_verbs])
@@ -97,9 +110,9 @@ setting_in(setting, classes) if {
 # Touches neither names nor rights: what even an unregistered agent may do.
 harmless if {
 	is_operation
-	input.operation.sql.opaque == false
+	described
 	count(verbs) > 0
-	every verb in verbs { verb in policy.harmless.verbs }
+	count(verbs_outside(policy.harmless.groups)) == 0
 	every setting in input.operation.sql.settings { setting_in(setting, policy.harmless.settings) }
 	count(input.operation.sql.relations) == 0
 	count(input.operation.sql.columns) == 0
@@ -134,7 +147,9 @@ reads_data if {
 }
 
 # The labels that the active role sees masked.
-clear_labels := object.get(policy.masking.clear, input.subject.role, [])
+default clear_labels := []
+
+clear_labels := policy.masking.clear[input.subject.role]
 
 masked_label(label) if {
 	not "*" in clear_labels
@@ -143,20 +158,20 @@ masked_label(label) if {
 
 sees_masked if not "*" in clear_labels
 
-classification := object.get(data.twokey.config.classification, input.resource.id, {})
+# The label of a column of the question's connection: undefined for one that isn't classified. Looked up by key, because
+# a connection may have thousands.
+label_of(column) := data.twokey.config.classification[input.resource.id][column_key(column)]
 
 column_key(column) := concat(".", [column.schema, column.relation, column.column])
 
-# Every file of policy data is there, and so is every value without which a duty would be silent.
+# Every value is there without which a duty would be silent. Where a missing one only denies, nothing is asked.
 complete if {
-	count({"approvals", "budgets", "calls", "catalog", "duties", "functions", "harmless", "leases", "masking", "risks", "roles", "settings", "verbs"} - object.keys(policy)) == 0
+	is_string(policy.verbs["sql.update"])
+	is_number(policy.approvals["default"].quorum)
+	is_number(policy.leases.ttl_ms)
 	is_array(policy.duties.static)
 	is_array(policy.duties.dynamic)
 	is_array(policy.duties.never_write)
-	is_string(policy.duties.review.role)
-	is_array(policy.catalog.sensitive)
-	is_array(policy.catalog.sensitive_names)
-	is_array(policy.functions.forbidden)
 	is_string(policy.masking["default"].type)
 	risks := for_environment(policy.risks)
 	is_array(risks.deny)

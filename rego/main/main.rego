@@ -155,21 +155,10 @@ fallbacks contains {
 
 # METADATA
 # title: Obligations
-# description: One of each type. Of several limits the smallest counts; masked columns are listed together.
-obligations contains {"type": kind, "parameters": {key: least}} if {
-	released
-	some kind, key in {"max-rows": "rows", "statement-timeout": "ms"}
-	limits := {obligation.parameters[key] |
-		some obligation in sql.obligations
-		obligation.type == kind
-	}
-	least := min(limits)
-}
-
+# description: The contributors' own, and the masked columns together in one.
 obligations contains obligation if {
 	released
 	some obligation in sql.obligations
-	not obligation.type in {"max-rows", "statement-timeout"}
 }
 
 obligations contains {"type": "mask-columns", "parameters": {"columns": columns}} if {

@@ -3,6 +3,7 @@
 # description: Classified columns reach a masked role only as masked output columns; any other touch is refused.
 package twokey.masking
 
+import data.twokey.config.policy
 import data.twokey.facts
 
 # Verbs through which output columns reach the client as rows that can be masked.
@@ -13,7 +14,7 @@ touched contains {"column": column, "label": label} if {
 	facts.is_operation
 	some column in input.operation.sql.columns
 	column.use != "write"
-	label := facts.classification[facts.column_key(column)]
+	label := facts.label_of(column)
 	facts.masked_label(label)
 }
 
@@ -22,7 +23,7 @@ origins contains {"origin": origin, "label": label} if {
 	facts.is_operation
 	some output in input.operation.sql.output
 	origin := output.origin
-	label := facts.classification[facts.column_key(origin)]
+	label := facts.label_of(origin)
 	facts.masked_label(label)
 }
 
@@ -39,7 +40,7 @@ mask contains {"rule": "MASK-OUTPUT", "reason": reason, "next": "", "column": co
 		"relation": masked.origin.relation,
 		"column": masked.origin.column,
 		"label": masked.label,
-		"masker": object.get(facts.policy.masking.maskers, masked.label, facts.policy.masking["default"]),
+		"masker": object.get(policy.masking.maskers, masked.label, policy.masking["default"]),
 	}
 	reason := sprintf("%s is masked for %s (label %s)", [facts.column_key(masked.origin), input.subject.role, masked.label])
 }
@@ -82,8 +83,8 @@ deny contains {"rule": "MASK-STREAM", "reason": reason, "next": next} if {
 # custom: {id: MASK-OPAQUE}
 deny contains {"rule": "MASK-OPAQUE", "reason": reason, "next": next} if {
 	facts.is_operation
-	not input.operation.sql.opaque == false
-	some label in facts.classification
+	not facts.described
+	some label in data.twokey.config.classification[input.resource.id]
 	facts.masked_label(label)
 	reason := sprintf("%s could show classified columns to %s unmasked: what it does can't be seen", [
 		input.operation.sql.command,

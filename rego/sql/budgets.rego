@@ -1,8 +1,9 @@
 package twokey.sql
 
+import data.twokey.config.policy
 import data.twokey.facts
 
-budget := facts.for_environment(facts.policy.budgets.environments)
+budget := facts.for_environment(policy.budgets.environments)
 
 # METADATA
 # title: Writes above the row budget are held
@@ -85,15 +86,20 @@ write_budget_applies if {
 export_budget_applies if {
 	facts.is_operation
 	facts.role_active
-	facts.role.read_only == false
+	not read_only
 	returns_data
 	budget.export >= 0
 	not held_by_shape
 	not all_small
 }
 
+# A role whose data does not say otherwise is read-only.
+read_only if not may_write
+
+may_write if facts.role.read_only == false
+
 all_small if {
-	small := object.get(facts.policy.budgets.small, input.resource.id, [])
+	small := object.get(policy.budgets.small, input.resource.id, [])
 	every relation in input.operation.sql.relations { small_relation(relation, small) }
 }
 

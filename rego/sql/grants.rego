@@ -3,9 +3,10 @@
 # description: What a role may do with SQL at all, and what no one may.
 package twokey.sql
 
+import data.twokey.config.policy
 import data.twokey.facts
 
-granted_verbs := facts.verbs_in(facts.for_environment(facts.role.grants))
+not_granted := facts.verbs_outside(facts.for_environment(facts.role.grants))
 
 # METADATA
 # title: A role does what it is granted
@@ -16,7 +17,7 @@ allow contains {"rule": "SQL-GRANT", "reason": reason, "next": ""} if {
 	facts.role_active
 	facts.registered
 	count(facts.verbs) > 0
-	count(facts.verbs - granted_verbs) == 0
+	count(not_granted) == 0
 	reason := sprintf("%s may %s in %s", [input.subject.role, facts.words(facts.verbs), input.resource.environment])
 }
 
@@ -38,9 +39,8 @@ deny contains {"rule": "SQL-VERB", "reason": reason, "next": next} if {
 	facts.is_operation
 	not facts.harmless
 	facts.role_active
-	missing := facts.verbs - granted_verbs
-	count(missing) > 0
-	reason := sprintf("%s may not %s in %s", [input.subject.role, facts.words(missing), input.resource.environment])
+	count(not_granted) > 0
+	reason := sprintf("%s may not %s in %s", [input.subject.role, facts.words(not_granted), input.resource.environment])
 	next := "use a role that is granted this, or ask whoever keeps the policy data (roles.yaml)"
 }
 
@@ -50,16 +50,16 @@ deny contains {"rule": "SQL-VERB", "reason": reason, "next": next} if {
 # custom: {id: SQL-PLANNER-WRITE}
 deny contains {"rule": "SQL-PLANNER-WRITE", "reason": reason, "next": next} if {
 	facts.is_operation
-	input.subject.role in facts.policy.duties.never_write
+	input.subject.role in policy.duties.never_write
 	writes
 	on := facts.on_relations({"insert", "update", "delete", "truncate", "ddl"})
 	reason := sprintf("a %s may not write: %s%s", [input.subject.role, input.operation.sql.command, on])
 	next := "hand this statement to an executor, or put it into a plan"
 }
 
-writing_verbs := facts.verbs_in(["write", "define", "remove", "temporary", "rights", "maintain", "rebuild"])
+writing_groups := {"write", "define", "remove", "temporary", "rights", "maintain", "rebuild"}
 
-writes if count(facts.verbs & writing_verbs) > 0
+writes if count(facts.groups & writing_groups) > 0
 
 writes if {
 	some relation in input.operation.sql.relations
@@ -80,10 +80,13 @@ deny contains {"rule": "SQL-SETTING", "reason": reason, "next": next} if {
 	facts.is_operation
 	facts.role_active
 	some setting in input.operation.sql.settings
-	not facts.setting_in(setting, facts.role.settings)
+	not setting_permitted(setting)
 	reason := sprintf("%s may not %s the setting %s", [input.subject.role, setting.action, setting.name])
 	next := "leave this setting as the gateway opened the session, or have its class added to the role in roles.yaml"
 }
+
+# A rule of its own: under `not`, an undefined argument would make the whole denial undefined.
+setting_permitted(setting) if facts.setting_in(setting, facts.role.settings)
 
 # METADATA
 # title: Careful functions
@@ -92,12 +95,14 @@ deny contains {"rule": "SQL-SETTING", "reason": reason, "next": next} if {
 deny contains {"rule": "SQL-FUNCTION", "reason": reason, "next": next} if {
 	facts.is_operation
 	facts.role_active
-	facts.role.functions != "any"
+	not any_function
 	some function in input.operation.sql.functions
 	not careful_function(function)
 	reason := sprintf("%s may not call %s.%s: it may do more than compute", [input.subject.role, function.schema, function.name])
 	next := "leave the function out, or have it reviewed and named under permitted in functions.yaml"
 }
+
+any_function if facts.role.functions == "any"
 
 careful_function(function) if function.safe == true
 
@@ -105,10 +110,11 @@ careful_function(function) if {
 	function.schema == "pg_catalog"
 	function.volatility in {"immutable", "stable"}
 	function.security_definer == false
-	not concat(".", [function.schema, function.name]) in facts.policy.functions.forbidden
+	is_array(policy.functions.forbidden)
+	not concat(".", [function.schema, function.name]) in policy.functions.forbidden
 }
 
-careful_function(function) if concat(".", [function.schema, function.name]) in facts.policy.functions.permitted
+careful_function(function) if concat(".", [function.schema, function.name]) in policy.functions.permitted
 
 # METADATA
 # title: Catalog relations that hold values
@@ -127,6 +133,14 @@ deny contains {"rule": "SQL-CATALOG", "reason": reason, "next": next} if {
 	next := "leave this relation out, or use a role that sees every label in the clear"
 }
 
-sensitive_catalog(relation) if concat(".", [relation.schema, relation.name]) in facts.policy.catalog.sensitive
+sensitive_catalog(relation) if concat(".", [relation.schema, relation.name]) in policy.catalog.sensitive
 
-sensitive_catalog(relation) if relation.name in facts.policy.catalog.sensitive_names
+sensitive_catalog(relation) if relation.name in policy.catalog.sensitive_names
+
+# Without the list every relation counts.
+sensitive_catalog(_) if not catalog_listed
+
+catalog_listed if {
+	is_array(policy.catalog.sensitive)
+	is_array(policy.catalog.sensitive_names)
+}

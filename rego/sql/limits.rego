@@ -1,5 +1,6 @@
 package twokey.sql
 
+import data.twokey.config.policy
 import data.twokey.facts
 
 # Obligations of every act that isn't harmless, and of the session as a whole.
@@ -16,7 +17,8 @@ limited if input.question == "session"
 # custom: {id: SQL-READ-ONLY}
 obligations contains {"type": "read-only", "parameters": {}} if {
 	limited
-	facts.role.read_only == true
+	facts.role_active
+	read_only
 }
 
 # METADATA
@@ -37,7 +39,7 @@ obligations contains {"type": "max-rows", "parameters": {"rows": rows}} if {
 	rows >= 0
 }
 
-row_limit := budget.read if facts.role.read_only == true
+row_limit := budget.read if read_only
 
 else := budget.export
 
@@ -53,14 +55,14 @@ approved_export if held_by_shape
 # title: Reads on the shape may be leased
 # description: Lets an answer on the shape be reused for statements that only read or control, and call nothing volatile but reviewed functions.
 # custom: {id: SQL-LEASE}
-leases contains {"ttl_ms": facts.policy.leases.ttl_ms, "window": facts.policy.leases.window} if {
+leases contains {"ttl_ms": policy.leases.ttl_ms, "window": policy.leases.window} if {
 	facts.is_operation
 	input.values.present == false
 	input.context.approval.present == false
 	input.operation.sql.opaque == false
 	input.operation.sql.transaction.written == false
-	every verb in facts.verbs { verb in facts.policy.leases.verbs }
-	every setting in input.operation.sql.settings { facts.setting_in(setting, facts.policy.harmless.settings) }
+	count(facts.verbs_outside(policy.leases.groups)) == 0
+	every setting in input.operation.sql.settings { facts.setting_in(setting, policy.harmless.settings) }
 	every function in input.operation.sql.functions { quiet(function) }
 }
 

@@ -1,8 +1,9 @@
 package twokey.sql
 
+import data.twokey.config.policy
 import data.twokey.facts
 
-risks := facts.for_environment(facts.policy.risks)
+risks := facts.for_environment(policy.risks)
 
 # METADATA
 # title: No DROP and TRUNCATE in production
@@ -10,7 +11,7 @@ risks := facts.for_environment(facts.policy.risks)
 # custom: {id: SQL-DROP-TRUNCATE}
 deny contains {"rule": "SQL-DROP-TRUNCATE", "reason": reason, "next": next} if {
 	facts.is_operation
-	denied := facts.verbs & facts.verbs_in(risks.deny)
+	denied := facts.verbs_inside(risks.deny)
 	count(denied) > 0
 	on := facts.on_relations({"ddl", "truncate"})
 	reason := sprintf("%s is denied in %s%s, with or without approval", [facts.words(denied), input.resource.environment, on])
@@ -41,8 +42,7 @@ require contains {"rule": "SQL-OPAQUE", "reason": reason, "next": next} if {
 	next := "write it as plain statements to have it described, or wait for the reviewer, who sees only its text"
 }
 
-# Anything but a clear false is opaque.
-opaque if not input.operation.sql.opaque == false
+opaque if not facts.described
 
 opaque_held if {
 	facts.role_active
@@ -64,8 +64,7 @@ unseen := text if {
 # custom: {id: SQL-DDL}
 require contains {"rule": "SQL-DDL", "reason": reason, "next": hold_next} if {
 	facts.is_operation
-	held := facts.verbs & facts.verbs_in(risks.hold)
-	count(held) > 0
+	count(facts.verbs_inside(risks.hold)) > 0
 	on := facts.on_relations({"ddl"})
 	reason := sprintf("%s%s in %s needs an approval", [input.operation.sql.command, on, input.resource.environment])
 }
@@ -115,14 +114,16 @@ require contains {"rule": "SQL-NO-WHERE", "reason": reason, "next": next} if {
 whole_relation if {
 	some verb in ["sql.update", "sql.delete"]
 	verb in facts.verbs
-	not input.operation.sql.has_where == true
+	not bounded
 	not only_temporary(trim_prefix(verb, "sql."))
 }
+
+bounded if input.operation.sql.has_where == true
 
 # Held whatever the rows: no estimate can change it.
 held_by_shape if opaque
 
-held_by_shape if count(facts.verbs & facts.verbs_in(risks.hold)) > 0
+held_by_shape if count(facts.verbs_inside(risks.hold)) > 0
 
 held_by_shape if {
 	risks.hold_delete == true
