@@ -39,7 +39,7 @@ AUDIENCE = "twokey"
 SOCKET = Path("dev") / "issuer.sock"  # under run.state_dir
 
 _MAX_TTL_S = 86_400
-_MAX_LINE = 16 * 1024
+_MAX_LINE = 64 * 1024
 _REQUEST_DEADLINE_S = 5.0
 _AT_ONCE = 16
 _ROLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")

@@ -129,6 +129,8 @@ def read_key(raw: object) -> tuple[str, VerificationKey] | None:
     public: dict[str, str | list[str]] = {
         name: str(raw[name]) for name in ("kty", "n", "e", "crv", "x", "y") if name in raw
     }
+    if kty == "RSA" and len(public.get("n", "")) * 6 < _MIN_RSA_BITS:  # joserfc would only warn
+        return None
     try:
         key = import_key(public)
     except (JoseError, ValueError, TypeError):

@@ -85,7 +85,8 @@ class DiscoveredKeys:
         if kid not in self._keys or self._older_than(MAX_AGE_S):
             self._begin_fetch()
             # While the issuer is known not to answer, keys that may still be used are used without waiting for it.
-            if self._fetching is not None and not (self._failing and kid in self._keys):
+            usable = self._failing and kid in self._keys and not self._older_than(LAST_GOOD_S)
+            if self._fetching is not None and not usable:
                 await self._fetching.wait()  # ends within FETCH_DEADLINE_S
         if self._older_than(LAST_GOOD_S):
             raise TokenError("the issuer's keys can't be fetched", code="TOKEN_KEYS_UNAVAILABLE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Coroutine
 
 import structlog
@@ -24,7 +25,9 @@ class Tasks:
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
-                _log.error("task failed", task=name, error=type(error).__name__, exc_info=error)
+                # Not exc_info: renderers that show the locals of a frame would show tokens.
+                trace = "".join(traceback.format_exception(error))
+                _log.error("task-failed", task=name, error=type(error).__name__, trace=trace)
                 failed()
 
         task.add_done_callback(ended)
