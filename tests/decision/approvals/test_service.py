@@ -236,6 +236,15 @@ async def test_what_policy_still_does_not_allow_stays_pending(world: World, outc
     assert await world.told() == [("verdict", "pending")]
 
 
+async def test_an_answer_that_needs_more_facts_approves_nothing(world: World) -> None:
+    async def needs(_approval: Approval) -> PolicyResult:
+        return result(Outcome.ALLOW, needs=("estimate",))
+
+    world.service._reconsider = needs
+    made = await world.ask()
+    assert (await approve(world, BOB, made.id)).state is ApprovalState.PENDING
+
+
 async def test_one_no_denies(world: World) -> None:
     world.policy.quorum = 2
     made = await world.ask()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,17 @@ async def test_close_is_true_once(store: Store, clock: ManualClock) -> None:
     assert await store.sessions.list() == []
     assert [each.id for each in await store.sessions.list(include_closed=True)] == [one.id]
     assert not await store.sessions.close("ses_unknown", "x")
+
+
+async def test_closed_sessions_leave_nothing_in_the_index_of_closures(store: Store, url: str) -> None:
+    one, other = session(), session(enforcer="enf-2")
+    for each in (one, other):
+        await store.sessions.open(each)
+    await store.sessions.close(one.id, "")
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        rows = connection.execute("SELECT DISTINCT session FROM session_closure").fetchall()
+    connection.close()
+    assert rows == [(other.id,)]
 
 
 async def test_the_same_id_twice_is_refused_and_changes_nothing(store: Store) -> None:
