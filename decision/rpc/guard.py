@@ -22,11 +22,10 @@ from decision.rpc.status import InternalError, abort
 
 AUTH_DEADLINE_S: Final = 5.0
 _log = structlog.get_logger(__name__)
-Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
-
 
 if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
     _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
 else:
     _Interceptor = grpc.aio.ServerInterceptor  # generic in the stubs only
