@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twokey.type.v1 import operation_pb2
+
 from enforcers.core.ports import Act, Hold, Question
 from enforcers.postgres.description import Description, SessionNames
 
@@ -49,13 +51,11 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class EstimateRows:
-    """values and formats as bound; empty for a simple query."""
+    """bound is empty for a simple query."""
 
     description: Description
     names: SessionNames
-    values: tuple[bytes | None, ...]
-    formats: tuple[int, ...]
-    types: tuple[int, ...]
+    bound: tuple[operation_pb2.BoundValue, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The PostgreSQL gateway of one worker: listeners, the table of sessions, cancel requests, drain.
 
-`python -m enforcers postgres` calls `serve(core, settings, sockets, ready=…, attach=…)` (enforcers/core/ports.py, Serve).
-It returns once `core.drained()` did and the sessions are over: idle ones at once, running statements get DRAIN_SECONDS,
+`python -m enforcers postgres` calls `serve(core, settings, sockets, ready=…, attach=…)` (core/ports.py, Serve). It
+returns once `core.drained()` did and the sessions are over: idle ones at once, running statements get DRAIN_SECONDS,
 held ones end with their approval's reference and find it again when they come back.
 """
 
@@ -11,14 +11,18 @@ import asyncio
 import hmac
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from enforcers.core.ports import Core
+from enforcers.core.ports import Core, Describer
+from enforcers.postgres.questions import Questions
 from enforcers.postgres.session import Session, Source
+from enforcers.postgres.source import LiveSource
 from enforcers.postgres.startup import CancelRequested
 from enforcers.postgres.supervise import Supervisor
+from enforcers.postgres.upstream import parse_target
+from enforcers.settings import Connection, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -30,10 +34,17 @@ _POLL_SECONDS = 0.05
 class PostgresGateway:
     """start(sockets) -> drain() -> stop(). sources: one per connection name, which is the database name on the wire."""
 
-    def __init__(self, core: Core, sources: Mapping[str, Source], *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        core: Core,
+        sources: Mapping[str, Source],
+        *,
+        tasks: Supervisor | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
         self.core = core
         self.sources = sources
-        self.tasks = Supervisor(_report)
+        self.tasks = tasks or Supervisor(_report)
         self._max = max_connections
         self._sessions: set[Session] = set()
         self._keys: dict[int, tuple[bytes, Session]] = {}
@@ -96,6 +107,37 @@ class PostgresGateway:
         await self.tasks.stop(grace=5.0)
         for source in self.sources.values():
             await source.close()
+
+
+async def serve(
+    core: Core,
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    *,
+    ready: Callable[[], None],
+    attach: Callable[[Describer], None],
+) -> None:
+    """What `python -m enforcers postgres` runs. Raises SettingsError for an upstream that is no PostgreSQL URL."""
+    tasks = Supervisor(_report)
+    sources = {name: _source(core, connection, tasks) for name, connection in settings.connections.items()}
+    gateway = PostgresGateway(core, sources, tasks=tasks)
+    await gateway.start(sockets)
+    attach(Questions(sources))
+    ready()
+    try:
+        await core.drained()
+        await gateway.drain()
+    finally:
+        await gateway.stop()
+
+
+def _source(core: Core, connection: Connection, tasks: Supervisor) -> LiveSource:
+    async def credential(role: str) -> tuple[str, str]:
+        return await core.credential(connection.name, role)
+
+    roles = sorted(connection.credentials)
+    role = "default" if "default" in roles else "planner" if "planner" in roles else roles[0]
+    return LiveSource(parse_target(connection.upstream), credential, tasks, catalog_role=role)
 
 
 def _report(name: str, exception: BaseException) -> None:

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import sha256
+
+from twokey.type.v1 import operation_pb2
 
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import Answer, Gate
@@ -249,13 +252,14 @@ class SessionMachine(Extended):
                     statements=len(described),
                 )
             )
+            refused = granted if isinstance(granted, Refused) else None
             if isinstance(granted, Granted):
                 acts.append(Running(granted.act, description))
-                granted = self._alone(acts[-1], len(described))
-            if granted is not None:
+                refused = self._alone(acts[-1], len(described))
+            if refused is not None:
                 for running in acts:
                     self.ended(running, "not-executed", error="another statement of the message was refused")
-                self._refuse_query(granted)
+                self._refuse_query(refused)
                 return
             apply_effects(transaction, description)
         if len(acts) == 1 and self.needs_guard(acts[0]):
@@ -403,16 +407,18 @@ def in_order(described: Sequence[Description]) -> list[Description]:
     result: list[Description] = []
     changed = False
     for description in described:
-        if changed and needs_names(description) and not description.template.opaque:
-            template = type(description.template)()
-            template.CopyFrom(description.template)
-            template.opaque = True
-            template.opaque_reasons.add(
-                code="names-changed-in-message", detail="an earlier statement of the message changes what names mean"
-            )
-            description = replace(
-                description, template=template, shape_digest=b"changed" + description.shape_digest, can_estimate=False
-            )
-        result.append(description)
+        uncertain = changed and needs_names(description) and not description.template.opaque
+        result.append(_uncertain(description) if uncertain else description)
         changed = changed or description.changes_names or description.ddl or description.template.opaque
     return result
+
+
+def _uncertain(description: Description) -> Description:
+    template = operation_pb2.SqlOperation()
+    template.CopyFrom(description.template)
+    template.opaque = True
+    template.opaque_reasons.add(
+        code="earlier-statement", detail="an earlier statement of the message may change what names mean"
+    )
+    shape = sha256(b"uncertain" + description.shape_digest).digest()
+    return replace(description, template=template, shape_digest=shape, can_estimate=False, verification=None)

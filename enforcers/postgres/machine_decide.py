@@ -11,15 +11,17 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from twokey.type.v1 import operation_pb2
+
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.ports import Act, Answer, Duties, Hold, HoldEnd, HoldResult, Question, Ruling
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redeem, Refresh, RowEstimate, Wait, Withdraw
+from enforcers.postgres.describe.digest import operation_digest
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
 from enforcers.postgres.machine_base import Internal, MachineBase
 from enforcers.postgres.machine_state import RESERVED, Capture, Expect, Granted, Kind, Refused, Transaction
-from enforcers.postgres.operations import bound_values, build, new_operation_id, operation_digest
-from twokey.type.v1 import operation_pb2
+from enforcers.postgres.operations import bound_values, build, new_operation_id
 
 NAMES_SQL = (
     "SELECT pg_catalog.current_database()::pg_catalog.text, pg_catalog.array_to_json("
@@ -159,7 +161,7 @@ class Deciding(MachineBase):
         return Act(
             operation=operation or new_operation_id(),
             ruling=ruling,
-            digest=digest or operation_digest(self.gate.connection, asked.description, bound),
+            digest=digest or self._digest(asked.description, bound),
             shape_digest=asked.description.shape_digest,
             statement=asked.description.text,
             bound=bound,
@@ -207,7 +209,7 @@ class Deciding(MachineBase):
             self.gate.connection,
             asked.description,
             operation_id=new_operation_id(),
-            digest=operation_digest(self.gate.connection, asked.description, bound),
+            digest=self._digest(asked.description, bound),
             transaction=asked.transaction,
             read_only=self.gate.session_duties.read_only,
             position=asked.position,
@@ -227,7 +229,8 @@ class Deciding(MachineBase):
             return ruling
         estimate = RowEstimate(None, why=asked.description.cannot_estimate_why)
         if asked.description.can_estimate and self.names is not None:
-            reply = yield EstimateRows(asked.description, self.names, asked.values, asked.formats, asked.types)
+            bound = tuple(question.operation.sql.values.bound)
+            reply = yield EstimateRows(asked.description, self.names, bound)
             if not isinstance(reply, RowEstimate):
                 raise TypeError("EstimateRows was answered by something else")
             estimate = reply
@@ -272,8 +275,12 @@ class Deciding(MachineBase):
         if isinstance(described, SyntaxProblem | Refused) or len(described) != 1:
             return True
         bound = bound_values(asked.values, asked.formats, asked.types)
-        digest = operation_digest(self.gate.connection, described[0], bound)
-        return digest != question.operation.digest
+        return self._digest(described[0], bound) != question.operation.digest
+
+    def _digest(self, description: Description, bound: Sequence[operation_pb2.BoundValue]) -> bytes:
+        if self.names is None:
+            raise RuntimeError("decided before the session's names were read")
+        return operation_digest(description, self.names, self.gate.connection, bound)
 
 
 def expect_ruling(reply: object) -> Ruling:
@@ -310,9 +317,16 @@ def needs_names(description: Description) -> bool:
 
 def read_names(capture: Capture) -> SessionNames | None:
     """The answer to NAMES_SQL; None when it is not one."""
-    if not capture.rows or len(capture.rows[0]) != 4 or any(v is None for v in capture.rows[0]):
+    if capture.error is not None or not capture.rows:
         return None
-    database, path, role, session_role = (v.decode("utf-8", "replace") for v in capture.rows[0] if v is not None)
+    return names_of([value.decode("utf-8", "replace") for value in capture.rows[0] if value is not None])
+
+
+def names_of(row: Sequence[str]) -> SessionNames | None:
+    """The four columns of NAMES_SQL; None when they are not."""
+    if len(row) != 4:
+        return None
+    database, path, role, session_role = row
     return SessionNames(
         database=database, search_path=tuple(json.loads(path)), effective_role=role, session_role=session_role
     )

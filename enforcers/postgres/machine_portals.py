@@ -1,8 +1,8 @@
 """The extended protocol: Parse is described, Bind is decided (its values are known), Execute is checked once more.
 
 A prepared statement resolves its names again at every Bind, so does its description. A refused message is replaced by
-one that can't parse: the target fails, skips to Sync and rolls back by itself, and what the client had prepared or bound
-before can't run in its place. A statement or portal this machine does not know is refused, never looked for at the target.
+one that can't parse: the target fails, skips to Sync and rolls back by itself, and what the client had prepared or
+bound before can't run in its place. A statement or portal that this machine does not know is refused.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class Extended(Guarding):
         return not running.act.ruling.leased or self.lease(self._asked(portal.statement, portal.bind))[1] is not None
 
     def _execute_flow(self, portal: Portal, running: Running, raw: bytes, max_rows: int) -> Flow:
-        """Something changed since Bind: it must still mean the same, and a lease's end means that policy is asked again."""
+        """Something changed since Bind: it must still mean the same, and where a lease ended policy is asked again."""
         described = yield from self.described(portal.statement.text)
         if isinstance(described, Refused):
             self.ended(running, "not-executed", error="refused")

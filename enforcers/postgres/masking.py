@@ -1,8 +1,8 @@
 """Masks columns of DataRows, in text and in binary format, and touches no other byte.
 
-Source: PostgreSQL documentation, "DataRow" in "Message Formats". Fixed texts and keep-last-n are written for types whose
-text and binary forms are both the bytes of the string; for any other type only NULL can be given without lying about
-the type, so another masker is refused before a row is sent (`UnmaskableError`).
+Source: PostgreSQL documentation, "DataRow" in "Message Formats". Fixed texts and keep-last-n are for types whose text
+and binary forms are both the bytes of the string; for any other type only NULL can be given without lying about the
+type, so another masker is refused before a row is sent (`UnmaskableError`).
 """
 
 from __future__ import annotations

@@ -1,26 +1,18 @@
-"""From a description to the operation that is put to policy: digests, lease keys and the protobuf message.
-
-The operation digest is SHA-256 over length-prefixed members, so that no two acts spell the same bytes: connection, what
-the description resolved (static digest: object ids, definitions, search_path, role), the statement's bytes unchanged,
-and every bound value with its type and format.
-"""
+"""From a description to the operation that is put to policy: bound values, lease keys and the protobuf message."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import struct
 import time
 from base64 import b32encode
 from collections.abc import Sequence
 
-from enforcers.postgres.description import Description
-from enforcers.postgres.machine_state import Transaction
 from twokey.type.v1 import operation_pb2
 
-_LENGTH = struct.Struct("!Q")
-_VALUE = struct.Struct("!I?B")
-_DIGEST = b"twokey operation v1"
+from enforcers.postgres.description import Description
+from enforcers.postgres.machine_state import Transaction
+
 _LEASE = b"twokey lease v1"
 
 
@@ -48,14 +40,6 @@ def bound_values(
             operation_pb2.BoundValue(type_oid=oid, is_null=value is None, binary=code == 1, value=value or b"")
         )
     return bound
-
-
-def operation_digest(connection: str, description: Description, bound: Sequence[operation_pb2.BoundValue]) -> bytes:
-    members = [_DIGEST, connection.encode(), description.static_digest, description.text]
-    for value in bound:
-        members.append(_VALUE.pack(value.type_oid, value.is_null, value.binary))
-        members.append(value.value)
-    return hashlib.sha256(b"".join(_LENGTH.pack(len(m)) + m for m in members)).digest()
 
 
 def status_of(transaction: Transaction) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -61,7 +60,7 @@ class Source(Protocol):
     async def refresh(self) -> None:
         """Make it fresh. Raises UpstreamError."""
 
-    async def estimate(self, wanted: EstimateRows) -> RowEstimate: ...
+    async def estimate(self, wanted: EstimateRows, role: str) -> RowEstimate: ...
 
     async def close(self) -> None: ...
 
@@ -112,6 +111,7 @@ class Session(asyncio.Protocol):
             self._fail("08P01", "protocol violation: bytes before the log-in was answered")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # a reset and a close are the same to a session
         if self.machine is not None and not self.machine.closed:
             self.machine.client_lost()
             self._carry_out()
@@ -242,7 +242,7 @@ class Session(asyncio.Protocol):
         try:
             machine.receive_target(data)
         except EnforcerError as error:
-            log.error("the target broke the protocol", error=str(error))
+            log.warning("the target broke the protocol", error=str(error))
             machine.target_lost("it broke the protocol")
         self._carry_out()
 
@@ -251,7 +251,7 @@ class Session(asyncio.Protocol):
             self.machine.target_lost(why)
             self._carry_out()
 
-    def _target_is_full(self, full: bool) -> None:  # noqa: FBT001 - asyncio's two-valued signal
+    def _target_is_full(self, full: bool) -> None:
         self._target_full = full
         self._adjust_reading()
 
@@ -333,18 +333,16 @@ class Session(asyncio.Protocol):
             return await self._wait(gate, command.hold)
         if isinstance(command, Withdraw):
             await gate.withdraw(command.hold, command.reason)
-            return None
         if isinstance(command, EstimateRows):
-            return await source.estimate(command)
+            return await source.estimate(command, gate.role)
         if isinstance(command, Begin):
             try:
                 await gate.begin(command.act)
             except DecisionUnavailableError as error:
                 return error
-            return None
         if isinstance(command, Refresh):
-            return await self._refresh(source)
-        raise TypeError(f"unknown command {type(command).__name__}")
+            await self._refresh(source)
+        return None
 
     async def _refresh(self, source: Source) -> None:
         try:

@@ -1,8 +1,8 @@
 """The start of a client's connection: what may be asked before a session exists, and what is refused.
 
 Source: PostgreSQL documentation, "Start-up" and "SSLRequest", "CancelRequest", "StartupMessage" in "Message Formats".
-Parameters pass by an allowlist (the attacks it closes: search_path, role, session_authorization and replication smuggled
-in at start-up): a parameter nobody thought of is refused by name, never dropped in silence.
+Parameters pass by an allowlist (the attacks it closes: search_path, role, session_authorization and replication
+smuggled in at start-up): a parameter nobody thought of is refused by name, never dropped in silence.
 """
 
 from __future__ import annotations
@@ -184,9 +184,7 @@ def _options(text: str) -> list[tuple[str, str]]:
         word = words.pop(0)
         if word == "-c" and words:
             word = words.pop(0)
-        elif word.startswith("-c") and len(word) > 2:
-            word = word[2:]
-        elif word.startswith("--") and len(word) > 2:
+        elif word.startswith(("-c", "--")) and len(word) > 2:
             word = word[2:]
         else:
             raise RefusedStartupError("42501", "only -c name=value is accepted in options")

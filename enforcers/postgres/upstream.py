@@ -76,7 +76,7 @@ def parse_target(url: str) -> Target:
 
 
 class Upstream(asyncio.Protocol):
-    """The connection. Until `relay_to` is called its bytes are kept for the log-in; afterwards they go to the session."""
+    """The connection. Until `relay_to` is called its bytes are kept for the log-in; then they go to the session."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None

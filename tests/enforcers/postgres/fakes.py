@@ -1,4 +1,4 @@
-"""A scripted Gate, Core and describer: what a session machine is judged against when policy itself is not the subject."""
+"""A scripted Gate, Core and describer: what a session is judged against when policy is not the subject."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from twokey.type.v1 import operation_pb2
+
 from enforcers.core.ports import Act, Answer, Duties, Gate, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
 from enforcers.postgres.commands import EstimateRows, RowEstimate
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
 from enforcers.postgres.upstream import Target
-from twokey.type.v1 import operation_pb2
 
 ALLOW = Ruling(answer=Answer.ALLOWED, decision="dec_allow")
 LEASED = Ruling(answer=Answer.ALLOWED, decision="dec_lease", leased=True)
@@ -244,7 +245,7 @@ class ScriptedSource:
         self.refreshes += 1
         self.scripted.fresh = True
 
-    async def estimate(self, wanted: EstimateRows) -> RowEstimate:
+    async def estimate(self, wanted: EstimateRows, role: str) -> RowEstimate:
         self.estimates.append(wanted)
         return RowEstimate(7.0, 1.5)
 

@@ -1,0 +1,136 @@
+"""One connection's catalog as its sessions use it: started on first use, kept fresh by a task, shared."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import asyncpg
+import structlog
+
+from enforcers.core.errors import CredentialError, UpstreamError
+from enforcers.postgres.catalog.source import CatalogSource
+from enforcers.postgres.commands import EstimateRows, RowEstimate
+from enforcers.postgres.describe import Describer
+from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
+from enforcers.postgres.estimate import Estimator
+from enforcers.postgres.machine_decide import NAMES_SQL, names_of
+from enforcers.postgres.supervise import Supervisor
+from enforcers.postgres.upstream import CONNECT_SECONDS, Target
+
+log = structlog.get_logger(__name__)
+
+Credential = Callable[[str], Awaitable[tuple[str, str]]]
+
+
+class LiveDescriber:
+    """The machine's describer port over the live catalog."""
+
+    def __init__(self, catalog: CatalogSource, describer: Describer) -> None:
+        self._catalog = catalog
+        self._describer = describer
+
+    @property
+    def version(self) -> int:
+        return self._catalog.catalog.version
+
+    @property
+    def fresh(self) -> bool:
+        return self._catalog.fresh()
+
+    def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
+        return self._describer.describe_message(message, catalog=self._catalog.catalog, names=names)
+
+    def invalidate(self) -> None:
+        self._catalog.note_ddl()
+
+
+class LiveSource:
+    """See session.Source. `credential` gives a role's account, asked at each connect;
+    catalog_role is the one whose account reads the catalog."""
+
+    def __init__(self, target: Target, credential: Credential, tasks: Supervisor, *, catalog_role: str) -> None:
+        self.target = target
+        self._credential = credential
+        self._tasks = tasks
+        self._role = catalog_role
+        self._estimator = Estimator(self.connect)
+        self.catalog = CatalogSource(self._connect_catalog)
+        self._describer = LiveDescriber(self.catalog, Describer())
+        self._runner: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+
+    async def describer(self) -> LiveDescriber:
+        async with self._starting:
+            if not self.catalog.fresh():
+                await self.catalog.refresh()
+            if self._runner is None or self._runner.done():
+                self._runner = self._tasks.spawn(self.catalog.run(), name="catalog")
+        return self._describer
+
+    async def refresh(self) -> None:
+        await self.catalog.refresh()
+
+    async def estimate(self, wanted: EstimateRows, role: str) -> RowEstimate:
+        found = await self._estimator.estimate(wanted.description, wanted.names, role=role, values=wanted.bound)
+        return RowEstimate(found.rows, found.cost, found.why)
+
+    async def _connect_catalog(self) -> asyncpg.Connection:
+        return await self.connect(self._role)
+
+    async def connect(self, role: str) -> asyncpg.Connection:
+        """A connection of the gateway's own, with the role's account: for the catalog and for EXPLAIN."""
+        target = self.target
+        try:
+            user, password = await self._credential(role)
+        except CredentialError as error:
+            # The catalog's callers know targets, not credentials; the sentence holds no secret.
+            raise ConnectionError(str(error)) from error
+        return await asyncpg.connect(
+            host=target.host,
+            port=target.port,
+            database=target.database,
+            user=user,
+            password=password or None,
+            ssl=_ssl(target),
+            timeout=CONNECT_SECONDS,
+            command_timeout=CONNECT_SECONDS,
+            statement_cache_size=0,
+        )
+
+    async def names(self, role: str, search_path: Sequence[str]) -> SessionNames:
+        """How names resolve in a new session of this role; search_path, where given, is taken as it is.
+
+        Raises UpstreamError.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await self.connect(role)
+                try:
+                    row = await connection.fetchrow(NAMES_SQL)
+                finally:
+                    connection.terminate()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise UpstreamError(f"the target can't be asked ({type(error).__name__})") from error
+        names = names_of([str(value) for value in row.values()]) if row is not None else None
+        if names is None:
+            raise UpstreamError("the target did not say how names resolve")
+        return replace(names, search_path=tuple(search_path)) if search_path else names
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
+        await self._estimator.close()
+        await self.catalog.close()
+
+
+def _ssl(target: Target) -> ssl.SSLContext | bool:
+    if target.sslmode == "disable":
+        return False
+    context = ssl.create_default_context(cafile=target.ca or None)
+    if target.sslmode == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
