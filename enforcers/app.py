@@ -28,7 +28,7 @@ from enforcers.core.workers import Command, Supervisor
 from enforcers.settings import MAX_DOCUMENT, Address, Settings, read_settings
 
 # Loaded only when served: an ssh gateway needs no SQL parser in memory.
-PROTOCOLS: Mapping[str, str] = {"postgres": "enforcers.postgres.shell"}
+PROTOCOLS: Mapping[str, str] = {"postgres": "enforcers.postgres.gateway"}
 DRAIN_SECONDS = 40.0  # serve() allows running statements 30 s
 HEARD_SECONDS = 10.0
 

@@ -157,8 +157,8 @@ class SessionGate:
 
     def ready(self, act: Act) -> bool:
         act.started = now = time.monotonic()
-        if not act.ruling.leased:
-            return True  # Decide recorded the intent
+        if not act.ruling.leased or act.operation in self._entries:
+            return True  # Decide recorded the intent, or an earlier call did
         records, delay = act.ruling.window or _NO_WINDOW
         recorder = self._shared.recorder
         if recorder.full() or not self._window.room(records, delay, now):
