@@ -183,3 +183,45 @@ complete if {
 	is_number(budget.export)
 	is_number(budget.read)
 }
+
+# The description is whole: each field is there on which a denial could otherwise stay silent.
+whole if input.question in {"session", "review", "call"}
+
+whole if {
+	is_operation
+	is_boolean(input.operation.sql.opaque)
+	is_boolean(input.operation.sql.has_where)
+	is_boolean(input.operation.sql.returns_rows)
+	is_boolean(input.context.approval.present)
+	is_array(input.context.approval.verdicts)
+	is_array(input.action.verbs)
+	is_array(input.operation.sql.verbs)
+	every use in input.operation.sql.relations { whole_relation(use) }
+	every use in input.operation.sql.columns { whole_column(use) }
+	every use in input.operation.sql.functions { use.name; use.schema}
+	every use in input.operation.sql.settings { use.name; use.action}
+	every output in input.operation.sql.output { whole_output(output) }
+}
+
+whole_relation(use) if {
+	use.schema
+	use.name
+	is_array(use.access)
+	is_boolean(use.catalog)
+	is_boolean(use.temporary)
+}
+
+whole_column(use) if {
+	use.schema
+	use.relation
+	use.column
+	use.use
+}
+
+whole_output(output) if output.origin == null
+
+whole_output(output) if {
+	output.origin.schema
+	output.origin.relation
+	output.origin.column
+}

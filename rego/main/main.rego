@@ -44,6 +44,7 @@ known_questions := {"operation", "session", "review", "call"}
 readable if {
 	input.version == 1
 	input.question in known_questions
+	facts.whole
 }
 
 # METADATA

@@ -127,3 +127,18 @@ test_an_added_actor_only_narrows if {
 		}
 	}
 }
+
+test_a_description_with_holes_is_denied if {
+	origin := object.remove(t.output("customers", "email").origin, ["column"])
+	every patch in [
+		{"columns": [object.remove(t.column("customers", "email", "other"), ["use"])]},
+		{"relations": [object.remove(t.relation("orders", ["read"]), ["access"])]},
+		{"functions": [object.remove(t.function("public", "f"), ["name"])]},
+		{"settings": [{"name": "role"}]},
+		{"output": [{"name": "x", "origin": origin}]},
+		{"opaque": null},
+	] {
+		question := object.union(t.operation(t.executor, t.begin), {"operation": {"sql": patch}})
+		t.denied_by(t.decide(question), "MAIN-QUESTION")
+	}
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -90,12 +91,44 @@ def decide_all(policy: Path, questions: Sequence[object]) -> list[Json]:
     return value
 
 
-def questions() -> Json:
+_SAMPLES = """{
+    "subjects": {"planner": t.planner, "executor": t.executor, "stranger": t.stranger, "carol": t.carol,
+        "alice": t.person("alice", ["executor"], "executor", []),
+        "reader": t.person("dora", ["planner"], "planner", [])},
+    "statements": {"begin": t.begin, "select_orders": t.select_orders, "select_email": t.select_email,
+        "update_orders": t.update_orders, "delete_orders": t.delete_orders, "drop_orders": t.drop_orders,
+        "do_block": t.do_block, "set_role": t.set_to("role", "postgres")},
+    "operation": t.operation(t.planner, t.select_orders), "session": t.session(t.executor),
+    "review": t.review(t.carol, t.pending), "call": t.call(t.carol, "twokey.approval.v1.ApprovalService/Approve"),
+    "no_sql": t.no_sql, "pending": t.pending, "approved": t.approved,
+}"""
+
+
+def questions(policy_with_tests: Path) -> Json:
     """The fixtures of rego/testing as JSON, so that Python asks the same questions."""
     answer = run(
-        ["eval", "--format", "json", "--data", str(REGO / "testing"), "data.twokey.testing"],
+        [
+            "eval",
+            "--format",
+            "json",
+            "--bundle",
+            str(policy_with_tests),
+            "--import",
+            "data.twokey.testing as t",
+            _SAMPLES,
+        ]
     )
     if answer.returncode != 0:
         raise AssertionError(answer.stdout + answer.stderr)
     value: Json = json.loads(answer.stdout)["result"][0]["expressions"][0]["value"]
     return value
+
+
+def ask(samples: Json, subject: str, statement: str) -> Json:
+    """A question on the shape for one sample subject and statement."""
+    asked: Json = copy.deepcopy(samples["operation"])
+    sql = {**samples["no_sql"], **samples["statements"][statement]}
+    asked["subject"] = copy.deepcopy(samples["subjects"][subject])
+    asked["operation"]["sql"] = copy.deepcopy(sql)
+    asked["action"] = {"name": sql["verbs"][0], "verbs": list(sql["verbs"])}
+    return asked

@@ -1,0 +1,92 @@
+package twokey.duties_test
+
+import data.twokey.testing as t
+
+# DUTY-SESSION, DUTY-ROLE
+test_duty_session_allows if {
+	every subject in [t.planner, t.executor, t.stranger] {
+		decision := t.decide(t.session(subject))
+		decision.outcome == "allow"
+		t.rules(decision) == {"DUTY-SESSION"}
+	}
+}
+
+test_duty_session_denies if {
+	t.decide(object.union(t.session(t.planner), {"resource": {"type": "rpc"}})).outcome == "deny"
+}
+
+test_duty_role_allows if not "DUTY-ROLE" in t.rules(t.decide(t.session(t.planner)))
+
+test_duty_role_denies if {
+	every role in ["executor", "reviewer", "nobody", ""] {
+		t.denied_by(t.decide(t.session(object.union(t.planner, {"role": role}))), "DUTY-ROLE")
+	}
+	reviewer := t.person("carol", ["reviewer"], "reviewer", ["dba"])
+	t.denied_by(t.decide(t.session(reviewer)), "DUTY-ROLE")
+	borrowed := object.union(t.planner, {"role": "executor"})
+	t.denied_by(t.decide(t.operation(borrowed, t.begin)), "DUTY-ROLE")
+}
+
+# DUTY-UNREGISTERED
+unregistered := [
+	t.stranger,
+	object.union(t.planner, {"owner": ""}),
+	object.union(t.planner, {"kind": "unknown"}),
+	object.union(t.planner, {"actors": [t.party("x", "unknown", "")]}),
+	object.union(t.planner, {"actors": [t.party("executor-7", "agent", "bob"), t.party("y", "agent", "")]}),
+]
+
+test_duty_unregistered_allows if {
+	every subject in unregistered { t.decide(t.operation(subject, t.begin)).outcome == "allow" }
+	chained := object.union(t.planner, {"actors": [t.party("executor-7", "agent", "bob")]})
+	t.decide(t.operation(chained, t.select_orders)).outcome == "allow"
+}
+
+test_duty_unregistered_denies if {
+	every subject in unregistered {
+		t.denied_by(t.decide(t.operation(subject, t.select_orders)), "DUTY-UNREGISTERED")
+		t.denied_by(t.decide(t.operation(subject, t.do_block)), "DUTY-UNREGISTERED")
+	}
+}
+
+# DUTY-STATIC
+test_duty_static_allows if {
+	t.decide(t.session(t.person("bob", ["executor", "auditor"], "executor", []))).outcome == "allow"
+	t.decide(t.review(t.carol, t.pending)).outcome == "allow"
+}
+
+test_duty_static_denies if {
+	both := t.person("bob", ["planner", "executor"], "planner", [])
+	t.denied_by(t.decide(t.session(both)), "DUTY-STATIC")
+	t.denied_by(t.decide(t.operation(both, t.select_orders)), "DUTY-STATIC")
+	judge := t.person("carol", ["executor", "reviewer"], "", ["dba"])
+	t.denied_by(t.decide(t.review(judge, t.pending)), "DUTY-STATIC")
+}
+
+# DUTY-DYNAMIC
+with_live(subject, sessions) := object.union(t.session(subject), {"context": {"sessions": sessions}})
+
+live(role, closure) := {"role": role, "connection": "crm", "closure": closure}
+
+test_duty_dynamic_allows if {
+	t.decide(with_live(t.executor, [live("executor", ["executor-7", "bob"])])).outcome == "allow"
+	t.decide(with_live(t.executor, [live("planner", ["planner-1", "alice"])])).outcome == "allow"
+	t.decide(with_live(t.executor, [])).outcome == "allow"
+}
+
+test_duty_dynamic_denies if {
+	decision := t.decide(with_live(t.executor, [live("planner", ["planner-2", "bob"])]))
+	t.denied_by(decision, "DUTY-DYNAMIC")
+	some reason in decision.reasons
+	contains(reason.reason, "has a live session as planner, which excludes executor")
+}
+
+test_duty_dynamic_denies_at_the_limit_of_a_larger_set if {
+	sets := [{"name": "n-of-m", "roles": ["planner", "executor", "auditor"], "limit": 3}]
+	policy := {"duties": {"dynamic": sets}}
+	t.decide_with(with_live(t.executor, [live("planner", ["bob"])]), policy).outcome == "allow"
+	t.denied_by(
+		t.decide_with(with_live(t.executor, [live("planner", ["bob"]), live("auditor", ["bob"])]), policy),
+		"DUTY-DYNAMIC",
+	)
+}

@@ -1,0 +1,35 @@
+package twokey.facts_test
+
+import data.twokey.facts
+import data.twokey.testing as t
+
+test_an_environment_nobody_named_is_the_strict_one if {
+	table := {"*": "strict", "test": "relaxed"}
+	every name, entry in {"test": "relaxed", "production": "strict", "": "strict", "*": "strict"} {
+		asked := object.union(t.session(t.planner), {"resource": {"environment": name}})
+		facts.for_environment(table) == entry with input as asked
+	}
+}
+
+test_an_environment_without_any_entry_is_nothing if {
+	not strictest with input as t.session(t.planner)
+}
+
+strictest := facts.for_environment({"test": "relaxed"})
+
+test_a_verb_that_no_group_knows_is_outside_of_all if {
+	asked := t.operation(t.planner, {"verbs": ["sql.new"]})
+	facts.verbs_outside({"read", "write"}) == {"sql.new"} with input as asked
+	facts.verbs_inside({"read", "write"}) == set() with input as asked
+}
+
+test_a_setting_is_of_every_class_that_lists_it if {
+	policy := {"settings": {"classes": {"a": ["x"], "b": ["x", "y"]}}}
+	facts.setting_classes("x") == {"a", "b"} with data.twokey.config.policy as policy
+	facts.setting_classes("z") == set() with data.twokey.config.policy as policy
+}
+
+test_a_role_that_no_data_clears_sees_every_label_masked if {
+	facts.masked_label("email") with input as t.session(t.planner)
+	not facts.masked_label("email") with input as t.session(t.executor)
+}

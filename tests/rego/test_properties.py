@@ -1,0 +1,172 @@
+"""What holds for every question, tried on many at once in one evaluation of the real OPA."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decision.policy.result import check_result
+from tests.rego import harness
+from tests.rego.harness import REGO, Json
+
+RANK = {"deny": 0, "require-approval": 1, "mask-columns": 2, "allow": 3}
+SLOW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+names = st.sampled_from(["planner-1", "executor-7", "alice", "bob", "carol", "x", ""])
+parties = st.builds(
+    lambda name, kind, owner: {"iss": "i", "sub": name, "name": name, "kind": kind, "owner": owner},
+    names,
+    st.sampled_from(["person", "agent", "unknown"]),
+    st.sampled_from(["", "alice", "bob"]),
+)
+subjects = st.sampled_from(["planner", "executor", "stranger", "alice", "reader"])
+statements = st.sampled_from(
+    ["begin", "select_orders", "select_email", "update_orders", "delete_orders", "drop_orders", "do_block", "set_role"]
+)
+
+
+@st.composite
+def variations(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "subject": draw(subjects),
+        "statement": draw(statements),
+        "environment": draw(st.sampled_from(["production", "development", "somewhere", ""])),
+        "estimate": draw(st.sampled_from([None, ("absent", 0), ("known", 1), ("known", 10**9), ("unknown", 0)])),
+        "approval": draw(st.sampled_from([None, "pending", "approved"])),
+        "actors": draw(st.lists(parties, max_size=2)),
+        "patch": draw(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "opaque": st.booleans(),
+                    "has_where": st.booleans(),
+                    "returns_rows": st.booleans(),
+                    "verbs": st.lists(st.sampled_from(["sql.select", "sql.delete", "sql.drop", "sql.x"]), max_size=2),
+                },
+            )
+        ),
+    }
+
+
+def build(samples: Json, chosen: dict[str, Any]) -> Json:
+    asked = harness.ask(samples, chosen["subject"], chosen["statement"])
+    asked["resource"]["environment"] = chosen["environment"]
+    asked["operation"]["sql"].update(chosen["patch"])
+    asked["subject"]["actors"] = list(chosen["actors"])
+    if chosen["estimate"] is not None:
+        state, rows = chosen["estimate"]
+        asked["values"]["present"] = True
+        asked["values"]["estimate"].update(state=state, rows=rows)
+    if chosen["approval"] is not None:
+        asked["context"]["approval"] = copy.deepcopy(samples[chosen["approval"]])
+    return asked
+
+
+@SLOW
+@given(st.lists(variations(), min_size=20, max_size=40))
+def test_every_answer_is_one_the_service_accepts(policy: Path, fixtures: Json, chosen: list[dict[str, Any]]) -> None:
+    asked = [build(fixtures, one) for one in chosen]
+    for question, decision in zip(asked, harness.decide_all(policy, asked), strict=True):
+        result = check_result(decision, revision="r", on_shape=not question["values"]["present"])
+        assert result.reasons
+        if question["values"]["present"] or result.outcome != "allow":
+            assert result.lease_ttl_ms is None
+
+
+@SLOW
+@given(st.lists(st.tuples(variations(), parties, st.booleans()), min_size=20, max_size=40))
+def test_an_added_actor_only_narrows(
+    policy: Path, fixtures: Json, chosen: list[tuple[dict[str, Any], dict[str, str], bool]]
+) -> None:
+    before, after = [], []
+    for variation, actor, first in chosen:
+        asked = build(fixtures, variation)
+        more = copy.deepcopy(asked)
+        more["subject"]["actors"].insert(0 if first else len(more["subject"]["actors"]), actor)
+        more["subject"]["closure"] = sorted({*more["subject"]["closure"], actor["name"], actor["owner"]})
+        before.append(asked)
+        after.append(more)
+    outcomes = [decision["outcome"] for decision in harness.decide_all(policy, [*before, *after])]
+    for index, outcome in enumerate(outcomes[: len(before)]):
+        assert RANK[outcomes[index + len(before)]] <= RANK[outcome]
+
+
+@SLOW
+@given(st.lists(variations(), min_size=20, max_size=40))
+def test_a_denial_survives_every_approval(policy: Path, fixtures: Json, chosen: list[dict[str, Any]]) -> None:
+    bare = [build(fixtures, {**one, "approval": None}) for one in chosen]
+    approved = [build(fixtures, {**one, "approval": "approved"}) for one in chosen]
+    decisions = harness.decide_all(policy, [*bare, *approved])
+    for without, with_it in zip(decisions[: len(bare)], decisions[len(bare) :], strict=True):
+        if without["outcome"] == "deny" and not without["needs"]:
+            assert with_it["outcome"] == "deny"
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "operation", "planner", "sql"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["version", "question", "subject", "operation", "sql", "values", "roles", "context"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@SLOW
+@given(st.lists(junk, min_size=20, max_size=40))
+def test_junk_is_denied_never_undefined(policy: Path, chosen: list[object]) -> None:
+    for decision in harness.decide_all(policy, chosen):
+        assert check_result(decision, revision="r", on_shape=True).outcome == "deny"
+
+
+def fields(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every member of a question."""
+    if isinstance(value, dict):
+        return [found for key, inner in value.items() for found in [(*path, key), *fields(inner, (*path, key))]]
+    if isinstance(value, list):
+        return [found for index, inner in enumerate(value) for found in fields(inner, (*path, index))]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("subject", "statement"),
+    [
+        ("planner", "select_email"),
+        ("planner", "update_orders"),
+        ("executor", "delete_orders"),
+        ("executor", "do_block"),
+    ],
+)
+def test_a_missing_field_only_narrows(policy: Path, fixtures: Json, subject: str, statement: str) -> None:
+    whole = harness.ask(fixtures, subject, statement)
+    paths = [path for path in fields(whole) if path[0] != "context" or path[1:2] == ("approval",)]
+    assert len(paths) > 50
+    damaged = []
+    for path in paths:
+        copied: Any = copy.deepcopy(whole)
+        inner = copied
+        for step in path[:-1]:
+            inner = inner[step]
+        del inner[path[-1]]
+        damaged.append(copied)
+    first, *rest = harness.decide_all(policy, [whole, *damaged])
+    for path, decision in zip(paths, rest, strict=True):
+        assert RANK[decision["outcome"]] <= RANK[first["outcome"]], path
+
+
+def test_the_questions_of_the_tests_match_the_schema(fixtures: Json) -> None:
+    schema = json.loads((REGO / "schemas" / "input.json").read_text())
+    validator = jsonschema.Draft7Validator(schema)
+    asked = [fixtures[kind] for kind in ("operation", "session", "review", "call")]
+    asked += [harness.ask(fixtures, "planner", statement) for statement in fixtures["statements"]]
+    for question in asked:
+        validator.validate(question)
