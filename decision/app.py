@@ -246,7 +246,7 @@ class Service:
         self._enqueue(_Event(revision, "in-force"))
 
     def _on_engine_event(self, name: str, fields: Mapping[str, str]) -> None:
-        if name != "policy-loaded":  # that one is `_on_revision`'s
+        if name not in ("policy-loaded", "opa-started"):  # the first is `_on_revision`'s, the second changes nothing
             self._enqueue(_Event(fields.get("revision", ""), name, fields.get("reason", "")[:4000]))
 
     def _enqueue(self, event: _Event) -> None:

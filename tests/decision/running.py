@@ -6,11 +6,16 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
+from twokey.approval.v1 import approval_pb2_grpc
+from twokey.audit.v1 import audit_pb2_grpc
+from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
+from twokey.enforcer.v1 import describe_pb2_grpc
+from twokey.type.v1 import operation_pb2
 
 from decision.app import Service
 from decision.audit.disk import Disk
@@ -18,11 +23,6 @@ from decision.cli.certificates import make
 from decision.model import new_id
 from decision.settings import Settings
 from tests.decision.policy.support import opa_path
-from twokey.approval.v1 import approval_pb2_grpc
-from twokey.audit.v1 import audit_pb2_grpc
-from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
-from twokey.enforcer.v1 import describe_pb2_grpc
-from twokey.type.v1 import operation_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = """principals:
@@ -39,8 +39,8 @@ agents:
 class Running:
     service: Service
     channel: grpc.aio.Channel
-    secret: str
-    folder: Path
+    secret: str = field(repr=False)
+    folder: Path = field(kw_only=True)
 
     def __post_init__(self) -> None:
         self.decision: Any = decision_pb2_grpc.DecisionServiceStub(self.channel)
@@ -154,7 +154,7 @@ async def running(folder: Path, *, disk: Disk | None = None, watch: bool = False
     credentials = grpc.ssl_channel_credentials(document["run"]["tls"]["ca"].encode())
     try:
         async with grpc.aio.secure_channel(str(service.ready_line["grpc"]), credentials) as channel:
-            yield Running(service, channel, secret, folder)
+            yield Running(service, channel, secret, folder=folder)
     finally:
         stop.set()
         await background
