@@ -22,7 +22,9 @@ def _python_files(folder: str) -> list[Path]:
 
 def _mirrored_tests() -> list[Path]:
     tests = [path.relative_to(ROOT / "tests") for path in _python_files("tests")]
-    return [path for path in tests if path.name.startswith("test_") and len(path.parts) > 1 and path.parts[0] not in FREE]
+    return [
+        path for path in tests if path.name.startswith("test_") and len(path.parts) > 1 and path.parts[0] not in FREE
+    ]
 
 
 def _targets(test: Path) -> list[Path]:
@@ -61,7 +63,9 @@ def test_modules_have_one_idea_and_say_why_they_exist(folder: str) -> None:
 
 def test_every_rego_file_has_its_test_beside_it() -> None:
     policies = [path for path in (ROOT / "rego").rglob("*.rego") if not path.name.endswith("_test.rego")]
-    missing = [str(path.relative_to(ROOT)) for path in policies if not path.with_name(f"{path.stem}_test.rego").exists()]
+    missing = [
+        str(path.relative_to(ROOT)) for path in policies if not path.with_name(f"{path.stem}_test.rego").exists()
+    ]
     assert policies
     assert missing == []
 

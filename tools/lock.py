@@ -1,4 +1,4 @@
-"""Writes requirements/*.txt: every package of every supported Python and platform, pinned, with the hashes of its files.
+"""Writes requirements/*.txt: every package, for every supported Python, pinned with the hashes of its files.
 
 No index is named in them, so that they install from any mirror. Needs uv (`pip install uv`) and a package index.
 """
@@ -15,7 +15,15 @@ TARGETS = {
     "dev.txt": ["pyproject.toml", "requirements/build.in", "--extra", "dev", "--extra", "demo"],
     "run.txt": ["pyproject.toml"],
 }
-OPTIONS = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet"]
+OPTIONS = [
+    "--universal",
+    "--python-version",
+    "3.11",
+    "--generate-hashes",
+    "--no-emit-index-url",
+    "--no-header",
+    "--quiet",
+]
 
 
 def main() -> int:
@@ -26,7 +34,9 @@ def main() -> int:
     for name, sources in TARGETS.items():
         print(f"lock: requirements/{name}", flush=True)
         output = ["--output-file", f"requirements/{name}"]
-        done = subprocess.run([uv, "pip", "compile", *OPTIONS, *output, *sources], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+        done = subprocess.run(
+            [uv, "pip", "compile", *OPTIONS, *output, *sources], cwd=ROOT, check=False, stdout=subprocess.DEVNULL
+        )
         if done.returncode != 0:
             return done.returncode
     return 0

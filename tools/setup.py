@@ -123,7 +123,18 @@ def make_environment() -> None:
 def install_packages() -> None:
     say("packages", f"installing {LOCK.relative_to(ROOT)}, every file checked against its hash (a minute or two)")
     run(
-        [python(), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", LOCK],
+        [
+            python(),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-r",
+            LOCK,
+        ],
         todo="check your network, or set PIP_INDEX_URL or PIP_FIND_LINKS to where your packages are",
         environ={"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CACHE_DIR": str(cache() / "pip")},
     )

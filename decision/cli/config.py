@@ -73,8 +73,11 @@ def load(path: Path) -> Loaded:
     return Loaded(path, config, people, document)
 
 
-def check_run(loaded: Loaded, *, dev: bool, environ: Mapping[str, str]) -> None:
-    """What must hold to start. Raises ConfigError: a secret's source is missing, --dev meets something not local."""
+def check_run(loaded: Loaded, *, dev: bool, environ: Mapping[str, str], accounts: bool = True) -> None:
+    """What must hold to start. Raises ConfigError: a secret's source is missing, --dev meets something not local.
+
+    `accounts`: False where no target account is used, as in a decision service without gateways.
+    """
     problems: list[Problem] = []
     document, config = loaded.document, loaded.config
     if not dev and not config.identity.issuers:
@@ -92,7 +95,7 @@ def check_run(loaded: Loaded, *, dev: bool, environ: Mapping[str, str]) -> None:
                 )
             )
         for role, account in connection.credentials.items():
-            if account.password is not None:
+            if accounts and account.password is not None:
                 where = (*place, "credentials", role, "password")
                 problems += _source(loaded, where, account.password, environ)
     opa = config.policy.opa

@@ -46,6 +46,7 @@ def main() -> None:
 for command in (
     demo.demo,
     up.up,
+    up.serve,
     token.token,
     explain.explain,
     approvals.approvals,

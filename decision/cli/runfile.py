@@ -41,9 +41,9 @@ def make_state_dir(path: Path) -> None:
         raise CliError(f"others may write in the state folder {path}", next_step=f"chmod 700 {path}")
 
 
-def lock(state_dir: Path) -> int:
-    """One supervisor at a time. The descriptor holds the lock until this process ends. Raises CliError."""
-    descriptor = os.open(state_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def lock(state_dir: Path, what: str) -> int:
+    """One supervisor of a kind at a time. The descriptor holds the lock until this process ends. Raises CliError."""
+    descriptor = os.open(state_dir / f"{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -37,6 +37,24 @@ def log(level: str, event: str, **fields: object) -> None:
     print(json.dumps({**line, "level": level, "component": "supervisor", "event": event, **fields}), file=sys.stderr)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A decision service that runs elsewhere, for a supervisor of gateways alone."""
+
+    grpc: str
+    ca: str  # PEM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What one supervisor runs. `secret`: agreed with the other half when the halves are started apart."""
+
+    decision: bool = True
+    postgres: bool = True
+    secret: str = field(default="", repr=False)
+    served: Served | None = None  # needed where `decision` is False
+
+
 @dataclass(slots=True)
 class Addresses:
     """Where each listener is: first as configured (port 0: any), then as it turned out, so that a restart keeps it."""
@@ -46,25 +64,34 @@ class Addresses:
     postgres: dict[str, str] = field(default_factory=dict)
 
 
+ALL = Parts()
+
+
 class Supervisor:
     """One run, from start to the last child's end."""
 
-    def __init__(self, loaded: Loaded, *, dev: bool, environ: Mapping[str, str]) -> None:
+    def __init__(self, loaded: Loaded, *, dev: bool, environ: Mapping[str, str], parts: Parts = ALL) -> None:
         self._loaded = loaded
+        self._parts = parts
         self._dev = dev
         self._instance = f"run-{secrets.token_hex(4)}"
         config = loaded.config
         listen = config.enforcers.postgres.listen
         self._addresses = Addresses(
-            config.decision.grpc, config.decision.http, {connection.name: listen for connection in config.connections}
+            parts.served.grpc if parts.served is not None else config.decision.grpc,
+            config.decision.http,
+            {connection.name: listen for connection in config.connections},
         )
+        tls = certificates.make(self._instance)
+        if parts.served is not None:
+            tls = certificates.RunTls(ca=parts.served.ca, cert="", key="")
         remote = config.policy.opa
         self._run = documents.Run(
             instance=self._instance,
             dev=dev,
-            enforcer_secret=secrets.token_urlsafe(32),
-            tls=certificates.make(self._instance),
-            opa="" if remote is not None else str(opa.find(environ)),
+            enforcer_secret=parts.secret or secrets.token_urlsafe(32),
+            tls=tls,
+            opa=str(opa.find(environ)) if parts.decision and remote is None else "",
             opa_token=sources.fetch(loaded, remote.token, environ) if remote is not None and remote.token else None,
         )
         directory = str(loaded.root)
@@ -87,17 +114,19 @@ class Supervisor:
         """Until SIGTERM or SIGINT. Raises CliError: it could not start; then nothing is left running."""
         self._catch_signals()
         runfile.make_state_dir(self._loaded.state_dir)
-        held = runfile.lock(self._loaded.state_dir)
+        held = runfile.lock(self._loaded.state_dir, "up" if self._parts.decision else "gateways")
         try:
             started = await self._unless_stopped(self._start_all())
             if started:
-                self._write_run_file()
+                if self._parts.decision:
+                    self._write_run_file()
                 announce(self._ready_line())
                 await self._watch()
         finally:
             await self._stop_all()
-            with suppress(FileNotFoundError):
-                self._loaded.run_file.unlink()
+            if self._parts.decision:
+                with suppress(FileNotFoundError):
+                    self._loaded.run_file.unlink()
             os.close(held)
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
@@ -118,8 +147,10 @@ class Supervisor:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     async def _start_all(self) -> None:
-        await self._start_decision()
-        await self._start_enforcer()
+        if self._parts.decision:
+            await self._start_decision()
+        if self._parts.postgres:
+            await self._start_enforcer()
 
     async def _start_decision(self) -> None:
         at = self._addresses
@@ -142,12 +173,22 @@ class Supervisor:
 
     def _ready_line(self) -> dict[str, object]:
         at = self._addresses
-        return {"ready": True, "decision": at.grpc, "http": f"http://{at.http}", "postgres": at.postgres}
+        line: dict[str, object] = {"ready": True, "decision": at.grpc}
+        if self._parts.decision:
+            line["http"] = f"http://{at.http}"
+        if self._parts.postgres:
+            line["postgres"] = at.postgres
+        return line
 
     def _write_run_file(self) -> None:
         at = self._addresses
         run = RunFile(
-            pid=os.getpid(), dev=self._dev, decision=at.grpc, http=at.http, postgres=at.postgres, ca=self._run.tls.ca
+            pid=os.getpid(),
+            dev=self._dev,
+            decision=at.grpc,
+            http=at.http,
+            postgres=at.postgres if self._parts.postgres else {},
+            ca=self._run.tls.ca,
         )
         runfile.write(self._loaded.run_file, run)
 
@@ -157,8 +198,10 @@ class Supervisor:
         """Keep both children running until a signal. A child's death is never a reason to end the others."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep(self._decision, self._start_decision))
-                group.create_task(self._keep(self._enforcer, self._start_enforcer))
+                if self._parts.decision:
+                    group.create_task(self._keep(self._decision, self._start_decision))
+                if self._parts.postgres:
+                    group.create_task(self._keep(self._enforcer, self._start_enforcer))
                 group.create_task(self._raise_when_stopping())
         except* _StoppingError:
             pass
@@ -226,7 +269,7 @@ def _text(ready: Mapping[str, object], key: str, child: Child) -> str:
     return value
 
 
-def up(loaded: Loaded, *, dev: bool, environ: Mapping[str, str]) -> None:
+def up(loaded: Loaded, *, dev: bool, environ: Mapping[str, str], parts: Parts = ALL) -> None:
     """Run until told to stop. Raises CliError when it can't start."""
 
     def announce(line: Mapping[str, object]) -> None:
@@ -238,6 +281,6 @@ def up(loaded: Loaded, *, dev: bool, environ: Mapping[str, str]) -> None:
     signal.signal(signal.SIGTERM, too_early)  # before the loop runs, nothing has been started
 
     async def main() -> None:
-        await Supervisor(loaded, dev=dev, environ=environ).run(announce)
+        await Supervisor(loaded, dev=dev, environ=environ, parts=parts).run(announce)
 
     asyncio.run(main())

@@ -96,9 +96,21 @@ def test_a_good_one_loads_with_absolute_paths(folder: Path) -> None:
         ("https://idp.example.com", "urn:twokey:dev", "identity.issuers[0]", "dev issuer", "--dev"),
         ("{env: CRM_RO_PASSWORD}", "hunter2", "connections[0].credentials.planner.password", "inline", "env: NAME"),
         ("{env: CRM_RO_PASSWORD}", "{env: 'hunter2!'}", "connections[0].credentials.planner.password", "variable", ""),
-        ("{env: CRM_RO_PASSWORD}", "{env: A, file: b}", "connections[0].credentials.planner.password", "exactly one", ""),
+        (
+            "{env: CRM_RO_PASSWORD}",
+            "{env: A, file: b}",
+            "connections[0].credentials.planner.password",
+            "exactly one",
+            "",
+        ),
         ("{env: CRM_RO_PASSWORD}", "{}", "connections[0].credentials.planner.password", "exactly one", "env: NAME"),
-        ("//127.0.0.1:5432/crm", "//u:hunter2@127.0.0.1/crm", "connections[0].upstream", "user or password", "credentials"),
+        (
+            "//127.0.0.1:5432/crm",
+            "//u:hunter2@127.0.0.1/crm",
+            "connections[0].upstream",
+            "user or password",
+            "credentials",
+        ),
         ("//127.0.0.1:5432/crm", "//127.0.0.1:5432", "connections[0].upstream", "URL like", ""),
         ("//127.0.0.1:5432/crm", "//127.0.0.1:99999/crm", "connections[0].upstream", "URL like", ""),
         ("sqlite:///state/twokey.db", "postgresql://h/db", "store", "not built yet", "sqlite"),
@@ -106,9 +118,7 @@ def test_a_good_one_loads_with_absolute_paths(folder: Path) -> None:
         ("crm.classification.yaml", "none.yaml", "connections[0].classification", "no such file", "remove the key"),
     ],
 )
-def test_a_fault_names_its_line_key_and_fix(
-    folder: Path, old: str, new: str, key: str, message: str, fix: str
-) -> None:
+def test_a_fault_names_its_line_key_and_fix(folder: Path, old: str, new: str, key: str, message: str, fix: str) -> None:
     change(folder, old, new)
     problems = refused(folder)
     problem = next(found for found in problems if found.key == key)
@@ -208,7 +218,12 @@ def test_a_policy_folder_that_is_missing(folder: Path) -> None:
         ("owner: alice", "owner: alcie", "agents[0].owner", "no principal 'alcie'"),
         ("name: executor-7", "name: alice", "agents[0].name", "already one of the principals"),
         ('sub: "8f3"', "sub: agents/executor-7", "agents[0].identities[0]", "already 'alice'"),
-        ('iss: "https://idp.example.com", sub: "8f3"', 'iss: "urn:twokey:dev", sub: a', "principals[0].identities[0]", "dev"),
+        (
+            'iss: "https://idp.example.com", sub: "8f3"',
+            'iss: "urn:twokey:dev", sub: a',
+            "principals[0].identities[0]",
+            "dev",
+        ),
         ("groups: [dba]", "group: [dba]", "principals[0].group", "unknown key"),
         ("name: alice", 'name: \'["iss","sub"]\'', "principals[0].name", "lower-case"),
         ("owner: alice", "", "agents[0].owner", "'owner' is missing"),

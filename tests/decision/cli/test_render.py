@@ -8,9 +8,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twokey.type.v1 import operation_pb2, subject_pb2
 
 from decision.cli import render
-from twokey.type.v1 import operation_pb2, subject_pb2
 
 
 @pytest.mark.parametrize(
