@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from typing import cast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from enforcers.core.errors import EnforcerError, ProtocolError, SettingsError, UpstreamError
