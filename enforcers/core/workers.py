@@ -60,6 +60,7 @@ class Supervisor:
                     group.create_task(self._keep(number, ready))
         finally:
             self._signal(signal.SIGKILL)
+            await asyncio.gather(*(process.wait() for process in self._processes.values()))
 
     def stop(self) -> None:
         """Drain; a second call stops at once."""
