@@ -189,7 +189,11 @@ whole if input.question in {"session", "review", "call"}
 
 whole if {
 	is_operation
+	is_string(input.resource.id)
+	is_string(input.resource.environment)
+	is_string(input.operation.sql.command)
 	is_boolean(input.operation.sql.opaque)
+	is_array(input.operation.sql.opaque_reasons)
 	is_boolean(input.operation.sql.has_where)
 	is_boolean(input.operation.sql.returns_rows)
 	is_boolean(input.context.approval.present)
