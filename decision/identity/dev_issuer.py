@@ -42,6 +42,7 @@ _MAX_TTL_S = 86_400
 _MAX_LINE = 64 * 1024
 _REQUEST_DEADLINE_S = 5.0
 _AT_ONCE = 16
+_MAX_ADDRESS = 100
 _ROLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _KEYS = frozenset({"subject", "role", "roles", "actors", "ttl_s"})
 
@@ -105,11 +106,10 @@ class DevIssuer:
         """Listen on `state_dir`/dev/issuer.sock. Raises DecisionError where the folder isn't ours alone."""
         path = state_dir / SOCKET
         _private_folder(path.parent)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listener.bind(str(path))
+            path.unlink(missing_ok=True)  # left by a run that was killed
+            _bind(listener, path)
             path.chmod(0o600)
             self._server = await asyncio.start_unix_server(self._answer, sock=listener, limit=_MAX_LINE)
         except OSError as error:
@@ -212,6 +212,18 @@ def _private_folder(folder: Path) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise DecisionError(f"{folder} is not a folder of this user", code="DEV_ISSUER", next_step="remove it")
     folder.chmod(0o700)
+
+
+def _bind(listener: socket.socket, path: Path) -> None:
+    """A path too long for a socket address (unix(7): 107 bytes) is bound through its folder's descriptor."""
+    if len(os.fsencode(path)) <= _MAX_ADDRESS or not hasattr(os, "O_PATH"):
+        listener.bind(str(path))
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import orjson
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -79,9 +80,13 @@ def parse(content: bytes, file: str) -> Document:
         line = content.count(b"\n", 0, error.start) + 1
         raise error_at(file, line, "", "is not UTF-8", "save it as UTF-8") from None
     try:
-        return _parse_json(text, file) if file.endswith(".json") else _parse_yaml(text, file)
+        document = _parse_json(text, file) if file.endswith(".json") else _parse_yaml(text, file)
+        orjson.dumps(document.data)  # what can't travel to OPA: half a surrogate pair, a whole number beyond 64 bits
+    except TypeError as error:
+        raise error_at(file, 0, "", f"can't be written as JSON: {error}", "put it in quotes, or correct it") from None
     except RecursionError:
         raise error_at(file, 0, "", "is nested too deeply", f"nest at most {MAX_DEPTH} levels") from None
+    return document
 
 
 def _parse_json(text: str, file: str) -> Document:
@@ -96,8 +101,12 @@ def _parse_json(text: str, file: str) -> Document:
     def constant(name: str) -> NoReturn:
         raise error_at(file, 0, "", f"{name} is not a JSON number", "write a finite number")
 
+    def finite(digits: str) -> float:
+        value = float(digits)
+        return value if math.isfinite(value) else constant(digits)
+
     try:
-        data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=finite)
     except json.JSONDecodeError as error:
         raise error_at(file, error.lineno, "", f"is not JSON: {error.msg}", "correct the syntax") from None
     except ValueError:

@@ -56,45 +56,19 @@ class PeopleBook:
 
     def subject(self, token: VerifiedToken, *, role: str) -> Subject:
         """Join a token with people. Adding an actor never takes anything out of the closure."""
-        return self._join(
-            token.identity, token.actors, roles=token.roles, role=role, token_id=token.token_id, dev=token.dev
-        )
-
-    def refresh(self, subject: Subject) -> Subject:
-        """The same identities joined again: for subjects that were stored under an earlier people.yaml."""
-        actors = tuple(actor.identity for actor in subject.actors)
-        return self._join(
-            subject.party.identity,
-            actors,
-            roles=subject.roles,
-            role=subject.role,
-            token_id=subject.token_id,
-            dev=subject.dev,
-        )
-
-    def _join(
-        self,
-        identity: IdentityKey,
-        actors: Sequence[IdentityKey],
-        *,
-        roles: tuple[str, ...],
-        role: str,
-        token_id: str,
-        dev: bool,
-    ) -> Subject:
-        party = self.party(identity)
-        chain = tuple(self.party(actor) for actor in actors)
+        party = self.party(token.identity)
+        chain = tuple(self.party(actor) for actor in token.actors)
         closure = self._with_owners(party).union(*(self._with_owners(actor) for actor in chain))
         acting = self._with_owners(chain[0] if chain else party)
         return Subject(
             party=party,
             actors=chain,
-            roles=roles,
+            roles=token.roles,
             role=role,
             closure=tuple(sorted(closure)),
             acting_closure=tuple(sorted(acting)),
-            token_id=token_id,
-            dev=dev,
+            token_id=token.token_id,
+            dev=token.dev,
         )
 
     def _with_owners(self, party: Party) -> frozenset[str]:

@@ -108,6 +108,13 @@ def load_policy(sources: PolicySources, *, engine_version: str) -> LoadedPolicy:
 
     Blocks on files: call it in a thread. Raises PolicyLoadError.
     """
+    try:
+        return _load(sources, engine_version)
+    except OSError as error:
+        raise error_at(str(error.filename), 0, "", f"can't be read: {error.strerror}", "make it readable") from None
+
+
+def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
     modules = _read_modules(sources.rego_dir)
     people = read_people(parse(read_bytes(sources.people), str(sources.people)), dev=sources.dev)
     config: dict[str, object] = {

@@ -7,6 +7,7 @@ subclass keeps its session and request loop and reads the answer itself (docs/de
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ HEALTH_DEADLINE_S = 1.0
 _DECISION = "data/twokey/main/decision?strict-builtin-errors=true"
 _MAX_ANSWER = 4 * 1024 * 1024
 _MAX_CONNECTIONS = 64
+_LARGE_BODY = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
 
     async def _post_once(self, body: bytes) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        request = self._request("POST", self._question_url, data=body, headers=headers, allow_redirects=False)
+        data = io.BytesIO(body) if len(body) > _LARGE_BODY else body  # large ones in pieces, so that others get a turn
+        request = self._request("POST", self._question_url, data=data, headers=headers, allow_redirects=False)
         content = bytearray()
         async with request as response:
             async for chunk in response.content.iter_any():

@@ -167,6 +167,14 @@ class LocalOpa:
 
     async def _launch(self) -> None:
         """Start a process and wait until it is healthy. Raises PolicyUnavailableError."""
+        try:
+            process = await self._start_process()
+        except OSError as error:  # a full disk, no descriptors left, no such binary: it may pass
+            raise PolicyUnavailableError(f"{self._path} can't be started: {error.strerror}") from None
+        self._ready = True
+        self._event("opa-started", pid=str(process.pid))
+
+    async def _start_process(self) -> asyncio.subprocess.Process:
         identity = new_identity()
         port = _free_port()
         with contextlib.ExitStack() as stack:
@@ -189,22 +197,18 @@ class LocalOpa:
             except BaseException:
                 await self._end()
                 raise
-        self._ready = True
-        self._event("opa-started", pid=str(process.pid))
+        return process
 
     async def _spawn(self, arguments: list[str], folder: Path, inherit: tuple[int, ...]) -> asyncio.subprocess.Process:
-        try:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(self._path), *arguments),
-                cwd=folder,
-                env={},
-                pass_fds=inherit,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=None,  # JSON lines, as ours
-            )
-        except OSError as error:
-            raise PolicyUnavailableError(f"{self._path} can't be run: {error.strerror}") from None
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(self._path), *arguments),
+            cwd=folder,
+            env={},
+            pass_fds=inherit,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=None,  # JSON lines, as ours
+        )
 
     async def _until_healthy(self, process: asyncio.subprocess.Process, client: OpaClient) -> None:
         deadline = time.monotonic() + _START_DEADLINE_S

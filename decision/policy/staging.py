@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,6 +23,8 @@ from decision.policy.bundle import LoadedPolicy
 
 _COMMAND_DEADLINE_S = 30.0
 _MAX_MESSAGE = 4000
+
+_FILE = re.compile(r"(?<!\S)policy/")  # how OPA names a staged file
 
 _GATE = """package system.authz
 
@@ -74,13 +77,16 @@ def _write_policy(folder: Path, policy: LoadedPolicy) -> None:
 
 async def check(policy: LoadedPolicy, opa: Path) -> None:
     """Compile the policy strictly, against the capabilities file and the input schema. Raises PolicyLoadError."""
-    async with _staged_in_thread(policy) as folder:
-        arguments = ["check", "--strict", "--bundle", "--capabilities", str(policy.capabilities)]
-        if policy.schema is not None:
-            arguments += ["--schema", str(policy.schema)]
-        code, output = await run_opa(opa, [*arguments, "policy"], cwd=folder)
+    arguments = ["check", "--strict", "--bundle", "--capabilities", str(policy.capabilities)]
+    if policy.schema is not None:
+        arguments += ["--schema", str(policy.schema)]
+    try:
+        async with _staged_in_thread(policy) as folder:
+            code, output = await run_opa(opa, [*arguments, "policy"], cwd=folder)
+    except OSError as error:
+        raise PolicyLoadError(f"the policy can't be staged: {error.strerror}", next_step="free the disk") from None
     if code != 0:
-        message = output.replace("policy/", f"{policy.rego_dir}/")[:_MAX_MESSAGE].strip()
+        message = _FILE.sub(lambda _: f"{policy.rego_dir}/", output)[:_MAX_MESSAGE].strip()
         raise PolicyLoadError(f"the policy was refused: {message}", next_step="correct the Rego and save it again")
 
 

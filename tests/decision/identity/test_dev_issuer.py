@@ -180,9 +180,23 @@ async def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
         await start_dev_issuer(tmp_path, people=people)
 
 
-async def test_a_path_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
+async def test_a_path_too_long_for_a_socket_address(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    issuer = await start_dev_issuer(folder, people=people)
+    (tmp_path / "short").symlink_to(folder / "dev")
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "short" / "issuer.sock"))
+    writer.write(b'{"subject": "alice", "role": "planner"}\n')
+    assert b"token" in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    await issuer.close()
+    assert not (folder / SOCKET).exists()
+
+
+async def test_a_folder_that_can_not_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "dev" / "issuer.sock").mkdir(parents=True)
     with pytest.raises(DecisionError, match="can't listen"):
-        await start_dev_issuer(tmp_path / ("x" * 120), people=people)
+        await start_dev_issuer(tmp_path, people=people)
 
 
 async def test_expired(issuer: DevIssuer, verifier: Verifier) -> None:

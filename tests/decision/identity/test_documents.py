@@ -53,6 +53,13 @@ BOMB = b"a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"
         (b'{\n"a": }', "x.json", "x.json:2: is not JSON"),
         (b"[" * 100_000, "x.json", "nested too deeply"),
         (b"9" * 5000, "x.json", "too many digits"),
+        (b"1" + b"0" * 30, "x.json", "can't be written as JSON"),
+        (b"1" + b"0" * 30, "x.yaml", "can't be written as JSON"),
+        (b"a: 1e999", "x.yaml", "is not a finite number"),
+        (b'{"a": 1e999}', "x.json", "1e999 is not a JSON number"),
+        (b'{"a": "\\ud800"}', "x.json", "can't be written as JSON"),
+        (b'{"\\ud800": 1}', "x.json", "can't be written as JSON"),
+        (b'a: "\\ud800"', "x.yaml", "can't be written as JSON|is not YAML"),
     ],
 )
 def test_refusals_name_place_and_fix(content: bytes, name: str, message: str) -> None:

@@ -113,15 +113,6 @@ def test_adding_actors_never_shrinks_the_closure(
     assert list(after.closure) == sorted(set(after.closure))
 
 
-def test_a_stored_subject_is_joined_again_under_new_people() -> None:
-    stored = book().subject(token(key("x9"), key("e7")), role="planner")
-    assert stored.closure == ('["https://idp.example","x9"]', "bob", "executor-7")
-    linked = book(TEXT.replace(f"{{iss: {IDP}, sub: b1}}", f"{{iss: {IDP}, sub: x9}}"))
-    fresh = linked.refresh(stored)
-    assert fresh.closure == ("bob", "executor-7")
-    assert (fresh.role, fresh.roles, fresh.token_id) == (stored.role, stored.roles, stored.token_id)
-
-
 def test_dev_adds_one_identity_to_each_name() -> None:
     people = book(dev=True)
     assert people.party(key("alice", DEV_ISSUER)).name == "alice"

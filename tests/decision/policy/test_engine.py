@@ -7,12 +7,14 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 
 from decision.errors import PolicyError, PolicyLoadError, PolicyUnavailableError
 from decision.model import IdentityKey, Outcome
@@ -295,6 +297,45 @@ async def test_file_changes_reload_by_themselves(tmp_path: Path, events: Events)
         assert engine.people.by_name("bob") is not None
     finally:
         await engine.close()
+
+
+async def test_a_full_disk_leaves_the_old_policy_and_passes(
+    tmp_path: Path, engine: Engine, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    write_policy(tmp_path, "tiny.changed")
+    with pytest.raises(PolicyLoadError, match="can't be staged"):
+        await engine.reload()
+    assert (await engine.evaluate(ALLOW)).reasons[0].rule == "tiny.allow"
+    pid = local(engine).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await events.until(lambda names: names.count("opa-start-failed") >= 2)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    await events.until(lambda names: names.count("opa-started") == 2)
+    assert (await engine.evaluate(ALLOW)).reasons[0].rule == "tiny.allow"
+
+
+async def test_ten_mebibytes_are_answered_in_time(engine: Engine) -> None:
+    question = {"question": "allow", "values": {"present": True, "statement": "x" * (10 * 1024 * 1024)}}
+    assert (await engine.evaluate(question)).outcome is Outcome.ALLOW
+
+
+async def test_on_uvloop(tmp_path: Path) -> None:
+    """The loop that the service runs on starts processes in its own way."""
+
+    def run() -> Outcome:
+        async def ask() -> Outcome:
+            engine = await start(tmp_path)
+            try:
+                return (await engine.evaluate(ALLOW)).outcome
+            finally:
+                await engine.close()
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(ask())
+
+    assert await asyncio.to_thread(run) is Outcome.ALLOW
 
 
 async def test_close_ends_opa_and_refuses_questions(tmp_path: Path) -> None:
