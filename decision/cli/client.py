@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would write its own lines to people's terminals
+
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
