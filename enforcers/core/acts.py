@@ -8,6 +8,7 @@ from twokey.audit.v1 import audit_pb2
 
 from enforcers.core.ports import Act, Outcome
 
+MAX_TEXT = 2000  # characters of what a target said
 _ENVELOPE = 256  # bytes, about, of an act without its statement and values
 
 
@@ -42,16 +43,21 @@ def fill_outcome(message: audit_pb2.Act, act: Act, outcome: Outcome) -> None:
     record.rows = outcome.rows
     record.bytes = outcome.bytes
     if outcome.command_tag:
-        record.command_tag = outcome.command_tag
+        record.command_tag = _text(outcome.command_tag)
     if outcome.masked_fields:
         record.masked_fields = outcome.masked_fields
     if outcome.sqlstate:
-        record.sqlstate = outcome.sqlstate
+        record.sqlstate = _text(outcome.sqlstate)
     if outcome.error:
-        record.error = outcome.error
+        record.error = _text(outcome.error)
     if act.ruling.execution:
         record.execution = act.ruling.execution
     if outcome.obligations_met:
         record.obligations_met.extend(outcome.obligations_met)
     elapsed = max(0, int((time.monotonic() - act.started) * 1e9))
     record.duration.seconds, record.duration.nanos = divmod(elapsed, 1_000_000_000)
+
+
+def _text(text: str) -> str:
+    """A target's words as protobuf can hold them: bounded, and without lone surrogates."""
+    return text[:MAX_TEXT] if text.isascii() else text[:MAX_TEXT].encode(errors="replace").decode()

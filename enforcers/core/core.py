@@ -132,9 +132,12 @@ class EnforcerCore:
             on_close=lambda: self._credentials.closed(request.connection, request.role),
         )
 
+        loop = asyncio.get_running_loop()
+
         def cut(reason: str) -> None:
             gate.revoke(reason)
-            on_revoked(reason)
+            # By the loop, so that one session's trouble can't end the stream that all depend on.
+            loop.call_soon(on_revoked, reason)
 
         self._credentials.opened(request.connection, request.role)
         METRICS.sessions.inc()

@@ -5,6 +5,7 @@ Fails closed in one place: every way an answer can be missing, late or odd ends 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import structlog
 from cachetools import LRUCache
 from twokey.audit.v1 import audit_pb2
 from twokey.decision.v1 import decision_pb2
+from twokey.type.v1 import decision_pb2 as type_pb2
 
 from enforcers.core.acts import fill_outcome, intent_message, intent_size
 from enforcers.core.decision_client import DecisionClient
@@ -28,6 +30,7 @@ from enforcers.core.revocations import Revocations
 DECIDED_WINDOW = (1024, 30.0)  # outcomes of decided acts a session may have unacknowledged before it asks again
 _REMEMBERED_REDEMPTIONS = 1024
 _NO_WINDOW = (1, 0.0)
+_ALLOWING = (type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_MASK_COLUMNS)
 
 log = structlog.get_logger("twokey.enforcers.gate")
 
@@ -218,13 +221,15 @@ class SessionGate:
     async def _decide(self, question: Question, *, approval: str) -> Ruling:
         ruling = self.refusal()
         if ruling is None:
-            ruling = await self._answered(question, approval)
+            answered = await self._answered(question, approval)
             # It may have been cut while the answer was on its way.
-            ruling = self.refusal_after(ruling)
+            ruling = self._refusal_after(answered)
+            if ruling is not answered and answered.answer is Answer.ALLOWED:
+                self._tell("not-executed", question.operation.id, ruling.code, answered.execution)
         METRICS.rulings[ruling.answer].inc()
         return ruling
 
-    def refusal_after(self, ruling: Ruling) -> Ruling:
+    def _refusal_after(self, ruling: Ruling) -> Ruling:
         """The ruling, unless the session was revoked or expired meanwhile. (Draining lets what was asked run.)"""
         refusal = self.refusal()
         return ruling if refusal is None or refusal.code == "DRAINING" else refusal
@@ -258,22 +263,31 @@ class SessionGate:
             METRICS.unavailable.inc()
             log.warning("no decision", session=self._session, operation=operation.id, error=str(error))
             if request.sequence:
-                self._explain_gap(operation.id, request.sequence)
+                self._tell("not-executed", operation.id, _no_answer(request))
             return unavailable()
+        except asyncio.CancelledError:
+            if request.sequence:
+                self._tell("not-executed", operation.id, _no_answer(request))
+            raise
         METRICS.decide.observe(time.monotonic() - started)
         read = read_decide(response, asked)
         if read.ruling.answer is not Answer.DENIED and stream == leases.stream:
             self._confirmed = stream
+        if read.ruling.answer is Answer.DENIED and response.decision.outcome in _ALLOWING:
+            # The log holds an allow that this enforcer could not carry out: its outcome must say so.
+            self._tell("refused", operation.id, read.ruling.code, response.execution)
         if read.lease is not None and question.lease_key is not None:
             self._keep(question.lease_key, read.ruling, read.lease, started, version)
         return read.ruling
 
-    def _explain_gap(self, operation: str, sequence: int) -> None:
-        """The service may not have recorded this number: say under the next one that nothing was done for it."""
+    def _tell(self, status: str, operation: str, error: str, execution: str = "") -> None:
+        """Record how an act ended that the gateway never got to see."""
         self._sequence += 1
         act = audit_pb2.Act(session=self._session, operation=operation, sequence=self._sequence)
-        act.outcome.status = "not-executed"
-        act.outcome.error = f"DECISION_UNAVAILABLE: no answer to number {sequence}"
+        act.outcome.status = status
+        act.outcome.error = error
+        act.outcome.execution = execution
+        METRICS.acts[status].inc()
         self._shared.recorder.add(self._window, act, act.ByteSize(), time.monotonic())
 
     def _keep(self, key: bytes, ruling: Ruling, terms: LeaseTerms, asked: float, version: int) -> None:
@@ -282,3 +296,8 @@ class SessionGate:
             return
         kept = replace(ruling, leased=True, window=terms.window)
         leases.store(self._prefix + key, kept, ttl=terms.ttl, asked=asked, version=version)
+
+
+def _no_answer(request: decision_pb2.DecideRequest) -> str:
+    """The service may or may not have recorded that number: the next one explains a gap."""
+    return f"DECISION_UNAVAILABLE: no answer to number {request.sequence}"

@@ -167,21 +167,21 @@ class ScriptedService(
             self.refused_callers += 1
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "not an enforcer")
 
-    async def OpenSession(self, request, context):  # noqa: N802
+    async def OpenSession(self, request, context):
         await self._known(context)
         return self.open(request)
 
-    async def Decide(self, request, context):  # noqa: N802
+    async def Decide(self, request, context):
         await self._known(context)
         self.decided.append(request)
         return await self.decide(request)
 
-    async def CloseSession(self, request, context):  # noqa: N802
+    async def CloseSession(self, request, context):
         await self._known(context)
         self.closed.append(request.session)
         return decision_pb2.CloseSessionResponse()
 
-    async def WatchRevocations(self, request, context):  # noqa: N802
+    async def WatchRevocations(self, request, context):
         await self._known(context)
         self.watching.set()
         while True:
@@ -195,7 +195,7 @@ class ScriptedService(
                 return
             yield message
 
-    async def RecordActs(self, request, context):  # noqa: N802
+    async def RecordActs(self, request, context):
         await self._known(context)
         status = await self.record(request) if self.record is not None else None
         if status is not None:
@@ -203,19 +203,19 @@ class ScriptedService(
         self.batches.append(request)
         return audit_pb2.RecordActsResponse(last_record=1)
 
-    async def Watch(self, request, context):  # noqa: N802
+    async def Watch(self, request, context):
         await self._known(context)
         while (approval := await self.approvals.get()) is not None:
             yield approval
 
-    async def Withdraw(self, request, context):  # noqa: N802
+    async def Withdraw(self, request, context):
         await self._known(context)
         self.withdrawn.append(request.id)
         if self.withdraw_status is not None:
             await context.abort(self.withdraw_status, "scripted")
         return approval_pb2.Approval(id=request.id)
 
-    async def Attach(self, request_iterator, context) -> AsyncIterator[describe_pb2.AttachResponse]:  # noqa: N802
+    async def Attach(self, request_iterator, context) -> AsyncIterator[describe_pb2.AttachResponse]:
         await self._known(context)
 
         async def collect() -> None:

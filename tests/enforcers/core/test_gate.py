@@ -212,7 +212,7 @@ async def test_a_revocation_that_overtakes_the_opening_counts(core: EnforcerCore
 @pytest.mark.parametrize("clock", ["monotonic", "wall"])
 async def test_token_expiry_is_checked_locally(gate: SessionGate, service: ScriptedService, clock: str) -> None:
     later = {"monotonic": time.monotonic() + 100, "wall": time.time() + 100} | {clock: 0.0}
-    gate._expiry = Expiry(**later)
+    gate._expiry = Expiry(monotonic=later["monotonic"], wall=later["wall"])
     refusal = gate.refusal()
     assert refusal is not None
     assert refusal.code == "SESSION_EXPIRED"
@@ -407,6 +407,82 @@ async def test_waiting_is_lost_when_the_service_hangs(
     assert ruling.hold is not None
     async with asyncio.timeout(5):
         assert (await gate.wait(ruling.hold)).end is HoldEnd.LOST
+
+
+async def test_an_allow_that_cannot_be_carried_out_is_recorded_as_refused(
+    gate: SessionGate, service: ScriptedService
+) -> None:
+    unmet = allow()
+    unmet.decision.obligations.add(type="notify")
+    script(service, unmet)
+    assert (await gate.ask(question())).code == "OBLIGATION_UNMET"
+    await gate.close("bye")
+    (told,) = service.acts()
+    assert (told.sequence, told.operation) == (2, "op_1")
+    assert (told.outcome.status, told.outcome.error) == ("refused", "OBLIGATION_UNMET")
+
+
+async def test_an_allow_that_came_too_late_is_recorded_as_not_executed(
+    gate: SessionGate, service: ScriptedService
+) -> None:
+    async def decide(_: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
+        gate._expiry = Expiry(monotonic=0.0, wall=0.0)
+        return allow(execution="exe_1")
+
+    ruling = await held(gate, service)
+    service.decide = decide
+    assert ruling.hold is not None
+    assert (await gate.redeem(question(), ruling.hold)).code == "SESSION_EXPIRED"
+    await gate.close("bye")
+    (told,) = service.acts()
+    assert (told.outcome.status, told.outcome.execution) == ("not-executed", "exe_1")
+
+
+async def test_a_cancelled_question_explains_its_number(gate: SessionGate, service: ScriptedService) -> None:
+    asked = asyncio.Event()
+
+    async def late(_: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
+        asked.set()
+        await asyncio.Event().wait()
+        return allow()
+
+    service.decide = late
+    asking = asyncio.ensure_future(gate.ask(question()))
+    await asked.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await gate.close("bye")
+    (told,) = service.acts()
+    assert "number 1" in told.outcome.error
+
+
+async def test_a_targets_words_never_break_the_record(gate: SessionGate, service: ScriptedService) -> None:
+    ruling = await gate.ask(question())
+    gate.end(act(ruling), Outcome(status="failed", error="\udcff" + "é" * 5000, command_tag="\ud800"))
+    await gate.close("bye")
+    (told,) = service.acts()
+    assert told.outcome.error.startswith("?é")
+    assert len(told.outcome.error) == 2000
+
+
+async def test_a_callback_that_fails_does_not_end_the_stream_of_all(core: EnforcerCore) -> None:
+    failures: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def broken(_: str) -> None:
+        raise RuntimeError("a bug in a gateway")
+
+    gate = await open_gate(core, broken)
+    core._revocations._take(
+        decision_pb2.WatchRevocationsResponse(revision="a" * 64, revoked_sessions=["ses_1"], reason="r")
+    )
+    refusal = gate.refusal()
+    assert refusal is not None
+    assert refusal.code == "REVOKED"
+    await asyncio.sleep(0)
+    assert [type(item) for item in failures] == [RuntimeError]
 
 
 async def test_an_approval_is_redeemed_once(gate: SessionGate, service: ScriptedService) -> None:

@@ -72,7 +72,7 @@ def delete() -> Question:
 
 
 def records(folder: Path, kind: str) -> list[dict[str, object]]:
-    lines = [line for path in sorted((folder / "audit").rglob("*")) if path.is_file() for line in path.open("rb")]
+    lines = [line for path in sorted((folder / "audit").rglob("*.seg")) for line in path.read_bytes().splitlines()]
     found = [json.loads(line[9:]) for line in lines if line[8:9] == b" "]
     return [record for record in found if record.get("kind") == kind]
 
