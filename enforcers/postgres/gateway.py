@@ -60,8 +60,14 @@ class PostgresGateway:
     def sessions(self) -> int:
         return len(self._sessions)
 
+    @property
+    def crowded(self) -> bool:
+        """More sessions than the limit; the newest are told so."""
+        return len(self._sessions) > self._max
+
     def admit(self, session: Session) -> bool:
-        if len(self._sessions) >= self._max:
+        """False: don't even listen to it (twice the limit are there, told or waiting to be)."""
+        if len(self._sessions) >= 2 * self._max:
             return False
         self._sessions.add(session)
         return True

@@ -96,7 +96,7 @@ class Session(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(HANDSHAKE_SECONDS, self._too_slow)
         if not self._gateway.admit(self):
-            self._fail("53300", "too many connections to this gateway")
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         machine = self.machine
@@ -146,8 +146,12 @@ class Session(asyncio.Protocol):
             self._gateway.cancel(event)
             self._shut()
         elif event is not None:
-            self._request = event
             self._startup = None
+            if self._gateway.crowded:
+                # Said only now: a client still at SSLRequest couldn't read it.
+                self._fail("53300", "too many connections to this gateway")
+                return
+            self._request = event
             self._password = bytearray()
             self._write(event.negotiation + wire.AUTHENTICATION_CLEARTEXT)
 
