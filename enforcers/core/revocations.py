@@ -38,6 +38,7 @@ class Revocations:
         self._revoked: LRUCache[str, str] = LRUCache(_REMEMBERED)
         self._heard = time.monotonic()
         self._first = asyncio.Event()
+        self._listening = False
         self._newest = 0  # highest sequence of this stream
 
     async def run(self) -> None:
@@ -46,10 +47,11 @@ class Revocations:
             try:
                 await self._listen()
             except (DecisionUnavailableError, TimeoutError) as error:
-                if self._leases.alive:
+                if self._listening:
                     log.warning("revocation stream lost", error=str(error) or "silent")
+                    METRICS.stream_lost.inc()
+            self._listening = False
             self._leases.lost()
-            METRICS.stream_lost.inc()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:
@@ -67,6 +69,7 @@ class Revocations:
         if not message.revision:
             raise DecisionUnavailableError("WatchRevocations: no revision")
         self._heard = time.monotonic()
+        self._listening = True
         if message.revoked_sessions:
             # First the leases: a callback must not find one still served.
             self._leases.clear()
