@@ -61,7 +61,10 @@ CONSTRAINT_HASH = _hash(
     "k.contype", "k.conbin", "k.conkey", "k.confrelid", "k.confkey", "k.confupdtype", "k.confdeltype"
 )
 TRIGGER_HASH = _hash("t.tgfoid", "t.tgtype", "t.tgenabled", "t.tgqual", "t.tgargs", "t.tgattr")
-POLICY_HASH = _hash("y.polcmd", "y.polpermissive", "y.polroles", "y.polqual", "y.polwithcheck")
+DEFAULT_HASH = _hash("d.adbin", "d.adnum")
+# The index's own number is in it, so that two indexes never hash alike.
+INDEX_HASH = _hash("x.indexrelid", "x.indexprs", "x.indpred")
+POLICY_HASH = _hash("y.polname", "y.polcmd", "y.polpermissive", "y.polroles", "y.polqual", "y.polwithcheck")
 
 # name -> (select list, from clause, oid that says built-in or not, extra condition)
 _PARTS: dict[str, tuple[str, str, str, str]] = {
@@ -123,8 +126,7 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
         " AND k.contype OPERATOR(pg_catalog.=) ANY ('{f,c,x}'::pg_catalog.\"char\"[])",
     ),
     "defaults": (
-        _text("d.adrelid", "d.adnum")
-        + f",{_hash('d.adbin')},pg_catalog.pg_get_expr(d.adbin,d.adrelid)::pg_catalog.text",
+        _text("d.adrelid", "d.adnum") + f",{DEFAULT_HASH},pg_catalog.pg_get_expr(d.adbin,d.adrelid)::pg_catalog.text",
         f"pg_catalog.pg_attrdef d {_JOIN_CLASS}d.adrelid",
         "c.oid",
         _NOT_FOREIGN_TEMP,
@@ -133,7 +135,7 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
         _text("x.indexrelid", "x.indrelid")
         + ",pg_catalog.pg_get_expr(x.indexprs,x.indrelid)::pg_catalog.text"
         + ",pg_catalog.pg_get_expr(x.indpred,x.indrelid)::pg_catalog.text"
-        + f",{_hash('x.indexprs', 'x.indpred')}",
+        + f",{INDEX_HASH}",
         f"pg_catalog.pg_index x {_JOIN_CLASS}x.indrelid",
         "c.oid",
         f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\"",

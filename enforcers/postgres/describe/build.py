@@ -34,7 +34,17 @@ def build(
     fixed = template.SerializeToString(deterministic=True)
     wire = encode(number(oid) + number(attnum) for column in columns for oid, attnum in [column.wire or (0, 0)])
     needed = dependencies(facts, catalog)
-    static = hashlib.sha256(encode((b"twokey static v1", fixed, *(item.canonical for item in needed)))).digest()
+    static = hashlib.sha256(
+        encode(
+            (
+                b"twokey static v1",
+                fixed,
+                names.database.encode(),
+                names.session_role.encode(),
+                *(item.canonical for item in needed),
+            )
+        )
+    ).digest()
     shape = hashlib.sha256(encode((b"twokey shape v1", skeleton, static, wire))).digest()
     return Description(
         text=text,
@@ -53,7 +63,7 @@ def build(
         single_transaction=facts.single_transaction,
         can_estimate=not estimate_why,
         cannot_estimate_why=estimate_why,
-        verification=verification(facts, needed),
+        verification=verification(needed),
         cursor=facts.cursor,
         prepared=facts.prepared,
         wire=tuple(column.wire or (0, 0) for column in columns),

@@ -44,6 +44,7 @@ class Facts:
     expanded: set[tuple[object, ...]] = field(default_factory=set)
     functions_used: dict[int, Function] = field(default_factory=dict)  # every one that may run; for digests
     types: set[int] = field(default_factory=set)
+    called: set[tuple[str, str]] = field(default_factory=set)  # (function or operator, name), however it resolved
     names: dict[str, int] = field(default_factory=dict)  # relation names as written, quoted -> oid
     free: set[int] = field(default_factory=set)  # byte offsets of constants that nothing here depends on
     wheres: list[bool] = field(default_factory=list)
@@ -184,6 +185,7 @@ class Context:
 
     def candidates(self, name: str, schema: str, count: int, *, procedures: bool = False) -> list[Function]:
         """Functions that a call could mean: of that name, visible, taking so many arguments. count -1: any."""
+        self.facts.called.add(("function", name))
         return [
             function
             for function in self.catalog.functions_named(name)
@@ -198,6 +200,7 @@ class Context:
 
     def operator_functions(self, name: str, schema: str = "") -> list[Function]:
         """The functions behind the operators of that name, built-in ones left out."""
+        self.facts.called.add(("operator", name))
         found = []
         for operator in self.catalog.own.operators.get(name, ()):
             if operator.schema == schema if schema else self._sees(operator.schema):

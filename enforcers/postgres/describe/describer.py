@@ -57,8 +57,8 @@ class Describer:
             return list(known)
         try:
             decoded = text.decode()
-        except UnicodeDecodeError as error:
-            return SyntaxProblem('invalid byte sequence for encoding "UTF8"', 0 if error.start < 0 else 0)
+        except UnicodeDecodeError:
+            return SyntaxProblem('invalid byte sequence for encoding "UTF8"', 0)
         if "\x00" in decoded:
             return SyntaxProblem('invalid byte sequence for encoding "UTF8": 0x00', 0)
         small = len(text) <= MAX_CACHED
@@ -109,7 +109,7 @@ class Describer:
             facts = Facts()
             facts.verb("sql.empty")
             shape = shape_of(text, ())
-            return [(_finish(facts, [], "", {}, text, shape, catalog, names), shape)]
+            return [(_finish(facts, [], ("", {}), text=text, shape=shape, catalog=catalog, names=names), shape)]
         found: list[tuple[Description, Shape]] = []
         changed = ""
         for item in items:
@@ -127,7 +127,7 @@ class Describer:
             columns = statements.describe(context, kind, body)
             functions.implicit_casts(context)
             shape = shape_of(own, [place - offset for place in facts.free])
-            description = _finish(facts, columns, kind, body, own, shape, catalog, names)
+            description = _finish(facts, columns, (kind, body), text=own, shape=shape, catalog=catalog, names=names)
             found.append((description, shape))
             if description.changes_names or description.ddl:
                 changed = f"{description.template.command} before it"
@@ -137,13 +137,14 @@ class Describer:
 def _finish(
     facts: Facts,
     columns: list[OutColumn],
-    kind: str,
-    body: Mapping[str, Any],
+    statement: tuple[str, Mapping[str, Any]],
+    *,
     text: bytes,
     shape: Shape,
     catalog: Catalog,
     names: SessionNames,
 ) -> Description:
+    kind, body = statement
     return build(
         facts,
         columns,

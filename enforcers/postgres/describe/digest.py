@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from twokey.type.v1 import operation_pb2
-
 from enforcers.postgres.description import Description, SessionNames
+from twokey.type.v1 import operation_pb2
 
 _FORMAT = b"twokey operation v1"
 

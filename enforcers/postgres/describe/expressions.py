@@ -449,6 +449,11 @@ def _param(context: Context, body: Node, scope: Scope) -> None:
         context.facts.parameters = max(context.facts.parameters, int(body.get("number", 0)))
 
 
+def _named(context: Context, body: Node, scope: Scope) -> None:
+    """A named argument of XMLFOREST and the like."""
+    walk(context, body.get("val"), scope)
+
+
 def _current_of(context: Context, body: Node, scope: Scope) -> None:
     """WHERE CURRENT OF: which row it is, the cursor knows."""
 
@@ -462,6 +467,7 @@ _HANDLERS: dict[str, Callable[[Context, Node, Scope], None]] = {
     "CurrentOfExpr": _current_of,
     "FuncCall": _call,
     "ParamRef": _param,
+    "ResTarget": _named,
     "SelectStmt": _select,
     "SortBy": _sort,
     "SubLink": _sublink,
@@ -487,6 +493,11 @@ def stored(context: Context, text: str, *, relation: tuple[Relation, Column | No
         return
     scope = Scope(columns=[OutColumn("value")])  # VALUE, in a domain's check
     if relation is not None:
-        columns = [OutColumn(column.name) for column in relation[0].columns]
+        # Reading a generated column reads what it is made of; what checks and policies look at is not shown.
+        shown = context.via == "generated"
+        columns = [
+            OutColumn(column.name, None, None, ((relation[0], column),) if shown else ())
+            for column in relation[0].columns
+        ]
         scope = Scope(columns=columns, sources=[Source(relation[0].name, columns)])
     walk(inner, parsed["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"], scope)

@@ -37,11 +37,17 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _hashes(table: str, row: str, column: str, oid: int, digest: str, order: str, where: str = "") -> str:
+def _agg(source: str, where: str, value: str, *, order: str = "") -> str:
+    """All values of one table's matching rows, joined; sorted as plain bytes where no order is given."""
+    by = order or f'{value} COLLATE pg_catalog."C"'
     return (
-        f"SELECT pg_catalog.coalesce_text FROM (SELECT pg_catalog.string_agg({digest},',' ORDER BY {order})"  # noqa: S608 - numbers and constants
-        f" AS coalesce_text FROM pg_catalog.{table} {row} WHERE {row}.{column} {_EQ} {oid}::pg_catalog.oid{where}) z"
-    ).replace("pg_catalog.coalesce_text", "COALESCE(z.coalesce_text,'')")
+        f"SELECT COALESCE(pg_catalog.string_agg({value},',' ORDER BY {by}),'')"  # noqa: S608 - numbers, constants, _literal
+        f" FROM pg_catalog.{source} WHERE {where}"
+    )
+
+
+def _is(column: str, oid: int) -> str:
+    return f"{column} {_EQ} {oid}::pg_catalog.oid"
 
 
 def dependencies(facts: Facts, catalog: Catalog) -> tuple[Dependency, ...]:
@@ -49,78 +55,99 @@ def dependencies(facts: Facts, catalog: Catalog) -> tuple[Dependency, ...]:
     for name, oid in sorted(facts.names.items()):
         sql = f"SELECT COALESCE(pg_catalog.to_regclass({_literal(name)})::pg_catalog.oid::pg_catalog.text,'')"
         found.append(Dependency("name", name, str(oid), sql))
+    for kind, name in sorted(facts.called):
+        found.append(_candidates(catalog, kind, name))
     for oid, relation in sorted(facts.seen_relations.items()):
         if oid < FIRST_USER_OID:
             continue
-        found.append(
-            Dependency(
-                "object",
-                f"relation {oid}",
-                relation.hash,
-                _hashes("pg_class", "c", "oid", oid, q.RELATION_HASH, "c.oid"),
-            )
-        )
+        sql = _agg("pg_class c", _is("c.oid", oid), q.RELATION_HASH)
+        found.append(Dependency("object", f"relation {oid}", relation.hash, sql))
         columns = ",".join(column.hash for column in relation.columns)
-        alive = " AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped"
-        found.append(
-            Dependency(
-                "object",
-                f"columns {oid}",
-                columns,
-                _hashes("pg_attribute", "a", "attrelid", oid, q.COLUMN_HASH, "a.attnum", alive),
-            )
-        )
+        alive = f"{_is('a.attrelid', oid)} AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped"
+        sql = _agg("pg_attribute a", alive, q.COLUMN_HASH, order="a.attnum")
+        found.append(Dependency("object", f"columns {oid}", columns, sql))
         found.extend(_attached(catalog, oid))
     for oid, function in sorted(facts.functions_used.items()):
         if oid >= FIRST_USER_OID:
-            found.append(
-                Dependency(
-                    "function",
-                    f"function {oid}",
-                    function.hash,
-                    _hashes("pg_proc", "p", "oid", oid, q.FUNCTION_HASH, "p.oid"),
-                )
-            )
+            sql = _agg("pg_proc p", _is("p.oid", oid), q.FUNCTION_HASH)
+            found.append(Dependency("function", f"function {oid}", function.hash, sql))
     return tuple(found)
 
 
+def _candidates(catalog: Catalog, kind: str, name: str) -> Dependency:
+    """What a call or operator may resolve to: every object of that name, in whatever schema."""
+    if kind == "function":
+        oids = [function.oid for function in catalog.functions_named(name)]
+        sql = _agg("pg_proc p", f"p.proname {_EQ} {_literal(name)}::pg_catalog.name", "p.oid::pg_catalog.text")
+    else:
+        oids = [operator.oid for operator in catalog.operators_named(name)]
+        sql = _agg("pg_operator o", f"o.oprname {_EQ} {_literal(name)}::pg_catalog.name", "o.oid::pg_catalog.text")
+    return Dependency("object", f"{kind}s named {name}", ",".join(sorted(map(str, oids))), sql)
+
+
 def _attached(catalog: Catalog, oid: int) -> list[Dependency]:
-    """Rules, triggers, foreign keys both ways, policies, defaults, checks, children of one relation."""
-    rules = ",".join(rule.hash for rule in sorted(catalog.rules.get(oid, ()), key=lambda item: item.oid))
-    triggers = ",".join(item.hash for item in sorted(catalog.triggers.get(oid, ()), key=lambda item: item.oid))
-    incoming = ",".join(item.hash for item in sorted(catalog.foreign_keys_to.get(oid, ()), key=lambda item: item.oid))
-    outgoing = ",".join(item.hash for item in sorted(catalog.foreign_keys_of.get(oid, ()), key=lambda item: item.oid))
-    children = ",".join(str(item) for item in sorted(catalog.children.get(oid, ())))
-    foreign = " AND k.contype OPERATOR(pg_catalog.=) 'f'::pg_catalog.\"char\""
-    rows = [
-        ("rules", rules, _hashes("pg_rewrite", "r", "ev_class", oid, q.RULE_HASH, "r.oid")),
+    """Rules, triggers, foreign keys both ways, policies, defaults, checks, indexes, children of one relation."""
+    kind = "k.contype OPERATOR(pg_catalog.=) '{}'::pg_catalog.\"char\""
+    foreign, check = kind.format("f"), kind.format("c")
+    expressions = catalog.expressions.get(oid, ())
+
+    def hashes(*kinds: str) -> list[str]:
+        return [item.hash for item in expressions if item.kind in kinds]
+
+    computed = "(x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
+    rows: list[tuple[str, list[str], str, str, str]] = [
+        ("rules", [i.hash for i in catalog.rules.get(oid, ())], "pg_rewrite r", _is("r.ev_class", oid), q.RULE_HASH),
         (
             "triggers",
-            triggers,
-            _hashes("pg_trigger", "t", "tgrelid", oid, q.TRIGGER_HASH, "t.oid", " AND NOT t.tgisinternal"),
+            [i.hash for i in catalog.triggers.get(oid, ())],
+            "pg_trigger t",
+            f"{_is('t.tgrelid', oid)} AND NOT t.tgisinternal",
+            q.TRIGGER_HASH,
         ),
         (
             "incoming keys",
-            incoming,
-            _hashes("pg_constraint", "k", "confrelid", oid, q.CONSTRAINT_HASH, "k.oid", foreign),
+            [i.hash for i in catalog.foreign_keys_to.get(oid, ())],
+            "pg_constraint k",
+            f"{_is('k.confrelid', oid)} AND {foreign}",
+            q.CONSTRAINT_HASH,
         ),
         (
             "outgoing keys",
-            outgoing,
-            _hashes("pg_constraint", "k", "conrelid", oid, q.CONSTRAINT_HASH, "k.oid", foreign),
+            [i.hash for i in catalog.foreign_keys_of.get(oid, ())],
+            "pg_constraint k",
+            f"{_is('k.conrelid', oid)} AND {foreign}",
+            q.CONSTRAINT_HASH,
+        ),
+        ("checks", hashes("check"), "pg_constraint k", f"{_is('k.conrelid', oid)} AND {check}", q.CONSTRAINT_HASH),
+        ("defaults", hashes("default", "generated"), "pg_attrdef d", _is("d.adrelid", oid), q.DEFAULT_HASH),
+        ("policies", sorted(set(hashes("policy"))), "pg_policy y", _is("y.polrelid", oid), q.POLICY_HASH),
+        (
+            "indexes",
+            _per_index(hashes("index")),
+            "pg_index x",
+            f"{_is('x.indrelid', oid)} AND {computed}",
+            q.INDEX_HASH,
         ),
         (
             "children",
-            children,
-            _hashes("pg_inherits", "i", "inhparent", oid, "i.inhrelid::pg_catalog.text", "i.inhrelid"),
+            [str(child) for child in catalog.children.get(oid, ())],
+            "pg_inherits i",
+            _is("i.inhparent", oid),
+            "i.inhrelid::pg_catalog.text",
         ),
     ]
-    by_kind = {"check": "", "default": "", "policy": ""}
-    del by_kind
-    return [Dependency("object", f"{name} {oid}", expected, sql) for name, expected, sql in rows]
+    return [
+        Dependency("object", f"{name} {oid}", ",".join(sorted(expected)), _agg(source, where, value))
+        for name, expected, source, where, value in rows
+    ]
 
 
-def verification(facts: Facts, needed: tuple[Dependency, ...]) -> Verification | None:
+def _per_index(hashes: list[str]) -> list[str]:
+    """An index with both expressions and a predicate was taken apart; its hash counts once."""
+    return sorted(set(hashes))
+
+
+def verification(needed: tuple[Dependency, ...]) -> Verification | None:
     """None when the statement rests on nothing that can change."""
     if not needed:
         return None

@@ -1,0 +1,209 @@
+"""The catalog of one target database, kept at most a second old while anyone uses it.
+
+An own connection, apart from every session's: its questions run with an empty search_path, under the target's own
+clock (statement_timeout) and ours. A cheap fingerprint says whether anything may have changed; only then the whole
+is read again, in one repeatable-read transaction. When the target can't be asked, `fresh` turns false: nothing is
+described from a picture that may be wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+from pglast import keywords
+
+from enforcers.core.errors import UpstreamError
+from enforcers.postgres.catalog.queries import (
+    BUILTIN_QUERIES,
+    CATALOG_QUERIES,
+    FINGERPRINT_QUERY,
+    KEYWORDS_QUERY,
+    SERVER_QUERY,
+)
+from enforcers.postgres.catalog.snapshot import Builtins, Catalog, Row
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+
+FRESH_SECONDS = 1.0
+REFRESH_SECONDS = 0.5
+IDLE_SECONDS = 5.0  # the background refresher rests when nobody asked for so long
+DEADLINE_SECONDS = 10.0
+_ATTEMPTS = 3  # a definition may vanish between reading its row and printing it
+_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_SETTINGS = (
+    "SELECT pg_catalog.set_config('search_path','',false),pg_catalog.set_config('statement_timeout','8000',false),"
+    "pg_catalog.set_config('lock_timeout','2000',false),"
+    "pg_catalog.set_config('default_transaction_read_only','on',false),pg_catalog.set_config('quote_all_identifiers','off',false)"
+)
+_CLASSES = (
+    ("U", keywords.UNRESERVED_KEYWORDS),
+    ("C", keywords.COL_NAME_KEYWORDS),
+    ("T", keywords.TYPE_FUNC_NAME_KEYWORDS),
+    ("R", keywords.RESERVED_KEYWORDS),
+)
+
+
+def differing_words(server: dict[str, str]) -> frozenset[str]:
+    """Words whose class differs between the target (word -> catcode of pg_get_keywords) and the parser.
+
+    A word that one side keeps unreserved and the other doesn't know is not one: an unreserved keyword stands wherever
+    an identifier may, and what new syntax it opens is an error on the side that doesn't know it.
+    """
+    ours = {word: code for code, words in _CLASSES for word in words}
+    return frozenset(word for word in ours.keys() | server.keys() if ours.get(word, "U") != server.get(word, "U"))
+
+
+class CatalogSource:
+    """One target database's catalog. `start()` once, `run()` in a TaskGroup, `close()` at the end."""
+
+    def __init__(self, connect: Connect, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """connect: opens a connection to the target database with the gateway's own credential; bounded in time."""
+        self._connect = connect
+        self._clock = clock
+        self._connection: asyncpg.Connection | None = None
+        self._catalog: Catalog | None = None
+        self._builtins: Builtins | None = None
+        self._words: frozenset[str] = frozenset()
+        self._database = ""
+        self._fingerprint: tuple[Row, ...] = ()
+        self._confirmed = float("-inf")  # when the last confirmed check began
+        self._noted = float("-inf")  # when a DDL was last seen
+        self._used = float("-inf")
+        self._failures = 0
+        self._retry_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The last snapshot read; raises UpstreamError before the first."""
+        self._touch()
+        if self._catalog is None:
+            raise UpstreamError("the target's catalog has not been read yet")
+        return self._catalog
+
+    def fresh(self) -> bool:
+        """The snapshot was confirmed at most a second ago, and after the last DDL that was seen."""
+        self._touch()
+        return (
+            self._catalog is not None
+            and self._confirmed > self._noted
+            and self._clock() - self._confirmed <= FRESH_SECONDS
+        )
+
+    def note_ddl(self) -> None:
+        """Some session changed, or may have changed, the catalog: not fresh until asked again."""
+        self._noted = self._clock()
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Connect and read. Raises UpstreamError."""
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Confirm or read again, now. Raises UpstreamError; then `fresh` is false. Callers at once share one check."""
+        asked = self._clock()
+        async with self._lock:
+            if self._confirmed >= asked and self._confirmed > self._noted:
+                return
+            if self._connection is None and self._clock() < self._retry_at:
+                raise UpstreamError("the target's catalog can't be read; trying again shortly")
+            try:
+                async with asyncio.timeout(DEADLINE_SECONDS):
+                    await self._check()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                await self._fail()
+                raise UpstreamError(f"the target's catalog can't be read ({type(error).__name__})") from error
+            self._failures = 0
+
+    async def run(self) -> None:
+        """Keep the snapshot fresh while it is used. Ends when cancelled."""
+        while True:
+            if self._clock() - self._used > IDLE_SECONDS:
+                self._wake.clear()
+                await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.refresh()
+                pause = REFRESH_SECONDS
+            except UpstreamError:
+                pause = max(self._retry_at - self._clock(), REFRESH_SECONDS)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    def _touch(self) -> None:
+        now = self._clock()
+        if now - self._used > IDLE_SECONDS:
+            self._wake.set()
+        self._used = now
+
+    async def _fail(self) -> None:
+        await self.close()
+        self._confirmed = float("-inf")
+        self._retry_at = self._clock() + _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
+        self._failures += 1
+
+    async def _check(self) -> None:
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = await self._open()
+        began = self._clock()
+        fingerprint = await self._rows(connection, FINGERPRINT_QUERY)
+        if self._catalog is None or fingerprint != self._fingerprint:
+            await self._read(connection)
+        self._confirmed = began
+
+    async def _open(self) -> asyncpg.Connection:
+        self._connection = connection = await self._connect()
+        await connection.fetch(_SETTINGS)
+        server = await self._rows(connection, KEYWORDS_QUERY)
+        self._words = differing_words({str(row[0]): str(row[1]) for row in server})
+        self._catalog_is_old()
+        return connection
+
+    def _catalog_is_old(self) -> None:
+        """A new connection may be a new server: read everything again."""
+        self._fingerprint = ()
+        self._builtins = None
+
+    async def _read(self, connection: asyncpg.Connection) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    await self._read_all(connection)
+                return
+            except (asyncpg.UndefinedTableError, asyncpg.InternalServerError, asyncpg.UndefinedObjectError):
+                if attempt == _ATTEMPTS - 1:
+                    raise
+
+    async def _read_all(self, connection: asyncpg.Connection) -> None:
+        fingerprint = await self._rows(connection, FINGERPRINT_QUERY)
+        rows = {name: await self._rows(connection, sql) for name, sql in CATALOG_QUERIES}
+        server = (await self._rows(connection, SERVER_QUERY))[0]
+        builtins = self._builtins
+        # The server's own functions can be replaced too (by a superuser): any change of pg_proc reads them again.
+        if builtins is None or _of(fingerprint, "pg_proc") != _of(self._fingerprint, "pg_proc"):
+            own = {name: await self._rows(connection, sql) for name, sql in BUILTIN_QUERIES}
+            own["namespaces"] = rows["namespaces"]
+            builtins = Builtins.from_rows(own, server_version=int(str(server[0])))
+        self._builtins = builtins
+        self._catalog = Catalog.from_rows(rows, builtins=builtins, database=str(server[1]), foreign_words=self._words)
+        self._fingerprint = fingerprint
+
+    async def _rows(self, connection: asyncpg.Connection, sql: str) -> tuple[Row, ...]:
+        return tuple(tuple(row) for row in await connection.fetch(sql))
+
+
+def _of(fingerprint: tuple[Row, ...], table: str) -> Row:
+    return next((row for row in fingerprint if row[0] == table), ())

@@ -1,0 +1,91 @@
+"""Real catalogs of PostgreSQL 16 and 18 for the describer, one database each, read once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from enforcers.postgres.catalog.snapshot import Catalog
+from enforcers.postgres.catalog.source import CatalogSource
+from enforcers.postgres.describe import Describer
+from enforcers.postgres.description import Description, SessionNames
+from tests.enforcers.postgres.conftest import BIN, _user, free_port
+
+SETUP = Path(__file__).with_name("setup.sql")
+
+
+@dataclass(frozen=True)
+class Server:
+    dsn: str
+    catalog: Catalog
+
+    def connect(self) -> asyncio.Future[asyncpg.Connection]:
+        return asyncpg.connect(self.dsn)  # type: ignore[return-value]  # awaitable all the same
+
+    def source(self) -> CatalogSource:
+        return CatalogSource(lambda: asyncpg.connect(self.dsn))
+
+
+async def _prepare(dsn: str) -> Catalog:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("CREATE DATABASE corpus")
+    await connection.close()
+    own = dsn.removesuffix("/postgres") + "/corpus"
+    connection = await asyncpg.connect(own)
+    await connection.execute(SETUP.read_text())
+    await connection.close()
+    source = CatalogSource(lambda: asyncpg.connect(own))
+    await source.start()
+    catalog = source.catalog
+    await source.close()
+    return catalog
+
+
+@pytest.fixture(scope="session", params=["pginstall18", "pginstall"], ids=["18", "16"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    binaries = BIN.parents[1] / request.param / "bin"
+    directory = Path(tempfile.mkdtemp(prefix="twokey-describe-"))
+    user = _user()
+    if user:
+        shutil.chown(directory, "nobody")
+    port = free_port()
+    environment = {"LC_ALL": "C", "PATH": os.environ["PATH"], "TZ": "UTC"}
+    run = {"check": True, "capture_output": True, "env": environment, **user}
+    data = directory / "data"
+    subprocess.run([binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], **run)
+    control = [binaries / "pg_ctl", "-D", data, "-w", "-l", directory / "log"]
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={directory}"
+    subprocess.run([*control, "-o", options, "start"], **run)
+    try:
+        dsn = f"postgresql://postgres@127.0.0.1:{port}"
+        yield Server(f"{dsn}/corpus", asyncio.run(_prepare(f"{dsn}/postgres")))
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **{**run, "check": False})
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def names(*path: str, role: str = "postgres") -> SessionNames:
+    search_path = ("pg_catalog", *(path or ("public",)))
+    return SessionNames(database="corpus", search_path=search_path, effective_role=role, session_role=role)
+
+
+@pytest.fixture
+def one(server: Server) -> Callable[..., Description]:
+    """Describe a message of one statement with a new describer."""
+
+    def describe(sql: str, *path: str) -> Description:
+        found = Describer(16).describe_message(sql.encode(), catalog=server.catalog, names=names(*path))
+        assert isinstance(found, list), found
+        assert len(found) == 1
+        return found[0]
+
+    return describe
