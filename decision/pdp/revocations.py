@@ -63,8 +63,9 @@ class Revocations:
     async def watch(self) -> AsyncIterator[Revocation]:
         """At once the live revision and what was revoked lately, then each change; a heartbeat a second."""
         with self._watching() as queue:
+            recent = tuple(self._recent)  # what comes after this is in the queue
             yield self._next()
-            for message in tuple(self._recent):
+            for message in recent:
                 yield message
             while True:
                 try:
