@@ -8,12 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
-from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from decision.errors import PolicyLoadError, TokenError
-from decision.identity.jose import MAX_TOKEN, read_token
+from decision.identity.jose import MAX_TOKEN
 from decision.identity.tokens import Verifier, build_verifier
 from decision.model import IdentityKey
 from tests.decision.identity.support import EC, OKP, RSA, Idp, b64, glue, public, serving, sign
@@ -401,12 +399,3 @@ def test_http_is_for_loopback_in_dev_only() -> None:
         build_verifier([local], dev=False)
     with pytest.raises(PolicyLoadError, match="twice"):
         build_verifier([local, local], dev=True)
-
-
-segments = st.text(alphabet='abcXYZ019-_=.{}"\n é', max_size=30)
-
-
-@given(st.lists(segments, min_size=1, max_size=4).map(".".join) | st.binary(max_size=60).map(b64))
-def test_any_text_is_refused_with_a_token_error(text: str) -> None:
-    with pytest.raises(TokenError):
-        read_token(text)

@@ -13,6 +13,8 @@ from decision.policy.opa_process import LocalOpa, OpaSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 
+ALLOW = {"version": 1, "question": "allow"}
+
 TINY = """package twokey.main
 
 base := {

@@ -1,0 +1,99 @@
+"""OPA killed, hung, crashing, without a disk: refused at once, then back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from decision.errors import PolicyLoadError, PolicyUnavailableError
+from decision.model import Outcome
+from decision.policy.engine import Engine, start_engine
+from decision.policy.opa_process import OpaSettings
+from tests.decision.policy.support import ALLOW, Events, local, make_sources, opa_path, write_policy
+
+
+async def test_killed_opa_is_unavailable_then_back(engine: Engine, events: Events) -> None:
+    pid = local(engine).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await events.until(lambda names: "opa-exited" in names)
+    assert not engine.ready
+    began = time.monotonic()
+    with pytest.raises(PolicyUnavailableError):
+        await engine.evaluate(ALLOW)
+    assert time.monotonic() - began < 0.1
+    await events.until(lambda names: names.count("opa-started") == 2)
+    assert engine.ready
+    assert local(engine).pid != pid
+    assert (await engine.evaluate(ALLOW)).outcome is Outcome.ALLOW
+
+
+async def test_hung_opa_is_unavailable_within_the_deadline_then_replaced(engine: Engine, events: Events) -> None:
+    pid = local(engine).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(PolicyUnavailableError):
+        await engine.evaluate(ALLOW)
+    assert time.monotonic() - began < 1.2
+    await events.until(lambda names: "opa-hung" in names and names.count("opa-started") == 2)
+    assert (await engine.evaluate(ALLOW)).outcome is Outcome.ALLOW
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_crashing_opa_is_restarted_with_growing_pauses(engine: Engine, events: Events) -> None:
+    for round_ in range(2, 5):
+        pid = local(engine).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await events.until(lambda names, round_=round_: names.count("opa-started") == round_)
+    assert (await engine.evaluate(ALLOW)).outcome is Outcome.ALLOW
+
+
+async def test_opa_has_no_secret_in_environment_arguments_or_files(engine: Engine) -> None:
+    opa = local(engine)
+    process = Path(f"/proc/{opa.pid}")
+    assert (process / "environ").read_bytes() == b""
+    assert opa._token.encode() not in (process / "cmdline").read_bytes()
+    assert os.readlink(process / "cwd").endswith(" (deleted)")
+    assert opa._token not in repr(opa)
+
+
+async def test_a_full_disk_leaves_the_old_policy_and_passes(
+    tmp_path: Path, engine: Engine, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    write_policy(tmp_path, "tiny.changed")
+    with pytest.raises(PolicyLoadError, match="can't be staged"):
+        await engine.reload()
+    assert (await engine.evaluate(ALLOW)).reasons[0].rule == "tiny.allow"
+    pid = local(engine).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await events.until(lambda names: names.count("opa-start-failed") >= 2)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    await events.until(lambda names: names.count("opa-started") == 2)
+    assert (await engine.evaluate(ALLOW)).reasons[0].rule == "tiny.allow"
+
+
+async def test_opa_that_never_gets_ready_is_a_load_error(tmp_path: Path) -> None:
+    """It passes for OPA when asked its version and to check, and ends when it should serve."""
+    fake = tmp_path / "opa"
+    fake.write_text('#!/bin/sh\n[ "$1" = version ] && echo "Version: 1.0"\n[ "$1" != run ]\n')
+    fake.chmod(0o700)
+    with pytest.raises(PolicyLoadError, match="exit code 1"):
+        await start_engine(make_sources(tmp_path), OpaSettings(fake), watch=False)
+
+
+def test_settings_document(tmp_path: Path) -> None:
+    settings = OpaSettings.from_settings({"opa": {"path": str(opa_path()), "url": None, "token": "s3cret"}})
+    assert settings.path == opa_path()
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(PolicyLoadError, match=r"opa\.path"):
+        OpaSettings.from_settings({"opa": {"path": None, "url": None}})
