@@ -28,6 +28,8 @@ from enforcers.core.recorder import Entry, Recorder, Window
 from enforcers.core.revocations import Revocations
 
 DECIDED_WINDOW = (1024, 30.0)  # outcomes of decided acts a session may have unacknowledged before it asks again
+# Bytes. The service takes messages of 20 MiB: a leased act beyond this would run and its record then be refused.
+MAX_INTENT = 18 << 20
 _REMEMBERED_REDEMPTIONS = 1024
 _NO_WINDOW = (1, 0.0)
 _ALLOWING = (type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_MASK_COLUMNS)
@@ -164,17 +166,20 @@ class SessionGate:
             return True  # Decide recorded the intent, or an earlier call did
         records, delay = act.ruling.window or _NO_WINDOW
         recorder = self._shared.recorder
-        if recorder.full() or not self._window.room(records, delay, now):
+        size = intent_size(act)
+        if size > MAX_INTENT or recorder.full() or not self._window.room(records, delay, now):
             return False
         self._sequence += 1
         act.sequence = self._sequence
         message = intent_message(self._session, act)
-        self._entries[act.operation] = recorder.add(self._window, message, intent_size(act), now)
+        self._entries[act.operation] = recorder.add(self._window, message, size, now)
         return True
 
     async def begin(self, act: Act) -> None:
         records, delay = act.ruling.window or _NO_WINDOW
         while not self.ready(act):
+            if intent_size(act) > MAX_INTENT:
+                raise DecisionUnavailableError("the act is too large to be recorded")
             await self._shared.recorder.room(self._window, records, delay)
 
     def end(self, act: Act, outcome: Outcome) -> None:

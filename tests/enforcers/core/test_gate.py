@@ -10,6 +10,7 @@ import pytest
 from twokey.approval.v1 import approval_pb2
 from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
+from twokey.type.v1 import operation_pb2
 
 from enforcers.core import gate as gate_module
 from enforcers.core.core import EnforcerCore, running_core
@@ -319,6 +320,25 @@ async def test_begin_gives_up_when_records_cannot_be_written(
     away = False
     assert await gate._shared.recorder.flush(gate._window)
     assert [record.operation for record in service.acts()] == ["op_0", "op_1", "op_2", "op_3"]
+
+
+async def test_an_act_too_large_to_be_recorded_does_not_begin(gate: SessionGate, service: ScriptedService) -> None:
+    """Under a lease nobody else would notice before it ran: its record could never be taken."""
+    await gate.ask(question())
+    ruling = gate.leased(KEY)
+    assert ruling is not None
+    large = act(ruling, 2)
+    large.statement = b"x" * (10 << 20)
+    large.bound = [operation_pb2.BoundValue(value=b"y" * (10 << 20))]
+    assert not gate.ready(large)
+    with pytest.raises(DecisionUnavailableError, match="too large"):
+        await gate.begin(large)
+    small = act(ruling, 3)
+    small.statement = b"x" * (16 << 20)
+    assert gate.ready(small)
+    gate.end(small, Outcome(status="completed"))
+    await gate.close("bye")
+    assert [record.operation for record in service.acts()] == ["op_3"]
 
 
 async def test_an_unknown_status_is_a_programming_error(gate: SessionGate) -> None:
