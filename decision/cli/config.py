@@ -15,6 +15,7 @@ from decision.cli import located, settings
 from decision.cli.errors import ConfigError, Problem
 from decision.cli.located import Located
 from decision.cli.settings import Account, Agent, Config, Connection, People, Principal, Source
+from decision.cli.words import nearest
 
 LABEL_DEPTH = 3  # schema.table.column
 
@@ -194,7 +195,7 @@ def _people(document: Located, people: People) -> list[Problem]:
     owners = [principal.name for principal in people.principals]
     for index, agent in enumerate(people.agents):
         if agent.owner not in owners:
-            near = located.nearest(agent.owner, owners)
+            near = nearest(agent.owner, owners)
             fix = f"did you mean {near!r}?" if near else "add the owner under principals"
             problems.append(document.problem(("agents", index, "owner"), f"no principal {agent.owner!r}", fix))
     return problems

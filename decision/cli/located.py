@@ -5,8 +5,7 @@ Values become plain dicts, lists and scalars; positions are kept beside them, by
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from decision.cli.errors import ConfigError, Problem
+from decision.cli.words import nearest
 
 PathKey = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -193,9 +193,3 @@ def _inner(annotation: object) -> object:
             return annotation
         annotation = args[0]
     return annotation
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word most like `word`, or "" where none is near."""
-    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return near[0] if near else ""

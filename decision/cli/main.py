@@ -1,20 +1,57 @@
-"""The `twokey` command: wiring only. Each command's own module says what it does; errors end here, as one line."""
+"""The `twokey` command: wiring only. Each command's own module says what it does; errors end here, as one line.
+
+Commands are imported when they are called: `twokey token` should not wait for gRPC to load.
+"""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 
 import click
 
-from decision.cli.commands import approvals, audit, demo, doctor, explain, policy, sessions, token, up
 from decision.cli.errors import CliError, ConfigError
+from decision.cli.words import nearest
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+# Each command's name, and the module of decision.cli.commands that holds it.
+COMMANDS = {
+    "demo": "demo",
+    "up": "up",
+    "serve": "up",
+    "token": "token",
+    "explain": "explain",
+    "approvals": "approvals",
+    "sessions": "sessions",
+    "audit": "audit",
+    "policy": "policy",
+    "doctor": "doctor",
+    "completion": "completion",
+}
 
-class Errors(click.Group):
-    """Shows a CliError as one line with its next step, and exits with its code. Anything else is a bug."""
+
+class Root(click.Group):
+    """Loads a command when it is asked for; shows a CliError as one line with its next step. Anything else is a bug."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"decision.cli.commands.{COMMANDS[cmd_name]}")
+        command = getattr(module, cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = nearest(args[0], COMMANDS)
+            ctx.fail(f"no command {args[0]!r}" + (f"; did you mean {near!r}?" if near else "; see `twokey --help`"))
+        return super().resolve_command(ctx, args)
 
     def main(self, args: Sequence[str] | None = None, **extra: object) -> object:  # type: ignore[override]  # click types each keyword; all are passed on
         try:
@@ -30,7 +67,7 @@ class Errors(click.Group):
             sys.exit(error.exit_code)
 
 
-@click.group(cls=Errors, context_settings=CONTEXT)
+@click.group(cls=Root, context_settings=CONTEXT)
 @click.version_option(package_name="twokey")
 def main() -> None:
     """Segregation of duties as code, at the wire.
@@ -41,22 +78,6 @@ def main() -> None:
     Exit codes: 0 done · 1 refused, or it did not happen · 2 wrong usage
                 3 the configuration is wrong · 4 nobody answers
     """
-
-
-for command in (
-    demo.demo,
-    up.up,
-    up.serve,
-    token.token,
-    explain.explain,
-    approvals.approvals,
-    sessions.sessions,
-    audit.audit,
-    policy.policy,
-    doctor.doctor,
-    up.completion,
-):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -168,13 +168,17 @@ def _act(record: Record) -> list[str]:
 
 
 def _approval(record: Record) -> list[str]:
-    lines = [
-        f"{text(record, 'time')}  approval {text(record, 'approval')} {text(record, 'event')}: {text(record, 'state')}"
-    ]
-    reviewer = _mapping(record.get("reviewer"))
-    if reviewer:
-        lines.append(f"    by {who(reviewer)}")
-    verdict_reason = text(record, "reason")
-    if verdict_reason:
-        lines.append(f"    because {verdict_reason}")
+    event, state = text(record, "event"), text(record, "state")
+    place = f"record {record.get('index', '?')}"
+    lines = [f"{text(record, 'time')}  approval {text(record, 'approval')} {event}: {state}, {place}"]
+    verdict = _mapping(record.get("verdict"))
+    actor = _mapping(record.get("reviewer")) or _mapping(record.get("by"))
+    if actor:
+        answer = (" says yes" if verdict.get("approve") is True else " says no") if verdict else ""
+        lines.append(f"    {who(actor.get('subject') or actor)}{answer}")
+    because = text(verdict, "reason") or text(record, "why")
+    if because:
+        lines.append(f"    because {because}")
+    if event == "verdict-refused":
+        lines += [f"    refused by rule {rule}" for rule in rules(_mapping(record.get("answer")))]
     return lines

@@ -1,4 +1,4 @@
-"""`twokey up` and `twokey completion`."""
+"""`twokey up` and `twokey serve`: the processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
 
 from decision.cli import client, config, options, runfile, supervisor
 from decision.cli.errors import CliError
@@ -97,20 +96,3 @@ def _long_enough(parts: supervisor.Parts) -> supervisor.Parts:
             next_step="head -c 32 /dev/urandom | base64 > gateway.secret; chmod 600 gateway.secret",
         )
     return parts
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print the completion script for a shell.
-
-    \b
-    Examples:
-      eval "$(twokey completion bash)"
-      twokey completion fish > ~/.config/fish/completions/twokey.fish
-    """
-    kind = get_completion_class(shell)
-    root = click.get_current_context().find_root().command
-    if kind is None:
-        raise click.UsageError(f"no completion for {shell}")
-    click.echo(kind(root, {}, "twokey", "_TWOKEY_COMPLETE").source())

@@ -101,7 +101,7 @@ class Story:
         operation, approval = self._hold("executor", executor, statement)
         self.stage.command("bob (dba)", f"twokey approvals show {approval}")
         page = self.stack.twokey("approvals", "show", approval, token=self.stack.token("bob", "reviewer"))
-        self.stage.output(page.stdout + page.stderr)
+        self.stage.output(page.stdout + page.stderr, most=40)
         self.stage.expect("the reviewer sees the exact statement", statement in page.stdout)
 
         self.stage.act("Whoever asks may not approve: neither the agent nor the human who owns it")
@@ -109,7 +109,9 @@ class Story:
             self.stage.command(name, f"twokey approvals approve {approval}")
             answer = self.stack.review("approve", approval, subject=name)
             self.stage.output(answer.stdout + answer.stderr)
-            self.stage.expect(f"{name} is refused by a duty rule", answer.returncode == 1 and "rule" in answer.stderr)
+            self.stage.expect(
+                f"{name} is refused by a duty rule", answer.returncode == 1 and "DUTY-REVIEW-SELF" in answer.stderr
+            )
         self.stage.expect("it still waits", self._state(approval) == "pending")
 
         self.stage.act("Another person approves: the same psql session goes on")
@@ -176,8 +178,7 @@ class Story:
         self.stage.act("The trail: who asked, for whom, what exactly ran, who approved")
         self.stage.command("erin (auditor)", f"twokey audit show {operation}")
         shown = self.stack.twokey("audit", "show", operation, token=self.stack.token("erin", "auditor"))
-        for line in shown.stdout.splitlines():
-            self.stage.output(line)
+        self.stage.output(shown.stdout, most=60)
         wanted = ("executor-7", "alice", "executor", "DELETE FROM orders WHERE id = 42", "bob", "completed")
         missing = [word for word in wanted if word not in shown.stdout]
         self.stage.expect("the log tells the whole story", not missing, instead=f"missing: {missing}\n{shown.stderr}")
@@ -197,7 +198,7 @@ class Story:
         """Start one that must be held; its operation id and the approval it waits for."""
         self.stage.command(who, statement)
         terminal.start(statement + ";")
-        shown = terminal.wait_for(rf"{APPROVAL}[^\n]*\n")
+        shown = terminal.wait_for(r"HINT:[^\n]*\n")
         self.stage.output(shown)
         record = self.trail.decision(statement)
         self.stage.decision(record)

@@ -36,12 +36,12 @@ class Stage:
         click.echo()
         click.echo(click.style(f"{who}> ", fg="cyan", bold=True) + text)
 
-    def output(self, text: str) -> None:
+    def output(self, text: str, *, most: int = MOST_LINES) -> None:
         lines = text.strip("\n").splitlines()
-        for line in lines[:MOST_LINES]:
+        for line in lines[:most]:
             click.echo(f"    {line}")
-        if len(lines) > MOST_LINES:
-            click.secho(f"    … {len(lines) - MOST_LINES} more lines", dim=True)
+        if len(lines) > most:
+            click.secho(f"    … {len(lines) - most} more lines", dim=True)
 
     def decision(self, record: Record) -> None:
         outcome = str(record.get("outcome"))
