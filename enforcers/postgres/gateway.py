@@ -110,9 +110,9 @@ class PostgresGateway:
     async def stop(self) -> None:
         """End everything at once and free what is held."""
         await self.drain(seconds=0.0)
-        await self.tasks.stop(grace=5.0)
         for source in self.sources.values():
             await source.close()
+        await self.tasks.stop(grace=5.0)
 
 
 async def serve(

@@ -358,6 +358,8 @@ class SessionMachine(Extended):
         for portal in self.portals.values():
             self.drop_portal(portal)
         self.portals.clear()
+        self.cursors.clear()
+        self.cursors_unknown = False
         if transaction.touched_names:
             self.names_stale = True
         if self.ddl_seen:
@@ -370,6 +372,7 @@ class SessionMachine(Extended):
 
     def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:
         self.copy_in = self.await_copy = False
+        self.cursors_unknown = True
         if self.transaction.active:
             self.transaction.failed = True
         for expect in dropped:

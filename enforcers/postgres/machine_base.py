@@ -70,6 +70,8 @@ class MachineBase:
         self.await_copy = False  # a COPY FROM STDIN was sent; whether the target takes data isn't known yet
         self.limited_execute = False  # an Execute under max-rows is unanswered
         self.cancelling = False
+        self.cursors: dict[str, Description] = {}  # SQL cursors of this transaction, as declared
+        self.cursors_unknown = False  # something failed or was opaque: which cursor has which name is not certain
         self.ddl_seen = False
         self.private = ""  # why this session's own objects make every description uncertain
         self.turn = 0
@@ -215,9 +217,21 @@ class MachineBase:
             self.private = "the session has temporary objects of its own"
         elif description.ddl and transaction.active:
             self.private = self.private or "the session has uncommitted DDL"
+        self._follow_cursor(description)
         if description.template.opaque or description.prepared or description.template.command in {"DISCARD"}:
             for statement in self.statements.values():
                 statement.suspect = bool(statement.name)
+
+    def _follow_cursor(self, description: Description) -> None:
+        name, command = description.cursor, description.template.command
+        if description.template.opaque or (command == "CLOSE CURSOR" and not name):
+            self.cursors_unknown = True
+        elif name and command == "CLOSE CURSOR":
+            self.cursors.pop(name, None)
+        elif name and command == "DECLARE CURSOR":
+            if name in self.cursors:
+                self.cursors_unknown = True  # one of the two fails; a savepoint can bring back either
+            self.cursors[name] = description
 
     def cancel_target(self) -> None:
         if not self.cancelling:

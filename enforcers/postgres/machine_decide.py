@@ -72,9 +72,34 @@ class Deciding(MachineBase):
         if names is None:
             raise RuntimeError("described before the session's names were read")
         described = self.describer.describe(text, names)
-        if self.private and not isinstance(described, SyntaxProblem):
+        if isinstance(described, SyntaxProblem):
+            return described
+        if self.cursors and any(d.cursor for d in described):
+            described = [self._inheriting(d) for d in described]
+        if self.private:
             return [self._privately(d) for d in described]
         return described
+
+    def _inheriting(self, description: Description) -> Description:
+        """FETCH and MOVE read what their cursor was declared to read, where that is certain."""
+        declared = self.cursors.get(description.cursor)
+        reasons = {reason.code for reason in description.template.opaque_reasons}
+        if declared is None or self.cursors_unknown or reasons != {"cursor-unknown"}:
+            return description
+        template = operation_pb2.SqlOperation()
+        template.CopyFrom(description.template)
+        template.opaque = declared.template.opaque
+        del template.opaque_reasons[:]
+        template.opaque_reasons.extend(declared.template.opaque_reasons)
+        template.relations.extend(declared.template.relations)
+        template.columns.extend(declared.template.columns)
+        template.functions.extend(declared.template.functions)
+        return replace(
+            description,
+            template=template,
+            shape_digest=sha256(b"cursor" + description.shape_digest + declared.shape_digest).digest(),
+            static_digest=sha256(b"cursor" + description.static_digest + declared.static_digest).digest(),
+        )
 
     def _privately(self, description: Description) -> Description:
         """Objects that only this session sees may stand in front of those described: not described with certainty."""

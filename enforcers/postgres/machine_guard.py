@@ -173,6 +173,9 @@ def build_masker(
     if len(outputs) != len(fields):
         raise UnmaskableError("the target describes another result than was decided")
     by_name = {(c.schema, c.relation, c.column): c for c in mask}
+    relations = description.template.relations
+    views = {r.oid for r in relations if r.kind == "view"}
+    guarded = {r.oid for r in relations if any((r.schema, r.name) == key[:2] for key in by_name)}
     used: set[tuple[str, str, str]] = set()
     columns: list[tuple[MaskedColumn | None, int]] = []
     for output, field in zip(outputs, fields, strict=True):
@@ -183,9 +186,10 @@ def build_masker(
             column = by_name.get(key)
             if column is not None:
                 used.add(key)
-            if not field.table:
-                raise UnmaskableError("the target describes another result than was decided")
-        elif field.table:
+        # A plain column carries its table's oid and its number there; a column of a view carries the view's.
+        same = (output.origin.relation_oid, output.origin.attribute) == (field.table, field.attribute)
+        suspicious = field.table in guarded if column is None else field.table and field.table not in views
+        if suspicious and not same:
             raise UnmaskableError("the target describes another result than was decided")
         columns.append((column, field.type))
     if used != set(by_name):

@@ -91,12 +91,13 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not hasattr(transport, "pause_reading"):  # uvloop's transports are not asyncio.Transport instances
             raise TypeError("a stream transport is needed")
-        self._transport = cast("asyncio.Transport", transport)
-        _watch_peer(transport)
+        stream = cast("asyncio.Transport", transport)
+        self._transport = stream
+        _watch_peer(stream)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(HANDSHAKE_SECONDS, self._too_slow)
         if not self._gateway.admit(self):
-            transport.abort()
+            stream.abort()
 
     def data_received(self, data: bytes) -> None:
         machine = self.machine

@@ -26,6 +26,7 @@ SETUP = """
 CREATE TABLE t (id int primary key, name text, email varchar(60), n numeric);
 INSERT INTO t SELECT i, 'name ' || i, 'user' || i || '@example.com', i * 1.5 FROM generate_series(1, 20) i;
 CREATE TABLE big AS SELECT i AS id, repeat('x', 200) AS filler FROM generate_series(1, 20000) i;
+ANALYZE big;
 """
 
 
@@ -33,6 +34,7 @@ CREATE TABLE big AS SELECT i AS id, repeat('x', 200) AS filler FROM generate_ser
 class Postgres:
     port: int
     psql: str
+    table: int  # t's oid
 
     @property
     def dsn(self) -> str:
@@ -73,9 +75,10 @@ def postgres() -> Iterator[Postgres]:
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, env=environment, **user)  # type: ignore[call-overload]  # as above
     psql = str(BIN / "psql")
     try:
-        found = Postgres(port, psql)
-        subprocess.run([psql, "-qX", found.dsn, "-c", SETUP], check=True, capture_output=True)
-        yield found
+        dsn = Postgres(port, psql, 0).dsn
+        subprocess.run([psql, "-qX", dsn, "-c", SETUP], check=True, capture_output=True)
+        found = subprocess.run([psql, "-qXAt", dsn, "-c", "SELECT 't'::regclass::oid"], check=True, capture_output=True)
+        yield Postgres(port, psql, int(found.stdout))
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, env=environment, **user)  # type: ignore[call-overload]  # as above
         shutil.rmtree(directory, ignore_errors=True)
@@ -102,6 +105,21 @@ class Gatewayed:
 Start = Callable[..., Awaitable[Gatewayed]]
 
 
+async def start_gateway(
+    target: int,
+    gate: Callable[[], ScriptedGate] = ScriptedGate,
+    describer: ScriptedDescriber | None = None,
+    max_connections: int = 50,
+) -> Gatewayed:
+    core = ScriptedCore(gate)
+    source = ScriptedSource(Target(host="127.0.0.1", port=target, database="postgres", sslmode="disable"), describer)
+    made = PostgresGateway(core, {"crm": source}, max_connections=max_connections)
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    await made.start([listening])
+    return Gatewayed(made, core, source, int(listening.getsockname()[1]))
+
+
 @pytest.fixture
 async def gateway(postgres: Postgres) -> AsyncIterator[Start]:
     started: list[Gatewayed] = []
@@ -113,14 +131,7 @@ async def gateway(postgres: Postgres) -> AsyncIterator[Start]:
         describer: ScriptedDescriber | None = None,
         max_connections: int = 50,
     ) -> Gatewayed:
-        core = ScriptedCore(gate)
-        target = Target(host="127.0.0.1", port=port or postgres.port, database="postgres", sslmode="disable")
-        source = ScriptedSource(target, describer)
-        made = PostgresGateway(core, {"crm": source}, max_connections=max_connections)
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        await made.start([listening])
-        found = Gatewayed(made, core, source, int(listening.getsockname()[1]))
+        found = await start_gateway(port or postgres.port, gate, describer, max_connections)
         started.append(found)
         return found
 

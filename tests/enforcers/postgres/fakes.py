@@ -173,7 +173,7 @@ class ScriptedDescriber:
         self.version = 1
         self.fresh = True
         self.overrides: dict[str, Callable[[Description], Description]] = {}
-        self.outputs: dict[str, Sequence[tuple[str, tuple[str, str, str] | None]]] = {}
+        self.outputs: dict[str, Sequence[tuple[str, int, int]]] = {}  # column of t, its table's oid, its number
         self.calls = 0
 
     def invalidate(self) -> None:
@@ -200,10 +200,10 @@ class ScriptedDescriber:
             template.settings.add(name=words[1], action=first)
         template.returns_rows = first in {"select", "values", "table", "fetch"}
         template.opaque = first == "do"
-        for name, origin in self.outputs.get(text.decode(), ()):
+        for name, oid, number in self.outputs.get(text.decode(), ()):
             output = template.output.add(name=name)
-            if origin is not None:
-                output.origin.schema, output.origin.relation, output.origin.column = origin
+            output.origin.schema, output.origin.relation, output.origin.column = "public", "t", name
+            output.origin.relation_oid, output.origin.attribute = oid, number
         digest = hashlib.sha256(text + repr(names).encode()).digest()
         description = Description(
             text=text,

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
+import uvloop
 
 from enforcers.core.ports import Answer, Duties, HoldEnd, MaskedColumn, Ruling
 from enforcers.postgres.wire import (
@@ -23,7 +24,7 @@ from enforcers.postgres.wire import (
     parse_fields,
     query,
 )
-from tests.enforcers.postgres.conftest import Gatewayed, Postgres, Start, free_port
+from tests.enforcers.postgres.conftest import Gatewayed, Postgres, Start, free_port, start_gateway
 from tests.enforcers.postgres.fakes import ALLOW, DENY, HELD, Policy, ScriptedDescriber, ScriptedGate, with_duties
 from tests.enforcers.postgres.raw import CuttingProxy, Raw, eventually
 
@@ -304,19 +305,15 @@ MASKED = with_duties(
 MASKED_SQL = "SELECT id, email, n FROM t WHERE id < 3 ORDER BY id"
 
 
-def masking_describer(sql: str = MASKED_SQL) -> ScriptedDescriber:
+def masking_describer(postgres: Postgres, sql: str = MASKED_SQL) -> ScriptedDescriber:
     describer = ScriptedDescriber()
-    describer.outputs[sql] = (
-        ("id", ("public", "t", "id")),
-        ("email", ("public", "t", "email")),
-        ("n", ("public", "t", "n")),
-    )
+    describer.outputs[sql] = (("id", postgres.table, 1), ("email", postgres.table, 3), ("n", postgres.table, 4))
     return describer
 
 
 @pytest.mark.parametrize("binary", [False, True])
-async def test_masking_in_text_and_binary(gateway: Start, *, binary: bool) -> None:
-    one = await gateway(gate_of(lambda _text: MASKED), describer=masking_describer())
+async def test_masking_in_text_and_binary(gateway: Start, postgres: Postgres, *, binary: bool) -> None:
+    one = await gateway(gate_of(lambda _text: MASKED), describer=masking_describer(postgres))
     async with await connect(one) as connection:
         cursor = await connection.cursor(binary=binary).execute(MASKED_SQL)
         assert await cursor.fetchall() == [(1, "*************.com", None), (2, "*************.com", None)]
@@ -324,7 +321,7 @@ async def test_masking_in_text_and_binary(gateway: Start, *, binary: bool) -> No
 
 
 async def test_masking_of_a_simple_query(gateway: Start, postgres: Postgres) -> None:
-    one = await gateway(gate_of(lambda _text: MASKED), describer=masking_describer())
+    one = await gateway(gate_of(lambda _text: MASKED), describer=masking_describer(postgres))
     _, out, err = await psql(postgres, one.dsn, MASKED_SQL)
     assert (out, err) == ("1|*************.com|\n2|*************.com|\n", "")
     raw = await Raw.connect(one)
@@ -333,12 +330,12 @@ async def test_masking_of_a_simple_query(gateway: Start, postgres: Postgres) -> 
     raw.close()
 
 
-async def test_a_masker_that_cannot_be_applied_lets_no_row_out(gateway: Start) -> None:
+async def test_a_masker_that_cannot_be_applied_lets_no_row_out(gateway: Start, postgres: Postgres) -> None:
     fixed = with_duties(
         ALLOW,
         mask=(MaskedColumn(schema="public", relation="t", column="n", label="pii", masker="fixed", text="no"),),
     )
-    one = await gateway(gate_of(lambda _text: fixed), describer=masking_describer())
+    one = await gateway(gate_of(lambda _text: fixed), describer=masking_describer(postgres))
     raw = await Raw.connect(one)
     await raw.send(query(MASKED_SQL.encode()))
     replies = await raw.until_ready()
@@ -348,9 +345,21 @@ async def test_a_masker_that_cannot_be_applied_lets_no_row_out(gateway: Start) -
     raw.close()
 
 
-async def test_texts_of_the_target_are_withheld_while_masked_columns_are_touched(gateway: Start) -> None:
+async def test_a_result_that_is_not_the_one_decided_lets_no_row_out(gateway: Start, postgres: Postgres) -> None:
+    describer = masking_describer(postgres)
+    describer.outputs[MASKED_SQL] = (("email", postgres.table, 3), ("id", postgres.table, 1), ("n", postgres.table, 4))
+    one = await gateway(gate_of(lambda _text: MASKED), describer=describer)
+    raw = await Raw.connect(one)
+    await raw.send(query(MASKED_SQL.encode()))
+    assert [k for k, _ in await raw.until_ready()] == list("EZ")
+    raw.close()
+
+
+async def test_texts_of_the_target_are_withheld_while_masked_columns_are_touched(
+    gateway: Start, postgres: Postgres
+) -> None:
     sql = "SELECT id, email, n FROM t WHERE (email)::int = 1"
-    one = await gateway(gate_of(lambda _text: MASKED), describer=masking_describer(sql))
+    one = await gateway(gate_of(lambda _text: MASKED), describer=masking_describer(postgres, sql))
     raw = await Raw.connect(one)
     await raw.send(query(sql.encode()))
     replies = await raw.until_ready()
@@ -537,3 +546,22 @@ async def test_drain_ends_idle_sessions_and_lets_statements_finish(gateway: Star
     assert one.gateway.sessions == 0
     idle.close()
     busy.close()
+
+
+def test_on_uvloop(postgres: Postgres) -> None:
+    """The loop that production runs on: its transports are another implementation."""
+
+    async def story() -> None:
+        one = await start_gateway(postgres.port, gate_of(lambda text: HELD if text.startswith("DELETE") else ALLOW))
+        raw = await Raw.connect(one)
+        await raw.send(query(b"SELECT id, filler FROM big"))
+        assert len(await raw.until_ready()) == 20_003
+        await raw.send(query(b"DELETE FROM t"))
+        await held(one)
+        one.gate.decide_hold(HoldEnd.DENIED)
+        assert [k for k, _ in await raw.until_ready()] == list("NEZ")
+        raw.close()
+        await eventually(lambda: one.gateway.sessions == 0)
+        await one.gateway.stop()
+
+    uvloop.run(story())

@@ -11,7 +11,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from enforcers.core.ports import MaskedColumn, Ruling
+from enforcers.core.ports import Answer, MaskedColumn, Ruling
 from enforcers.postgres.gateway import PostgresGateway
 from enforcers.postgres.source import LiveSource
 from enforcers.postgres.supervise import Supervisor
@@ -183,9 +183,7 @@ async def test_a_fetch_inherits_what_its_cursor_reads(live: Live) -> None:
 
 
 async def test_estimates_are_made_where_policy_needs_them(live: Live) -> None:
-    from enforcers.core.ports import Answer
-
-    asked = []
+    asked: list[str] = []
 
     def policy(text: str) -> Ruling:
         asked.append(text)
