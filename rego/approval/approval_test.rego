@@ -82,3 +82,10 @@ test_duty_refused_denies if {
 	dave := object.union(t.verdict("dave"), {"approve": false})
 	t.denied_by(t.decide(with_verdicts([carol, dave])), "DUTY-REFUSED")
 }
+
+test_duty_verdict_denies_whom_only_one_of_both_closures_names if {
+	then := object.union(t.pending, {"verdicts": [carol], "requester_closure": ["executor-7", "carol"]})
+	t.held_by(t.decide(object.union(deletes, {"context": {"approval": then}})), "SQL-DELETE")
+	now := object.union(with_verdicts([carol]), {"subject": {"closure": ["executor-7", "bob", "carol"]}})
+	t.held_by(t.decide(now), "SQL-DELETE")
+}

@@ -90,3 +90,15 @@ test_duty_dynamic_denies_at_the_limit_of_a_larger_set if {
 		"DUTY-DYNAMIC",
 	)
 }
+
+test_duty_unregistered_denies_what_its_role_could_do_registered if {
+	unknown := object.union(t.executor, {"kind": "unknown"})
+	every statement in [
+		t.set_to("search_path", "app"),
+		object.union(t.begin, {"functions": [t.function("public", "f")]}),
+		object.union(t.begin, {"columns": [t.column("customers", "email", "other")]}),
+		object.union(t.begin, {"relations": [t.relation("orders", ["read"])]}),
+	] {
+		t.denied_by(t.decide(t.operation(unknown, statement)), "DUTY-UNREGISTERED")
+	}
+}

@@ -124,3 +124,10 @@ test_mask_opaque_denies if {
 	approved := object.union(opaque_read, {"context": {"approval": t.approved}})
 	t.denied_by(t.decide_with(approved, held_reader), "MASK-OPAQUE")
 }
+
+test_mask_other_allows_a_masked_role_to_write_what_it_may_not_read if {
+	policy := {"masking": {"clear": {"executor": []}}}
+	write := object.union(t.update_orders, {"columns": [t.column("customers", "email", "write")]})
+	question := object.union(t.operation(t.executor, write), {"values": t.values("known", 1)})
+	t.decide_with(question, policy).outcome == "allow"
+}

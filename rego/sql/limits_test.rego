@@ -47,3 +47,15 @@ test_sql_lease_denies if {
 		decision.durability == "before"
 	}
 }
+
+test_a_write_that_returns_rows_is_bounded_by_its_write_budget_only if {
+	returning := {
+		"verbs": ["sql.update", "sql.select"],
+		"returns_rows": true,
+		"output": [t.output("orders", "id")],
+	}
+	question := with_values(t.operation(t.executor, object.union(t.update_orders, returning)), "known", 400)
+	decision := t.decide(question)
+	decision.outcome == "allow"
+	not t.obligation(decision, "max-rows")
+}
