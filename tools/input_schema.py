@@ -14,9 +14,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "rego" / "schemas" / "input.json"
@@ -132,8 +132,7 @@ def build() -> Schema:
     """The whole schema."""
     from twokey.type.v1 import operation_pb2  # noqa: PLC0415 - generated stubs, on the path set above
 
-    described: Message = operation_pb2.SqlOperation()
-    sql = message(described.DESCRIPTOR, without=frozenset({"values"}))
+    sql = message(cast("Descriptor", operation_pb2.SqlOperation.DESCRIPTOR), without=frozenset({"values"}))
     subject = _party(
         groups=listed(STRING),
         roles=listed(STRING),
