@@ -32,6 +32,11 @@ class Tasks:
 
         task.add_done_callback(ended)
 
+    async def join(self) -> None:
+        """Wait for the end of what runs now, without cancelling it: the work must be bounded by itself."""
+        if self._running:
+            await asyncio.wait(set(self._running))
+
     async def close(self) -> None:
         """Cancel what runs and wait for its end."""
         running = list(self._running)

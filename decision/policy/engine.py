@@ -53,6 +53,7 @@ class Engine:
         self._callbacks: list[Callable[[str], None]] = []
         self._reloading = asyncio.Lock()
         self._tasks = Tasks()
+        self._retiring = Tasks()  # never cancelled: each of them still has a process to end
         self._closed = False
 
     @property
@@ -104,6 +105,7 @@ class Engine:
         self._closed = True
         await self._tasks.close()
         async with self._reloading:
+            await self._retiring.join()
             if self._current is not None:
                 await self._retire(self._current)
 
@@ -154,7 +156,7 @@ class Engine:
         _log.info("policy-loaded", revision=generation.revision)
         self._on_event("policy-loaded", {"revision": generation.revision})
         if old is not None:
-            self._tasks.spawn(self._retire(old), name="retire-policy", failed=_nothing)
+            self._retiring.spawn(self._retire(old), name="retire-policy", failed=_nothing)
         self._tell(generation.revision)
 
     def _tell(self, revision: str) -> None:

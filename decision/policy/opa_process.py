@@ -120,6 +120,7 @@ class LocalOpa:
     async def close(self) -> None:
         """End OPA. Questions in flight fail; the engine waits for them first."""
         self._ready = False
+        self._kill()  # first and without an await, so that a caller who is cancelled here leaves no process behind
         await self._tasks.close()
         await self._end()
 
@@ -220,14 +221,16 @@ class LocalOpa:
             await asyncio.sleep(_START_POLL_S)
 
     async def _end(self) -> None:
+        self._kill()
         running, self._running = self._running, None
-        if running is None:
-            return
-        await running.client.close()
-        if running.process.returncode is None:
+        if running is not None:
+            await running.client.close()
+            await running.process.wait()
+
+    def _kill(self) -> None:
+        if self._running is not None and self._running.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                running.process.kill()
-        await running.process.wait()
+                self._running.process.kill()
 
     def _event(self, name: str, **fields: str) -> None:
         _log.info(name, **fields)

@@ -101,6 +101,19 @@ async def test_questions_in_flight_finish_on_their_own_policy(tmp_path: Path, en
     assert (old, "tiny.allow") in answers
 
 
+async def test_close_right_after_a_swap_ends_both_processes(tmp_path: Path) -> None:
+    engine = await start(tmp_path)
+    pids = [local(engine).pid]
+    write_policy(tmp_path, "tiny.changed")
+    await engine.reload()
+    pids.append(local(engine).pid)
+    await engine.close()
+    for pid in pids:
+        assert pid is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
 async def test_reload_of_the_same_keeps_the_process(engine: Engine) -> None:
     pid = local(engine).pid
     assert await engine.reload() == engine.revision
