@@ -148,23 +148,22 @@ class LocalOpa:
         if self._running is None:
             return
         process, client = self._running.process, self._running.client
+        # One waiter for the whole life: asyncio keeps every cancelled process.wait() until the process ends.
+        exited = asyncio.get_running_loop().create_task(process.wait(), name="opa-exit")
         silent = 0
-        while True:
-            try:
-                async with asyncio.timeout(_HEALTH_INTERVAL_S):
-                    code = await process.wait()
-                self._event("opa-exited", code=str(code))
-                return
-            except TimeoutError:
-                pass
-            healthy = await client.healthy()
-            if process.returncode is not None:
-                continue
-            self._ready = healthy
-            silent = 0 if healthy else silent + 1
-            if silent > _HANGS_ALLOWED:
-                self._event("opa-hung", pid=str(process.pid))
-                return
+        try:
+            while not (await asyncio.wait({exited}, timeout=_HEALTH_INTERVAL_S))[0]:
+                healthy = await client.healthy()
+                if process.returncode is not None:
+                    continue
+                self._ready = healthy
+                silent = 0 if healthy else silent + 1
+                if silent > _HANGS_ALLOWED:
+                    self._event("opa-hung", pid=str(process.pid))
+                    return
+            self._event("opa-exited", code=str(process.returncode))
+        finally:
+            exited.cancel()
 
     async def _launch(self) -> None:
         """Start a process and wait until it is healthy. Raises PolicyUnavailableError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import tempfile
@@ -12,9 +13,11 @@ import pytest
 
 from decision.errors import PolicyLoadError, PolicyUnavailableError
 from decision.model import Outcome
+from decision.policy import opa_process
+from decision.policy.client import OpaClient
 from decision.policy.engine import Engine, start_engine
 from decision.policy.opa_process import OpaSettings
-from tests.decision.policy.support import ALLOW, Events, local, make_sources, opa_path, write_policy
+from tests.decision.policy.support import ALLOW, Events, local, make_sources, opa_path, start, write_policy
 
 
 async def test_killed_opa_is_unavailable_then_back(engine: Engine, events: Events) -> None:
@@ -31,6 +34,31 @@ async def test_killed_opa_is_unavailable_then_back(engine: Engine, events: Event
     assert engine.ready
     assert local(engine).pid != pid
     assert (await engine.evaluate(ALLOW)).outcome is Outcome.ALLOW
+
+
+async def test_watching_health_costs_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opa_process, "_HEALTH_INTERVAL_S", 0.001)
+    asked = 0
+    enough = asyncio.Event()
+    real = OpaClient.healthy
+
+    async def counted(client: OpaClient) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked > 20:
+            enough.set()
+        return await real(client)
+
+    monkeypatch.setattr(OpaClient, "healthy", counted)
+    engine = await start(tmp_path)
+    try:
+        async with asyncio.timeout(15):
+            await enough.wait()
+        running = local(engine)._running
+        assert running is not None
+        assert len(running.process._transport._exit_waiters) <= 1  # type: ignore[attr-defined]
+    finally:
+        await engine.close()
 
 
 async def test_hung_opa_is_unavailable_within_the_deadline_then_replaced(engine: Engine, events: Events) -> None:
