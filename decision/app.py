@@ -238,8 +238,9 @@ class Service:
                 for enforcer in self.decision.watching:
                     await self.sessions.enforcer_seen(enforcer)
                 await self.sessions.close_silent()
+                await self.sessions.record_owed()
             except DecisionError as error:
-                _log.warning("silent enforcers could not be looked for", code=error.code)
+                _log.warning("sessions could not be tended", code=error.code)
 
     def _on_revision(self, revision: str) -> None:
         self.revocations.revised(revision)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -60,7 +60,7 @@ class Revocations:
         for queue in tuple(self._watchers):
             self._end(queue)
 
-    async def watch(self) -> AsyncIterator[Revocation]:
+    async def watch(self) -> AsyncGenerator[Revocation, None]:
         """At once the live revision and what was revoked lately, then each change; a heartbeat a second."""
         with self._watching() as queue:
             recent = tuple(self._recent)  # what comes after this is in the queue

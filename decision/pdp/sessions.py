@@ -102,6 +102,7 @@ class Sessions:
         self._connections = connections
         self._cache: TTLCache[str, Session] = TTLCache(CACHED, CACHED_S, timer=clock.monotonic)
         self._ended: TTLCache[str, str] = TTLCache(CACHED, 3600.0, timer=clock.monotonic)
+        self._owed: list[dict[str, object]] = []  # at most one for each session that was open
         self._known: LRUCache[str, None] = LRUCache(CACHED)
 
     # Looking up.
@@ -263,7 +264,7 @@ class Sessions:
             self._metrics.sessions_revoked.inc()
         was_open = await stored(self._store.close(session, reason))
         if was_open and kind is not None:
-            await self._recorder.append("session-closed", _closed_body(session, reason, kind, by))
+            await self._record_closed([_closed_body(session, reason, kind, by)])
         return was_open
 
     async def close_silent(self) -> Sequence[str]:
@@ -277,10 +278,24 @@ class Sessions:
             self._ended[session] = reason
         self._revocations.revoked(ended, reason)
         self._metrics.sessions_revoked.inc(len(ended))
-        await self._recorder.append_many(
-            [("session-closed", _closed_body(session, reason, "silent", None)) for session in ended]
-        )
+        await self._record_closed([_closed_body(session, reason, "silent", None) for session in ended])
         return ended
+
+    async def _record_closed(self, bodies: Sequence[dict[str, object]]) -> None:
+        """Owed until it is written: a session that is closed can't be closed again to try once more."""
+        self._owed.extend(bodies)
+        await self.record_owed()
+
+    async def record_owed(self) -> None:
+        """Write the endings that a failing log has not taken yet. Raises RecordError."""
+        owed, self._owed = self._owed, []
+        if not owed:
+            return
+        try:
+            await self._recorder.append_many([("session-closed", body) for body in owed])
+        except BaseException:
+            self._owed[:0] = owed
+            raise
 
     async def enforcer_seen(self, enforcer: str) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Final
 
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
@@ -126,8 +127,9 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         self._metrics.watchers.inc()
         try:
             await self._sessions.enforcer_seen(enforcer)
-            async for message in self._revocations.watch():
-                yield convert.revocation(message)
+            async with aclosing(self._revocations.watch()) as messages:
+                async for message in messages:
+                    yield convert.revocation(message)
         finally:
             self._metrics.watchers.dec()
             self._watching[enforcer] -= 1

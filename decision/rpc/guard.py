@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
@@ -150,22 +151,23 @@ class Guard(_Interceptor):
 
         return call
 
-    async def _pump(self, answers: AsyncIterator[Any], context: Context, caller: Caller) -> None:
+    async def _pump(self, answers: AsyncGenerator[Any, None], context: Context, caller: Caller) -> None:
         """Answers as they come, no longer than the caller's token lives."""
-        while True:
-            left = None
-            if caller.expires is not None:
-                left = max(0.0, (caller.expires - self._clock.now()).total_seconds())
-            try:
-                async with asyncio.timeout(left) as deadline:
-                    answer = await anext(answers)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                if deadline.expired():
-                    raise TokenError("the token has expired", code="TOKEN_EXPIRED") from None
-                raise
-            await context.write(answer)
+        async with aclosing(answers):  # at once, not when someone collects it: who watches counts as alive
+            while True:
+                left = None
+                if caller.expires is not None:
+                    left = max(0.0, (caller.expires - self._clock.now()).total_seconds())
+                try:
+                    async with asyncio.timeout(left) as deadline:
+                        answer = await anext(answers)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    if deadline.expired():
+                        raise TokenError("the token has expired", code="TOKEN_EXPIRED") from None
+                    raise
+                await context.write(answer)
 
     async def _fail(self, rpc: str, context: Context, error: DecisionError) -> NoReturn:
         self._metrics.called(rpc, error.code)

@@ -1,0 +1,315 @@
+"""decision.pdp: the ways a decision can go wrong, with real log and store and an engine that says what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from decision.audit.log import SegmentLog
+from decision.clock import SystemClock
+from decision.errors import PolicyError, PolicyUnavailableError, RecordError
+from decision.identity.documents import parse
+from decision.identity.people import PeopleBook, read_people
+from decision.metrics import Metrics
+from decision.model import (
+    JSON,
+    ApprovalState,
+    ApprovalTerms,
+    Durability,
+    IdentityKey,
+    Obligation,
+    Outcome,
+    PolicyResult,
+    Reason,
+    VerifiedToken,
+)
+from decision.pdp.pipeline import Ask, Pipeline
+from decision.pdp.questions import Questions
+from decision.pdp.revocations import Revocations
+from decision.pdp.sessions import Opening, Sessions
+from decision.settings import Connection
+from decision.store.engine import Store, open_store
+from tests.decision.audit.faults import FailingDisk
+from tests.decision.running import operation
+
+PEOPLE = b"""principals: [{name: alice, identities: [{iss: i, sub: a}]}]
+agents: [{name: robot, identities: [{iss: i, sub: r}], owner: alice}]
+"""
+ALLOW = PolicyResult(
+    outcome=Outcome.ALLOW,
+    reasons=(Reason("R", "because"),),
+    obligations=(),
+    needs=(),
+    approval=None,
+    lease_ttl_ms=None,
+    durability=Durability.BEFORE,
+    window=None,
+    revision="r1",
+)
+LEASED = replace(ALLOW, lease_ttl_ms=30_000, durability=Durability.WINDOWED, window=(256, 50))
+
+
+class Engine:
+    """Says what it is told; counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.revision = "r1"
+        self.ready = True
+        self.people: PeopleBook = read_people(parse(PEOPLE, "people.yaml"), dev=False)
+        self.asked: list[JSON] = []
+        self.answer: Callable[[JSON], Any] = lambda _document: ALLOW
+
+    async def evaluate(self, document: JSON) -> PolicyResult:
+        self.asked.append(document)
+        answer = self.answer(document)
+        if isinstance(answer, Exception):
+            raise answer
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        assert isinstance(answer, PolicyResult)
+        return answer
+
+    def on_change(self, callback: Callable[[str], None]) -> None:
+        raise NotImplementedError
+
+
+class Tokens:
+    async def verify(self, token: str) -> VerifiedToken:
+        return VerifiedToken(
+            identity=IdentityKey("i", "r"),
+            actors=(),
+            roles=("executor", "planner"),
+            expires=datetime.now(UTC) + timedelta(hours=1),
+            token_id="t",
+            dev=False,
+        )
+
+
+class World:
+    def __init__(self, store: Store, log: SegmentLog, disk: FailingDisk) -> None:
+        self.engine, self.store, self.log, self.disk = Engine(), store, log, disk
+        clock, metrics = SystemClock(), Metrics()
+        questions = Questions(self.engine, clock, metrics, deadline_s=0.2)
+        self.revocations = Revocations("r1")
+        connection = Connection(name="crm", kind="postgres", environment="production", classification=None)
+        self.sessions = Sessions(
+            store=store.sessions,
+            questions=questions,
+            tokens=Tokens(),
+            recorder=log,
+            revocations=self.revocations,
+            clock=clock,
+            metrics=metrics,
+            connections={"crm": connection},
+        )
+        self.pipeline = Pipeline(
+            questions=questions,
+            sessions=self.sessions,
+            approvals=store.approvals,
+            recorder=log,
+            clock=clock,
+            metrics=metrics,
+            kinds={"crm": "postgres"},
+        )
+
+    async def session(self) -> str:
+        opening = Opening(
+            token="t",
+            proof="",
+            connection="crm",
+            role="executor",
+            protocol="postgres",
+            client_address="",
+            plan="",
+            enforcer="e",
+        )
+        opened = await self.sessions.open(opening)
+        assert opened.session is not None, opened
+        self.engine.asked.clear()
+        return opened.session.id
+
+    async def decide(self, session: str, asked: Any = None, **fields: Any) -> Any:
+        asked = asked or operation("SELECT 1", "select")
+        ask = {"approval": "", "can_hold": True, "hold_hint": "", "sequence": 0, **fields}
+        return await self.pipeline.decide(Ask(session=session, operation=asked, **ask))
+
+    async def last(self) -> Any:
+        return [orjson.loads(payload) async for _, payload in self.log.read(0, None)][-1]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    disk = FailingDisk()
+    log = await SegmentLog.open(tmp_path / "audit", clock=SystemClock(), disk=disk)
+    store = await open_store(f"sqlite:///{tmp_path / 'db'}")
+    yield World(store, log, disk)
+    await store.close()
+    await log.close()
+
+
+async def test_the_shape_is_asked_first_and_a_lease_comes_only_from_it(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = lambda _document: LEASED
+    answer = await world.decide(session)
+    assert [document["values"]["present"] for document in world.engine.asked] == [False]  # type: ignore[index]
+    assert answer.lease_ttl_ms == 30_000
+    assert answer.durability is Durability.WINDOWED
+
+    world.engine.answer = lambda document: (
+        LEASED if document["values"]["present"] else replace(ALLOW, needs=("values",), outcome=Outcome.DENY)
+    )
+    answer = await world.decide(session)
+    assert answer.outcome is Outcome.ALLOW
+    assert answer.lease_ttl_ms is None
+    assert answer.durability is Durability.BEFORE
+    assert (await world.last())["input"]["values"]["present"] is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda o, r: (o, replace(r, outcome=Outcome.MASK_COLUMNS)),
+        lambda o, r: (o, replace(r, lease_ttl_ms=None)),
+        lambda o, r: (o, replace(r, window=None)),
+        lambda o, r: (setattr(o.sql, "opaque", True) or o, r),
+        lambda o, r: (o.sql.relations[0].access.append("update") or o, r),
+        lambda o, r: (o.sql.columns.add(use="write") and o, r),
+        lambda o, r: (setattr(o.sql, "command", "") or o, r),
+    ],
+)
+async def test_writes_masks_and_opaque_acts_are_recorded_before(world: World, change: Any) -> None:
+    session = await world.session()
+    asked, result = change(operation("SELECT 1", "select"), LEASED)
+    world.engine.answer = lambda _document: result
+    assert (await world.decide(session, asked)).durability is Durability.BEFORE
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (PolicyError("nonsense"), "POLICY_INVALID"),
+        (PolicyUnavailableError("gone"), "DECISION_UNAVAILABLE"),
+        (replace(ALLOW, outcome=Outcome.REQUIRE_APPROVAL), "POLICY_INVALID"),
+        (replace(ALLOW, needs=("horoscope",)), "POLICY_INVALID"),
+        (replace(ALLOW, needs=("values",)), "POLICY_INVALID"),
+        (replace(ALLOW, revision="r0"), "DECISION_UNAVAILABLE"),
+        (replace(ALLOW, obligations=(Obligation("max-rows", {"rows": 1.5}),)), "RECORD_UNAVAILABLE"),
+    ],
+)
+async def test_an_unusable_answer_denies_and_is_recorded(world: World, answer: Any, code: str) -> None:
+    session = await world.session()
+    world.engine.answer = lambda _document: answer
+    decided = await world.decide(session)
+    assert decided.outcome is Outcome.DENY
+    assert decided.code == code
+    assert decided.record >= 0
+    assert (await world.last())["code"] == code
+
+
+async def test_a_late_answer_denies(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = lambda _document: asyncio.sleep(5, ALLOW)
+    decided = await world.decide(session)
+    assert (decided.outcome, decided.code) == (Outcome.DENY, "DECISION_UNAVAILABLE")
+
+
+async def test_a_revision_that_changes_meanwhile_is_asked_again(world: World) -> None:
+    session = await world.session()
+
+    def answer(_document: JSON) -> PolicyResult:
+        if len(world.engine.asked) == 1:
+            world.engine.revision = "r2"
+        return replace(ALLOW, revision=world.engine.revision)
+
+    world.engine.answer = answer
+    decided = await world.decide(session)
+    assert decided.outcome is Outcome.ALLOW
+    assert decided.revision == "r2"
+    assert len(world.engine.asked) == 2
+
+
+async def test_a_session_revoked_while_policy_thinks_gets_nothing(world: World) -> None:
+    session = await world.session()
+
+    async def revoke() -> PolicyResult:
+        await world.sessions.end(session, "incident", kind="revoked")
+        return ALLOW
+
+    world.engine.answer = lambda _document: revoke()
+    assert (await world.decide(session)).code == "REVOKED"
+
+
+async def test_needs_that_were_met_are_not_met_again(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = lambda _document: replace(ALLOW, outcome=Outcome.DENY, needs=("estimate",))
+    unanswered = await world.decide(session, operation("SELECT 1", "select", rows=None))
+    assert (unanswered.needs, unanswered.record) == (("estimate",), -1)
+    bare = operation("SELECT 1", "select")
+    bare.sql.ClearField("values")
+    assert (await world.decide(session, bare)).needs == ("estimate", "values")
+    assert (await world.decide(session)).code == "POLICY_INVALID"
+
+
+async def test_people_are_joined_anew_for_every_decision(world: World) -> None:
+    session = await world.session()
+    bob = b"sub: a}]}, {name: bob, identities: [{iss: i, sub: b}]}]"
+    moved = PEOPLE.replace(b"owner: alice", b"owner: bob").replace(b"sub: a}]}]", bob)
+    world.engine.people = read_people(parse(moved, "people.yaml"), dev=False)
+    await world.decide(session)
+    subject: Any = world.engine.asked[0]["subject"]
+    assert subject["owner"] == "bob"
+    assert subject["closure"] == ["alice", "bob", "robot"]  # who was linked doesn't become a stranger by an edit
+
+
+async def test_a_store_that_fails_denies(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = lambda _document: replace(
+        ALLOW,
+        outcome=Outcome.REQUIRE_APPROVAL,
+        approval=ApprovalTerms(groups=("dba",), quorum=1, expires_s=60),
+    )
+    await world.store.close()
+    decided = await world.decide(session, operation("DELETE", "delete"))
+    assert (decided.outcome, decided.code) == (Outcome.DENY, "DECISION_UNAVAILABLE")
+    assert decided.record >= 0
+
+
+async def test_an_approval_alone_allows_nothing_that_policy_still_holds(world: World) -> None:
+    session = await world.session()
+    held = replace(
+        ALLOW,
+        outcome=Outcome.REQUIRE_APPROVAL,
+        approval=ApprovalTerms(groups=("dba",), quorum=1, expires_s=60),
+    )
+    world.engine.answer = lambda _document: held
+    asked = operation("DELETE", "delete")
+    approval = (await world.decide(session, asked)).approval.id
+    await world.store.approvals.move(approval, expect=ApprovalState.PENDING, to=ApprovalState.APPROVED)
+    refused = await world.decide(session, asked, approval=approval)
+    assert (refused.outcome, refused.code) == (Outcome.DENY, "POLICY_DENIED")
+    world.engine.answer = lambda _document: replace(ALLOW, outcome=Outcome.DENY)
+    assert (await world.decide(session, asked, approval=approval)).code == "POLICY_DENIED"
+    world.engine.answer = lambda _document: LEASED
+    allowed = await world.decide(session, asked, approval=approval)
+    assert allowed.outcome is Outcome.ALLOW
+    assert allowed.lease_ttl_ms is None
+    assert allowed.execution
+    assert (await world.decide(session, asked, approval="apr_unknown")).code == "APPROVAL_MISMATCH"
+
+
+async def test_an_ending_is_recorded_once_the_disk_is_back(world: World) -> None:
+    session = await world.session()
+    world.disk.sync_fails = True
+    with pytest.raises(RecordError, match="could not be written"):
+        await world.sessions.end(session, "done", kind="closed")
+    assert (await world.decide(session)).code == "REVOKED"  # ended all the same
+    world.disk.sync_fails = False
+    await world.sessions.record_owed()
+    assert (await world.last())["kind"] == "session-closed"
