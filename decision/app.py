@@ -155,6 +155,7 @@ class Service:
             metrics=metrics,
         )
         secret = run.enforcer_secret.get_secret_value()
+        self.guard = Guard(Authenticator(secret, verifier, questions, log, clock), clock, metrics)
         services = Services(
             decision=self.decision,
             approval=ApprovalService(self.approvals, self._supervisor),
@@ -166,7 +167,7 @@ class Service:
                 metrics=metrics,
             ),
             describe=hub,
-            guard=Guard(Authenticator(secret, verifier, questions, log, clock), clock, metrics),
+            guard=self.guard,
         )
         await self._record_start()
         tls = ServerTls(cert=run.tls.cert.encode(), key=run.tls.key.get_secret_value().encode())

@@ -8,6 +8,7 @@ import inspect
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
@@ -190,5 +191,6 @@ async def _all_checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 def _report(rpc: str, error: Exception) -> None:
     """Where it happened, not what it said: an exception's words may hold a caller's."""
-    frames = traceback.format_tb(error.__traceback__)
+    walked = traceback.extract_tb(error.__traceback__, limit=-12)
+    frames = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in walked]
     _log.error("a call failed in a way nobody foresaw", rpc=rpc, error=type(error).__name__, frames=frames)
