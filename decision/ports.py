@@ -60,7 +60,8 @@ class PolicyEngine(Protocol):
 class TokenVerifier(Protocol):
     async def verify(self, token: str) -> VerifiedToken:
         """Raises TokenError with code TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_ALG, TOKEN_SIGNATURE, TOKEN_EXPIRED,
-        TOKEN_NOT_YET, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_TYPE or TOKEN_CLAIMS; PolicyUnavailableError never."""
+        TOKEN_NOT_YET, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_TYPE, TOKEN_CLAIMS or TOKEN_KEYS_UNAVAILABLE (the issuer does
+        not answer); PolicyUnavailableError never."""
 
 
 class SessionStore(Protocol):
