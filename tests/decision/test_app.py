@@ -26,6 +26,7 @@ from decision.audit.disk import PosixDisk
 from decision.audit.log import SegmentLog
 from decision.clock import SystemClock
 from decision.model import new_id
+from decision.pdp import sessions as sessions_module
 from tests.decision.audit.faults import FailingDisk
 from tests.decision.running import Running, operation, running
 
@@ -631,3 +632,102 @@ async def test_http(run: Running) -> None:
             text = await response.text()
     assert "twokey_decision_seconds" in text
     assert all(line.startswith(("#", "twokey_")) for line in text.splitlines())
+
+
+async def test_a_new_policy_is_recorded_and_told_and_a_broken_one_leaves_the_old(run: Running) -> None:
+    watch = run.decision.WatchRevocations(decision_pb2.WatchRevocationsRequest(enforcer="enf-1"), metadata=run.enforcer)
+    old = (await watch.read()).revision
+    people = run.folder / "people.yaml"
+    good = people.read_text()
+    people.write_text(good.replace("groups: [dba]", "groups: [dba, ops]", 1))
+    await run.service.reload()
+    async with asyncio.timeout(1.0):
+        while (new := (await watch.read()).revision) == old:
+            pass
+    assert new == run.service.engine.revision
+    people.write_text("principals: {")
+    await run.service.reload()
+    assert run.service.engine.revision == new
+    session = await run.session("executor-7", "executor")
+    assert (await run.decide(session, operation("SELECT 1", "select"))).decision.revision == new
+    async with asyncio.timeout(5):
+        while len(found := await records(run, "policy")) < 3:  # noqa: ASYNC110 - a file is looked at
+            await asyncio.sleep(0.01)
+    assert [(record["event"], record["revision"]) for record in found[:2]] == [("in-force", old), ("in-force", new)]
+    assert found[2]["event"] == "policy-refused"
+    assert "people.yaml" in found[2]["reason"]
+    watch.cancel()
+
+
+async def test_a_silent_enforcer_loses_its_sessions_and_a_watching_one_does_not(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_module, "SILENT_S", 1.5)
+    watch = run.decision.WatchRevocations(decision_pb2.WatchRevocationsRequest(enforcer="enf-2"), metadata=run.enforcer)
+    await watch.read()
+    silent = (await run.open("executor-7", "executor", enforcer="enf-1")).session.id
+    alive = (await run.open("executor-7", "executor", enforcer="enf-2")).session.id
+    async with asyncio.timeout(10):
+        while silent not in (await watch.read()).revoked_sessions:
+            pass
+    assert (await run.decide(silent, operation("SELECT 1", "select"))).decision.reason_code == "REVOKED"
+    assert (await run.decide(alive, operation("SELECT 1", "select"))).decision.outcome == ALLOW
+    (record,) = await records(run, "session-closed")
+    assert (record["session"], record["how"]) == (silent, "silent")
+    watch.cancel()
+
+
+async def test_a_session_whose_client_left_while_it_opened_is_ended(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+    real = run.service.engine.evaluate
+
+    async def slow(document: Any) -> Any:
+        begun.set()
+        await go.wait()
+        return await real(document)
+
+    gone = asyncio.Event()
+    supervised = run.service._supervisor.run
+
+    async def watched(work: Any) -> Any:
+        try:
+            return await supervised(work)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+
+    monkeypatch.setattr(run.service.engine, "evaluate", slow)
+    monkeypatch.setattr(run.service._supervisor, "run", watched)
+    opening = asyncio.ensure_future(run.open("executor-7", "executor"))
+    await begun.wait()
+    opening.cancel()
+    await asyncio.wait([opening])
+    await asyncio.wait_for(gone.wait(), 5)
+    go.set()
+    async with asyncio.timeout(5):
+        while not await records(run, "session-closed"):  # noqa: ASYNC110 - a file is looked at
+            await asyncio.sleep(0.01)
+
+
+async def test_no_canary_is_anywhere(run: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tokens, the enforcer's secret and the listener's key: not in the log, the store, the output or the metrics."""
+    token = run.token("executor-7", "executor")
+    signature = token.split(".")[2]
+    await run.open("executor-7", "executor", token=token)
+    await run.open("executor-7", "executor", token=token + "x")
+    await run.open("executor-7", "planner", token=token)
+    metadata = (("authorization", f"Bearer {token}"),)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run.decision.Revoke(decision_pb2.RevokeRequest(session="x"), metadata=metadata, timeout=5)
+    key = run.service._settings.run.tls.key.get_secret_value().splitlines()[1]
+    shown = capsys.readouterr()
+    places = [shown.out, shown.err, str(caught.value), run.service.metrics.text().decode()]
+    places += [
+        path.read_bytes().decode("latin-1")
+        for path in (*run.folder.rglob("*.seg"), *run.folder.rglob("state.db*"))
+        if path.is_file()
+    ]
+    for secret in (signature, run.secret, key):
+        assert not [place for place in places if secret in place]
