@@ -35,7 +35,8 @@ SELECT pg_catalog.format('may write %I.%I', n.nspname, c.relname)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE c.relkind::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'f'])
   AND n.nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']::pg_catalog.name[])
-  AND pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+  AND (pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+       OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE'))
 UNION ALL
 SELECT pg_catalog.format('may create in schema %I', n.nspname) FROM pg_catalog.pg_namespace n
 WHERE n.nspname OPERATOR(pg_catalog.!~~) 'pg\\_%' AND pg_catalog.has_schema_privilege(n.oid, 'CREATE')

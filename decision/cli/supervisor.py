@@ -246,9 +246,9 @@ class Supervisor:
         self._decision.kill()
 
     def _on_reload_signal(self) -> None:
+        """Policy, people and classification are the decision service's; a gateway has nothing to read again."""
         log("info", "reload forwarded")
         self._decision.signal(signal.SIGHUP)
-        self._enforcer.signal(signal.SIGHUP)
 
     async def _stop_all(self) -> None:
         """Enforcers first: their last outcomes need a decision service to record them."""

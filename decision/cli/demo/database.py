@@ -90,22 +90,23 @@ class Database:
                 os.chown(self._data, self._user.pw_uid, self._user.pw_gid)
             self._initdb()
         self.port = self.port or free_port()
-        self._process = subprocess.Popen(
-            [
-                str(self._bin / "postgres"),
-                *("-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
-                # Durability of sample data is worth nothing; quick start and small memory are.
-                *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
-                *("-c", "shared_buffers=32MB", "-c", "max_connections=60", "-c", "log_min_messages=fatal"),
-                *("-c", "dynamic_shared_memory_type=mmap"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=(self._folder / "postgres.log").open("ab"),
-            stdin=subprocess.DEVNULL,
-            **self._as_user(),
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
-        )
+        with (self._folder / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._bin / "postgres"),
+                    *("-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
+                    # Durability of sample data is worth nothing; quick start and small memory are.
+                    *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
+                    *("-c", "shared_buffers=32MB", "-c", "max_connections=60", "-c", "log_min_messages=fatal"),
+                    *("-c", "dynamic_shared_memory_type=mmap"),
+                ],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                **self._as_user(),
+                start_new_session=True,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+            )
         self._wait_ready()
 
     def run(self, sql: str, *, database: str = "postgres") -> str:

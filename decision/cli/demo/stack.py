@@ -214,8 +214,15 @@ class Stack:
         )
 
     def token(self, subject: str, *roles: str, actors: Sequence[str] = (), ttl_s: int = 3600) -> str:
-        """From `twokey token`; kept for its lifetime's first half. Raises CliError."""
-        key = (subject, *roles, "|", *actors, str(ttl_s))
+        """From `twokey token`; kept for half its lifetime, and for its issuer's, whose key is new at each start.
+
+        Raises CliError, also while the decision service is away.
+        """
+        try:
+            issuer = (self.folder / "state" / "dev" / "issuer.sock").stat()
+        except FileNotFoundError:
+            raise CliError("the development issuer is not there (yet)") from None
+        key = (str(issuer.st_ino), str(issuer.st_ctime_ns), subject, *roles, "|", *actors, str(ttl_s))
         made, token = self._tokens.get(key, (0.0, ""))
         if not token or time.monotonic() - made > ttl_s / 2:
             options = [option for role in roles for option in ("--role", role)]

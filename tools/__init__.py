@@ -1,0 +1,1 @@
+"""What builds, locks and generates: run by make, imported by nothing but tests."""
