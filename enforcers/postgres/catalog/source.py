@@ -50,10 +50,17 @@ def differing_words(server: dict[str, str]) -> frozenset[str]:
     """Words whose class differs between the target (word -> catcode of pg_get_keywords) and the parser.
 
     A word that one side keeps unreserved and the other doesn't know is not one: an unreserved keyword stands wherever
-    an identifier may, and what new syntax it opens is an error on the side that doesn't know it.
+    an identifier may, and what new syntax it opens is an error on the side that doesn't know it. Where one side
+    has it as a function-like word (class C: `json(…)`) and the other as none, only a use before a parenthesis can
+    mean two things: it is then listed with one, "json(".
     """
     ours = {word: code for code, words in _CLASSES for word in words}
-    return frozenset(word for word in ours.keys() | server.keys() if ours.get(word, "U") != server.get(word, "U"))
+    found = set()
+    for word in ours.keys() | server.keys():
+        classes = {ours.get(word, "U"), server.get(word, "U")}
+        if len(classes) > 1:
+            found.add(f"{word}(" if classes == {"C", "U"} else word)
+    return frozenset(found)
 
 
 class CatalogSource:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from enforcers.postgres.catalog.snapshot import Catalog, Column, Function, Relation, Type
+from enforcers.postgres.catalog.objects import Column, Function, Relation, Type
+from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.description import Control
 
 Node = Mapping[str, Any]  # a node of pg_query's JSON

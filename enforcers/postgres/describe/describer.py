@@ -158,15 +158,21 @@ def _finish(
 
 
 def foreign_words(text: str, words: frozenset[str]) -> frozenset[str]:
-    """Words used unquoted whose class the target's grammar sees differently."""
-    if not words or not any(word in text.lower() for word in words):
+    """Words used unquoted whose class the target's grammar sees differently (source.differing_words)."""
+    lowered = text.lower()
+    if not words or not any(word.rstrip("(") in lowered for word in words):
         return frozenset()
     data = text.encode()
-    used = {
-        data[token.start : token.end + 1].decode(errors="replace").lower()
-        for token in scan(text)
-        if data[token.start : token.start + 1] not in {b'"', b"'"}
-    }
+    used: set[str] = set()
+    previous = ""
+    for token in scan(text):
+        if token.name == "ASCII_40" and previous:
+            used.add(f"{previous}(")
+        if token.name in {"SQL_COMMENT", "C_COMMENT"}:
+            continue
+        quoted = data[token.start : token.start + 1] in {b'"', b"'"}
+        previous = "" if quoted else data[token.start : token.end + 1].decode(errors="replace").lower()
+        used.add(previous)
     return frozenset(used & words)
 
 

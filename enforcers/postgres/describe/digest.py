@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from enforcers.postgres.description import Description, SessionNames
 from twokey.type.v1 import operation_pb2
+
+from enforcers.postgres.description import Description, SessionNames
 
 _FORMAT = b"twokey operation v1"
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import orjson
 from pglast.parser import ParseError, parse_sql_json
 
-from enforcers.postgres.catalog.snapshot import Relation
+from enforcers.postgres.catalog.objects import Relation
 from enforcers.postgres.describe import expressions, functions, relations, statements
 from enforcers.postgres.describe.context import Context, OutColumn, Scope, Source, unwrap
 
@@ -58,7 +58,7 @@ def write(context: Context, relation: Relation, event: str, columns: Collection[
 def _computed(context: Context, relation: Relation, event: str) -> None:
     for expression in context.catalog.expressions.get(relation.oid, ()):
         if expression.kind in _EXPRESSIONS[event]:
-            expressions.stored(context.inner(expression.kind), expression.text, relation=(relation, None))
+            expressions.stored(context.inner(expression.kind), expression.text, relation=relation)
 
 
 def _triggers(context: Context, relation: Relation, event: str) -> None:
@@ -131,7 +131,7 @@ def _foreign_keys(context: Context, relation: Relation, event: str, columns: Col
 def _computed_defaults(context: Context, relation: Relation) -> None:
     for expression in context.catalog.expressions.get(relation.oid, ()):
         if expression.kind == "default":
-            expressions.stored(context.inner("default"), expression.text, relation=(relation, None))
+            expressions.stored(context.inner("default"), expression.text, relation=relation)
 
 
 def _through_view(context: Context, relation: Relation, event: str, columns: Collection[str] | None) -> None:

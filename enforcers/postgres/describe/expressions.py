@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 from pglast.parser import ParseError, parse_sql_json
 
-from enforcers.postgres.catalog.snapshot import Column, Relation
-from enforcers.postgres.describe import functions, queries, relations
+from enforcers.postgres.catalog.objects import Relation
+from enforcers.postgres.describe import functions, queries, references
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source, strings, unwrap
 
 # Kinds whose meaning is only that of their parts.
@@ -87,7 +87,6 @@ _BARE = {
     "expr": "JsonValueExpr",
     "query": "SelectStmt",
 }
-_SYSTEM_COLUMNS = {"ctid": -1, "xmin": -2, "cmin": -3, "xmax": -4, "cmax": -5, "tableoid": -6}
 
 
 def walk(context: Context, node: Any, scope: Scope) -> None:
@@ -122,13 +121,13 @@ def _parts(context: Context, body: Node, scope: Scope) -> None:
                 context.facts.doubt("unknown-statement", f"field {name}")
 
 
-def references(node: Any) -> bool:
+def depends(node: Any) -> bool:
     """Does the expression depend on anything but constants? Calls and parameters do."""
     if isinstance(node, list):
-        return any(references(item) for item in node)
+        return any(depends(item) for item in node)
     if isinstance(node, dict):
         return any(
-            key in {"ColumnRef", "SubLink", "ParamRef", "CurrentOfExpr"} or references(value)
+            key in {"ColumnRef", "SubLink", "ParamRef", "CurrentOfExpr"} or depends(value)
             for key, value in node.items()
         )
     return False
@@ -144,7 +143,7 @@ def restricts(node: Node | None) -> bool:
         return all(arms) if body.get("boolop") == "OR_EXPR" else any(arms)
     if kind == "A_Expr" and _same(body.get("lexpr"), body.get("rexpr")):
         return False
-    return references(node)
+    return depends(node)
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -152,11 +151,6 @@ def _same(left: Any, right: Any) -> bool:
     if not left or not right or unwrap(left)[0] != "ColumnRef" or unwrap(right)[0] != "ColumnRef":
         return False
     return strings(unwrap(left)[1].get("fields")) == strings(unwrap(right)[1].get("fields"))
-
-
-def mark(context: Context, column: OutColumn, use: str) -> None:
-    for relation, touched in column.touched:
-        relations.mark(context, relation, touched, use)
 
 
 def target(context: Context, node: Node, scope: Scope) -> list[OutColumn]:
@@ -167,161 +161,29 @@ def target(context: Context, node: Node, scope: Scope) -> list[OutColumn]:
     if kind == "ColumnRef" and not body.get("indirection"):
         fields = inner.get("fields", [])
         if "A_Star" in fields[-1]:
-            return star(context, strings(fields[:-1]), scope)
-        found = _bare(context, strings(fields), scope)
+            return references.star(context, strings(fields[:-1]), scope)
+        found = references.bare(context, strings(fields), scope)
         if found is not None:
             return [OutColumn(name or strings(fields)[-1], found.base, found.wire, found.touched)]
-    walk(context, value, scope)
-    return [OutColumn(name or _default_name(kind, inner))]
-
-
-def _default_name(kind: str, body: Node) -> str:
-    """FigureColname, as far as it matters to later references."""
-    if kind == "ColumnRef":
-        return strings(body.get("fields"))[-1] or "?column?"
-    if kind == "FuncCall":
-        return strings(body.get("funcname"))[-1]
-    if kind == "TypeCast":
-        inner, inner_body = unwrap(body.get("arg") or {})
-        name = _default_name(inner, inner_body)
-        return name if name != "?column?" else strings(body.get("typeName", {}).get("names"))[-1]
-    if kind == "A_Indirection":
-        names = [item for item in strings(body.get("indirection")) if item]
-        return names[-1] if names else _default_name(*unwrap(body.get("arg") or {}))
-    if kind == "SubLink" and body.get("subLinkType") == "EXPR_SUBLINK":
-        targets = unwrap(body.get("subselect") or {})[1].get("targetList") or [{}]
-        first = targets[0].get("ResTarget", {})
-        return str(first.get("name") or _default_name(*unwrap(first.get("val") or {})))
-    fixed = {
-        "CaseExpr": "case", "CoalesceExpr": "coalesce", "A_ArrayExpr": "array", "RowExpr": "row", "XmlExpr": "xml",
-        "GroupingFunc": "grouping",
-    }  # fmt: skip
-    if kind == "CollateClause":
-        return _default_name(*unwrap(body.get("arg") or {}))
-    if kind == "MinMaxExpr":
-        return "least" if body.get("op") == "IS_LEAST" else "greatest"
-    if kind == "SubLink":
-        return {"EXISTS_SUBLINK": "exists", "ARRAY_SUBLINK": "array"}.get(str(body.get("subLinkType")), "?column?")
-    if kind == "SQLValueFunction":
-        return str(body.get("op", "")).removeprefix("SVFOP_").removesuffix("_N").lower()
-    return fixed.get(kind, "?column?")
-
-
-def star(context: Context, qualifier: list[str], scope: Scope) -> list[OutColumn]:
-    """t.* or *, expanded."""
-    if not qualifier:
-        if any(source.open for source in scope.sources):
-            context.facts.output_open = True
-        return list(scope.columns)
-    source = _source(qualifier, scope)
-    if source is None:
-        # (x).* of a column of composite type, or nothing at all
-        resolve(context, qualifier, scope)
-        context.facts.output_open = True
+    if kind == "A_Indirection" and "A_Star" in inner.get("indirection", [{}])[-1]:
+        walk(context, value, scope)
+        context.facts.output_open = True  # as many columns as the row has
         return []
-    if source.open:
-        context.facts.output_open = True
-    return list(source.columns)
-
-
-def _source(qualifier: list[str], scope: Scope | None) -> Source | None:
-    name, schema = qualifier[-1], qualifier[-2] if len(qualifier) > 1 else ""
-    while scope is not None:
-        for source in scope.sources:
-            if source.name == name and (not schema or schema == source.schema):
-                return source
-        scope = scope.parent
-    return None
-
-
-def _bare(context: Context, fields: list[str], scope: Scope) -> OutColumn | None:
-    """The one column that a reference means, when it is certain."""
-    if len(fields) == 1:
-        current: Scope | None = scope
-        while current is not None:
-            found = [column for column in current.columns if column.name == fields[0]]
-            if len(found) == 1 and not any(source.open for source in current.sources):
-                return found[0]
-            if found or any(source.open for source in current.sources) or fields[0] in current.parameters:
-                return None
-            current = current.parent
-        return None
-    source = _source(fields[:-1], scope)
-    if source is None:
-        return None
-    found = [column for column in source.columns if column.name == fields[-1]]
-    return found[0] if len(found) == 1 else None
-
-
-def resolve(context: Context, fields: list[str], scope: Scope) -> None:
-    """Mark what a reference may mean as read. Nothing found, no open source: opaque."""
-    bare = _bare(context, fields, scope)
-    if bare is not None:
-        mark(context, bare, "other")
-        return
-    if _marked_many(context, fields, scope) or _whole_row(context, fields, scope):
-        return
-    if _system_column(context, fields, scope):
-        return
-    context.facts.doubt("unresolved", "column " + ".".join(fields))
-
-
-def _marked_many(context: Context, fields: list[str], scope: Scope) -> bool:
-    """An unqualified name that several items offer, an open source, or a function's parameter."""
-    current: Scope | None = scope
-    while current is not None:
-        if len(fields) == 1:
-            found = [column for column in current.columns if column.name == fields[0]]
-            for column in found:
-                mark(context, column, "other")
-            if found or fields[0] in current.parameters:
-                return True
-        elif fields[0] in current.parameters:
-            return True
-        if any(source.open for source in current.sources) and len(fields) == 1:
-            return True
-        current = current.parent
-    source = _source(fields[:-1], scope) if len(fields) > 1 else None
-    if source is not None:
-        found = [column for column in source.columns if column.name == fields[-1]]
-        for column in found:
-            mark(context, column, "other")
-        return bool(found) or source.open
-    return False
-
-
-def _whole_row(context: Context, fields: list[str], scope: Scope) -> bool:
-    """t, or t.f where f is a function of the row."""
-    source = _source(fields, scope)
-    if source is None and len(fields) > 1 and fields[-1] not in _SYSTEM_COLUMNS:
-        source = _source(fields[:-1], scope)
-        if source is not None:
-            candidates = context.candidates(fields[-1], "", 1)
-            if not candidates:
-                return False
-            functions.use(context, candidates, "direct")
-    if source is None:
-        return False
-    for column in source.columns:
-        mark(context, column, "other")
-    return True
-
-
-def _system_column(context: Context, fields: list[str], scope: Scope) -> bool:
-    if fields[-1] not in _SYSTEM_COLUMNS:
-        return False
-    if len(fields) > 1:
-        return _source(fields[:-1], scope) is not None
-    return True
+    if kind == "A_Indirection":
+        found = references.field_of_row(context, inner, scope)
+        if found is not None:
+            return [OutColumn(name or found.name, found.base, found.wire, found.touched)]
+    walk(context, value, scope)
+    return [OutColumn(name or references.default_name(kind, inner))]
 
 
 def _column_ref(context: Context, body: Node, scope: Scope) -> None:
     fields = body.get("fields", [])
     if "A_Star" in fields[-1]:
-        for column in star(context, strings(fields[:-1]), scope):
-            mark(context, column, "other")
+        for column in references.star(context, strings(fields[:-1]), scope):
+            references.mark(context, column, "other")
         return
-    resolve(context, strings(fields), scope)
+    references.resolve(context, strings(fields), scope)
 
 
 def _constant(context: Context, body: Node, scope: Scope) -> None:
@@ -436,12 +298,12 @@ def _sublink(context: Context, body: Node, scope: Scope) -> None:
     columns = queries.query(context, body.get("subselect", {}), scope)
     if body.get("subLinkType") != "EXISTS_SUBLINK":
         for column in columns:
-            mark(context, column, "other")
+            references.mark(context, column, "other")
 
 
 def _select(context: Context, body: Node, scope: Scope) -> None:
     for column in queries.query(context, {"SelectStmt": body}, scope):
-        mark(context, column, "other")
+        references.mark(context, column, "other")
 
 
 def _param(context: Context, body: Node, scope: Scope) -> None:
@@ -477,9 +339,12 @@ _HANDLERS: dict[str, Callable[[Context, Node, Scope], None]] = {
 }
 
 
-def stored(context: Context, text: str, *, relation: tuple[Relation, Column | None] | None) -> None:
-    """An expression that the catalog holds: default, check, policy, index. Its columns are the relation's own."""
-    key = ("expression", text, context.via, relation[0].oid if relation else 0)
+def stored(context: Context, text: str, *, relation: Relation | None, shown: bool = False) -> None:
+    """An expression that the catalog holds: default, check, policy, index. Its columns are the relation's own.
+
+    shown: its value can be seen (a generated column that is read), so what it is made of counts as read.
+    """
+    key = ("expression", text, context.via, relation.oid if relation else 0, shown)
     if key in context.facts.expanded or context.too_deep:
         return
     context.facts.expanded.add(key)
@@ -493,11 +358,8 @@ def stored(context: Context, text: str, *, relation: tuple[Relation, Column | No
         return
     scope = Scope(columns=[OutColumn("value")])  # VALUE, in a domain's check
     if relation is not None:
-        # Reading a generated column reads what it is made of; what checks and policies look at is not shown.
-        shown = context.via == "generated"
         columns = [
-            OutColumn(column.name, None, None, ((relation[0], column),) if shown else ())
-            for column in relation[0].columns
+            OutColumn(column.name, None, None, ((relation, column),) if shown else ()) for column in relation.columns
         ]
-        scope = Scope(columns=columns, sources=[Source(relation[0].name, columns)])
+        scope = Scope(columns=columns, sources=[Source(relation.name, columns)])
     walk(inner, parsed["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"], scope)

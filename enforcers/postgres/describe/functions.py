@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 from pglast.parser import ParseError, parse_sql_json
 
+from enforcers.postgres.catalog.objects import Function, Type
 from enforcers.postgres.catalog.queries import FIRST_USER_OID
-from enforcers.postgres.catalog.snapshot import Function, Type
 from enforcers.postgres.describe import expressions, statements
 from enforcers.postgres.describe.context import Context, Node, Scope, quoted, strings, unwrap
 from enforcers.postgres.describe.safe_functions import builtin_effect, is_safe
 from enforcers.postgres.describe.settings import touch_setting
 
+_JSON = frozenset({114, 3802})  # to_json and its kin look for any cast to json or jsonb
 _VOLATILITY = {"immutable": 0, "stable": 1, "volatile": 2}
 
 
@@ -190,7 +191,7 @@ def implicit_casts(context: Context) -> None:
         due = [
             cast
             for cast in context.catalog.own.casts
-            if cast.context != "e"
+            if (cast.context != "e" or cast.target in _JSON)
             and cast.method == "f"
             and cast.function not in done
             and all(oid < FIRST_USER_OID or oid in context.facts.types for oid in (cast.source, cast.target))

@@ -31,7 +31,7 @@ def check_row_description(description: Description, fields: Sequence[tuple[str, 
             continue
         if oid == 0 and origin:
             return f"column {index} ({name}) is computed, a copy was described"
-        if oid != 0 and attribute < 0:
-            continue  # a system column
+        if oid != 0 and attribute <= 0 and not origin:
+            continue  # a system column, or a whole row, whose columns all count as read
         return f"column {index} ({name}) comes from another table column than described"
     return None

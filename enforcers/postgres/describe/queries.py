@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from enforcers.postgres.describe import expressions, functions, relations, statements
+from enforcers.postgres.describe import expressions, functions, references, relations, statements
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source, strings, unwrap
 
 _DATA = {"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
@@ -41,7 +41,7 @@ def with_clause(context: Context, body: Node, scope: Scope) -> None:
         columns = query(context, cte.get("ctequery", {}), scope)
         if recursive:
             for column in columns:
-                expressions.mark(context, column, "other")
+                references.mark(context, column, "other")
             columns = [OutColumn(column.name) for column in columns]
         aliases = strings(cte.get("aliascolnames"))
         columns = _renamed(columns, aliases)
@@ -85,7 +85,7 @@ def _target_names(target: Node) -> list[str]:
     kind, body = unwrap(target.get("val") or {})
     if kind == "ColumnRef" and "String" in body.get("fields", [{}])[-1]:
         return [strings(body["fields"])[-1]]
-    return [expressions._default_name(kind, body)]  # noqa: SLF001 - one module's knowledge of names, in two halves
+    return [references.default_name(kind, body)]
 
 
 def functions_equal(context: Context) -> None:
@@ -131,7 +131,7 @@ def _set_operation(context: Context, body: Node, scope: Scope) -> list[OutColumn
     left = select(context, body["larg"], scope)
     right = select(context, body["rarg"], scope)
     for column in (*left, *right):
-        expressions.mark(context, column, "other")
+        references.mark(context, column, "other")
     if not body.get("all"):
         functions_equal(context)
     columns = [OutColumn(column.name) for column in left]
@@ -154,7 +154,7 @@ def _plain(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
             _grouping(context, given, scope, columns)
         else:
             for column in columns:
-                expressions.mark(context, column, "other")
+                references.mark(context, column, "other")
     _tail(context, body, scope, columns)
     if body.get("intoClause"):
         statements.into(context, body["intoClause"], columns)
@@ -177,14 +177,14 @@ def _grouping(context: Context, items: Any, scope: Scope, columns: list[OutColum
         if kind == "A_Const" and "ival" in body:
             position = int(body["ival"].get("ival", 0))
             if 1 <= position <= len(columns):
-                expressions.mark(context, columns[position - 1], "other")
+                references.mark(context, columns[position - 1], "other")
             continue
         named = []
         if kind == "ColumnRef" and len(body.get("fields", [])) == 1:
             name = strings(body["fields"])[-1]
             named = [column for column in columns if name and column.name == name]
             for column in named:
-                expressions.mark(context, column, "other")
+                references.mark(context, column, "other")
         if not named or any(column.name == name for column in scope.columns):
             expressions.walk(context, item, scope)
 
@@ -291,7 +291,7 @@ def _join(context: Context, body: Node, scope: Scope) -> tuple[list[OutColumn], 
         functions_equal(context)
         for column in (*left, *right):
             if column.name in using:
-                expressions.mark(context, column, "other")
+                references.mark(context, column, "other")
     joined = Scope(seen.parent, [*left, *right], [*left_sources, *right_sources])
     expressions.walk(context, body.get("quals"), joined)
     merged = [OutColumn(name) for name in using]
@@ -346,7 +346,7 @@ def _definitions(context: Context, items: Any, scope: Scope) -> list[OutColumn]:
 def _function_columns(context: Context, node: Node, scope: Scope) -> tuple[list[OutColumn], str, bool]:
     expressions.walk(context, node, scope)
     kind, body = unwrap(node)
-    name = expressions._default_name(kind, body)  # noqa: SLF001 - as above
+    name = references.default_name(kind, body)
     if kind != "FuncCall":
         return [OutColumn(name)], name, False
     parts = strings(body.get("funcname"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from pglast.parser import ParseError, parse_sql_json
 
-from enforcers.postgres.catalog.snapshot import Column, Relation
+from enforcers.postgres.catalog.objects import Column, Relation
 from enforcers.postgres.describe import expressions, functions, queries
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, quoted
 
@@ -73,7 +73,7 @@ def mark(context: Context, relation: Relation, column: Column, use: str) -> None
     if column.generated and use != "write":
         for expression in context.catalog.expressions.get(relation.oid, ()):
             if expression.kind == "generated" and expression.attnum == column.attnum:
-                expressions.stored(context.inner("generated"), expression.text, relation=(relation, column))
+                expressions.stored(context.inner("generated"), expression.text, relation=relation, shown=True)
 
 
 def read(context: Context, relation: Relation, *, children: bool = True, access: str = "read") -> list[OutColumn]:
@@ -116,7 +116,7 @@ def policies(context: Context, relation: Relation) -> None:
     """Whatever policy may apply: which one does depends on rights that change at any time."""
     for expression in context.catalog.expressions.get(relation.oid, ()):
         if expression.kind == "policy":
-            expressions.stored(context.inner("policy"), expression.text, relation=(relation, None))
+            expressions.stored(context.inner("policy"), expression.text, relation=relation)
 
 
 def view(context: Context, relation: Relation) -> list[OutColumn]:

@@ -7,7 +7,7 @@ version. A function a user made is never on it, whatever it is called: `safe` lo
 
 from __future__ import annotations
 
-from enforcers.postgres.catalog.snapshot import Function
+from enforcers.postgres.catalog.objects import Function
 
 # Not volatile, yet they look beyond their arguments: catalogs, settings, sessions, files, or run SQL given as text.
 _DENIED_PREFIXES = (
@@ -99,8 +99,9 @@ _FILES = (
 )  # fmt: skip
 _LARGE_OBJECT = ("lo_", "be_lo_")
 _HARMLESS_VOLATILE = (
-    "pg_sleep", "pg_stat_get_", "pg_stat_clear_snapshot", "pg_stat_have_stats", "pg_relation_size", "pg_total_relation_size",
-    "pg_table_size", "pg_indexes_size", "pg_database_size", "pg_tablespace_size", "pg_is_", "pg_current_", "pg_lock_status",
+    "pg_sleep", "pg_stat_get_", "pg_stat_clear_snapshot", "pg_stat_have_stats", "pg_relation_size",
+    "pg_total_relation_size", "pg_table_size", "pg_indexes_size", "pg_database_size", "pg_tablespace_size", "pg_is_",
+    "pg_current_", "pg_lock_status",
     "pg_blocking_pids", "pg_last_", "pg_notification_queue_usage", "pg_get_", "pg_collation_actual_version",
     "pg_database_collation_actual_version", "pg_safe_snapshot_blocking_pids", "pg_isolation_test", "pg_xact_status",
     "pg_show_all_settings", "pg_timezone_", "pg_config", "pg_control_", "pg_backup_start_time", "pg_my_temp_schema",
@@ -126,7 +127,7 @@ def builtin_effect(function: Function) -> tuple[str, str]:
         return "sql.lock", ""
     if name == "pg_notify":
         return "sql.notify", ""
-    if name.startswith(("pg_", "binary_upgrade_")) and function.volatility == "volatile":
+    if name.startswith(("pg_", "binary_upgrade_", "brin_", "gin_")) and function.volatility == "volatile":
         harmless = name.startswith(_HARMLESS_VOLATILE) and not name.startswith("pg_stat_reset")
         return ("", "") if harmless else ("sql.system", "")
     return "", ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from enforcers.postgres.catalog.snapshot import Relation
-from enforcers.postgres.describe import effects, expressions, queries, relations, utility
+from enforcers.postgres.catalog.objects import Relation
+from enforcers.postgres.describe import definitions, effects, expressions, queries, references, relations, utility
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source
 
 DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
@@ -22,9 +22,9 @@ def describe(context: Context, kind: str, body: Node) -> list[OutColumn]:
         columns = utility.describe(context, kind, body, scope)
     if context.facts.output_open:
         for column in columns:
-            expressions.mark(context, column, "other")
+            references.mark(context, column, "other")
     for column in columns:
-        expressions.mark(context, column, "output")
+        references.mark(context, column, "output")
     return columns
 
 
@@ -35,7 +35,7 @@ def nested(context: Context, kind: str, body: Node, scope: Scope) -> None:
     else:
         columns = utility.describe(context, kind, body, scope)
     for column in columns:
-        expressions.mark(context, column, "other")
+        references.mark(context, column, "other")
 
 
 def data(context: Context, kind: str, body: Node, outer: Scope) -> list[OutColumn]:
@@ -97,7 +97,7 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
     cols = body.get("cols")
     if body.get("selectStmt"):
         for column in queries.query(context, body["selectStmt"], scope):
-            expressions.mark(context, column, "other")
+            references.mark(context, column, "other")
     for item in cols or []:
         expressions.walk(
             context, [part for part in item.get("ResTarget", {}).get("indirection", []) if "A_Indices" in part], scope
@@ -112,7 +112,7 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
     for item in infer.get("indexElems", []):
         element = item.get("IndexElem", {})
         if element.get("name"):
-            expressions.resolve(context, [str(element["name"])], inner)
+            references.resolve(context, [str(element["name"])], inner)
         expressions.walk(context, element.get("expr"), inner)
     expressions.walk(context, infer.get("whereClause"), inner)
     if conflict.get("action") == "ONCONFLICT_UPDATE":
@@ -192,5 +192,5 @@ def into(context: Context, body: Node, columns: list[OutColumn]) -> None:
     facts.changes_names = facts.changes_names or temporary
     facts.ddl = facts.writes = True
     for column in columns:
-        expressions.mark(context, column, "other")
-    utility.event_triggers(context)
+        references.mark(context, column, "other")
+    definitions.event_triggers(context)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _FIXED = {
-    "SelectStmt": "SELECT", "InsertStmt": "INSERT", "UpdateStmt": "UPDATE", "DeleteStmt": "DELETE", "MergeStmt": "MERGE",
+    "SelectStmt": "SELECT", "InsertStmt": "INSERT", "UpdateStmt": "UPDATE", "DeleteStmt": "DELETE",
+    "MergeStmt": "MERGE",
     "CopyStmt": "COPY", "TruncateStmt": "TRUNCATE TABLE", "LockStmt": "LOCK TABLE", "DoStmt": "DO", "CallStmt": "CALL",
     "ExplainStmt": "EXPLAIN", "PrepareStmt": "PREPARE", "ExecuteStmt": "EXECUTE", "DeallocateStmt": "DEALLOCATE",
     "DeclareCursorStmt": "DECLARE CURSOR", "ClosePortalStmt": "CLOSE CURSOR", "ListenStmt": "LISTEN",
@@ -21,33 +22,39 @@ _FIXED = {
     "GrantRoleStmt": "GRANT ROLE", "DropOwnedStmt": "DROP OWNED", "CommentStmt": "COMMENT",
 }  # fmt: skip
 _TRANSACTION = {
-    "BEGIN": "BEGIN", "START": "START TRANSACTION", "COMMIT": "COMMIT", "ROLLBACK": "ROLLBACK", "SAVEPOINT": "SAVEPOINT",
-    "RELEASE": "RELEASE", "ROLLBACK_TO": "ROLLBACK", "PREPARE": "PREPARE TRANSACTION",
+    "BEGIN": "BEGIN", "START": "START TRANSACTION", "COMMIT": "COMMIT", "ROLLBACK": "ROLLBACK",
+    "SAVEPOINT": "SAVEPOINT", "RELEASE": "RELEASE", "ROLLBACK_TO": "ROLLBACK", "PREPARE": "PREPARE TRANSACTION",
     "COMMIT_PREPARED": "COMMIT PREPARED", "ROLLBACK_PREPARED": "ROLLBACK PREPARED",
 }  # fmt: skip
 
 
 def command_tag(kind: str, body: Mapping[str, Any]) -> str:
+    """The words before the numbers in CommandComplete; for DDL that has many forms, their family."""
     if not kind:
         return ""
     if kind == "TransactionStmt":
         return _TRANSACTION.get(str(body.get("kind", "")).removeprefix("TRANS_STMT_"), "TRANSACTION")
+    if kind in _BY_FIELD:
+        field, yes, no = _BY_FIELD[kind]
+        return yes if body.get(field) else no
     if kind == "VariableSetStmt":
         return "RESET" if str(body.get("kind", "")) in {"VAR_RESET", "VAR_RESET_ALL"} else "SET"
-    if kind == "FetchStmt":
-        return "MOVE" if body.get("ismove") else "FETCH"
-    if kind == "VacuumStmt":
-        return "VACUUM" if body.get("is_vacuumcmd") else "ANALYZE"
-    if kind == "GrantStmt":
-        return "GRANT" if body.get("is_grant") else "REVOKE"
-    if kind == "SelectStmt" and body.get("intoClause"):
-        return "SELECT INTO"
     if kind == "CreateTableAsStmt":
         return "CREATE MATERIALIZED VIEW" if body.get("objtype") == "OBJECT_MATVIEW" else "CREATE TABLE AS"
     if kind == "DropStmt":
-        return "DROP " + str(body.get("removeType", "")).removeprefix("OBJECT_").replace("_", " ").replace(
-            "MATVIEW", "MATERIALIZED VIEW"
-        )
-    if kind in {"AlterTableStmt"}:
-        return "ALTER " + str(body.get("objtype", "OBJECT_TABLE")).removeprefix("OBJECT_").replace("_", " ")
+        return "DROP " + _object(body.get("removeType"))
+    if kind == "AlterTableStmt":
+        return "ALTER " + _object(body.get("objtype", "OBJECT_TABLE"))
     return _FIXED.get(kind) or " ".join(re.findall("[A-Z][a-z]*|[A-Z]+", kind.removesuffix("Stmt"))).upper()
+
+
+_BY_FIELD = {
+    "FetchStmt": ("ismove", "MOVE", "FETCH"),
+    "VacuumStmt": ("is_vacuumcmd", "VACUUM", "ANALYZE"),
+    "GrantStmt": ("is_grant", "GRANT", "REVOKE"),
+    "SelectStmt": ("intoClause", "SELECT INTO", "SELECT"),
+}
+
+
+def _object(kind: object) -> str:
+    return str(kind or "").removeprefix("OBJECT_").replace("_", " ").replace("MATVIEW", "MATERIALIZED VIEW")

@@ -2,127 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from enforcers.postgres.describe import effects, expressions, functions, queries, relations, statements
+from enforcers.postgres.describe import (
+    definitions,
+    effects,
+    expressions,
+    functions,
+    queries,
+    references,
+    relations,
+    statements,
+)
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, strings, unwrap
 from enforcers.postgres.describe.settings import touch_setting
 from enforcers.postgres.description import Control
-
-_CREATE = frozenset(
-    [
-        "CreateStmt",
-        "CreateSchemaStmt",
-        "CreateSeqStmt",
-        "CreateDomainStmt",
-        "CreateEnumStmt",
-        "CreateRangeStmt",
-        "CompositeTypeStmt",
-        "DefineStmt",
-        "CreateFunctionStmt",
-        "CreateCastStmt",
-        "CreateConversionStmt",
-        "CreateOpClassStmt",
-        "CreateOpFamilyStmt",
-        "CreateTransformStmt",
-        "CreatePolicyStmt",
-        "CreateStatsStmt",
-        "CreateTrigStmt",
-        "IndexStmt",
-        "RuleStmt",
-        "ViewStmt",
-        "CreateForeignTableStmt",
-    ]
-)
-_ALTER = frozenset(
-    [
-        "AlterTableStmt",
-        "AlterDomainStmt",
-        "AlterEnumStmt",
-        "AlterFunctionStmt",
-        "AlterCollationStmt",
-        "AlterObjectDependsStmt",
-        "AlterObjectSchemaStmt",
-        "AlterOpFamilyStmt",
-        "AlterOperatorStmt",
-        "AlterOwnerStmt",
-        "AlterPolicyStmt",
-        "AlterSeqStmt",
-        "AlterStatsStmt",
-        "AlterTSConfigurationStmt",
-        "AlterTSDictionaryStmt",
-        "AlterTypeStmt",
-        "RenameStmt",
-        "AlterTableMoveAllStmt",
-        "AlterExtensionContentsStmt",
-    ]
-)
-_SYSTEM = frozenset(
-    [
-        "AlterDatabaseRefreshCollStmt",
-        "AlterDatabaseSetStmt",
-        "AlterDatabaseStmt",
-        "AlterEventTrigStmt",
-        "AlterExtensionStmt",
-        "AlterFdwStmt",
-        "AlterForeignServerStmt",
-        "AlterPublicationStmt",
-        "AlterSubscriptionStmt",
-        "AlterSystemStmt",
-        "AlterTableSpaceOptionsStmt",
-        "AlterUserMappingStmt",
-        "CheckPointStmt",
-        "CreateAmStmt",
-        "CreateEventTrigStmt",
-        "CreateExtensionStmt",
-        "CreateFdwStmt",
-        "CreateForeignServerStmt",
-        "CreatePLangStmt",
-        "CreatePublicationStmt",
-        "CreateSubscriptionStmt",
-        "CreateTableSpaceStmt",
-        "CreateUserMappingStmt",
-        "CreatedbStmt",
-        "DropSubscriptionStmt",
-        "DropTableSpaceStmt",
-        "DropUserMappingStmt",
-        "DropdbStmt",
-        "ImportForeignSchemaStmt",
-        "LoadStmt",
-    ]
-)
-_ROLE = frozenset(["CreateRoleStmt", "AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt"])
-_GRANT = frozenset(["GrantStmt", "GrantRoleStmt", "AlterDefaultPrivilegesStmt", "ReassignOwnedStmt"])
-_SINGLE = frozenset(
-    [
-        "CreatedbStmt",
-        "DropdbStmt",
-        "CreateTableSpaceStmt",
-        "DropTableSpaceStmt",
-        "AlterSystemStmt",
-        "CreateSubscriptionStmt",
-        "DropSubscriptionStmt",
-    ]
-)
-_DROPS_TABLES = frozenset(
-    ["OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE"]
-)
-_DROPS_SYSTEM = frozenset(
-    [
-        "OBJECT_EXTENSION",
-        "OBJECT_LANGUAGE",
-        "OBJECT_FDW",
-        "OBJECT_FOREIGN_SERVER",
-        "OBJECT_PUBLICATION",
-        "OBJECT_EVENT_TRIGGER",
-        "OBJECT_ACCESS_METHOD",
-        "OBJECT_DATABASE",
-        "OBJECT_TABLESPACE",
-        "OBJECT_SUBSCRIPTION",
-        "OBJECT_USER_MAPPING",
-    ]
-)
 
 _CONTROL = {
     "BEGIN": Control.BEGIN,
@@ -143,135 +38,14 @@ def describe(context: Context, kind: str, body: Node, scope: Scope) -> list[OutC
     if handler is not None:
         return handler(context, body, scope) or []
     facts = context.facts
-    verb = next((verb for kinds, verb in _FAMILIES if kind in kinds), "")
+    verb = next((verb for kinds, verb in definitions.FAMILIES if kind in kinds), "")
     if not verb:
         facts.verb("sql.unknown")
         facts.doubt("unknown-statement", kind or "nothing")
         facts.writes = facts.ddl = facts.changes_names = True
         return []
-    _definition(context, kind, body, scope, verb)
+    definitions.define(context, kind, body, scope, verb=verb)
     return []
-
-
-_FAMILIES: tuple[tuple[frozenset[str], str], ...] = (
-    (_CREATE, "sql.create"),
-    (_ALTER, "sql.alter"),
-    (_SYSTEM, "sql.system"),
-    (_ROLE, "sql.role"),
-    (_GRANT, "sql.grant"),
-)
-KINDS_BY_FAMILY = frozenset().union(*(kinds for kinds, _ in _FAMILIES))
-
-
-def event_triggers(context: Context) -> None:
-    for oid in context.catalog.event_triggers:
-        function = context.catalog.function(oid)
-        name = function.name if function else str(oid)
-        context.facts.doubt("event-trigger", name)
-
-
-def _everywhere(node: Any, wanted: str) -> Iterator[Node]:
-    """Every node of a kind, wherever it stands; also the fields that hold a RangeVar without its kind."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _everywhere(item, wanted)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            if (key == wanted and isinstance(value, dict)) or (
-                wanted == "RangeVar" and isinstance(value, dict) and "relname" in value and key != "RangeVar"
-            ):
-                yield value
-            yield from _everywhere(value, wanted)
-
-
-def _resolve_objects(context: Context, tables: list[Node], created: Node | None) -> list[bool]:
-    """Record each named relation as changed by DDL; for each, is it temporary?"""
-    temporary = []
-    for table in tables:
-        if table is created:
-            temporary.append(table.get("relpersistence") == "t" or table.get("schemaname") == "pg_temp")
-            continue
-        relation = relations.lookup(context, table)
-        if relation is not None:
-            context.facts.access(relation, "ddl", context.via)
-            temporary.append(relation.temporary)
-        else:
-            temporary.append(False)
-    return temporary
-
-
-def _definition(context: Context, kind: str, body: Node, scope: Scope, verb: str) -> None:
-    """DDL: the objects it names, the functions it may run, the queries it holds."""
-    facts = context.facts
-    facts.ddl = facts.writes = True
-    created = None
-    if kind in {"CreateStmt", "CreateForeignTableStmt"}:
-        created = (
-            (body.get("base") or body).get("relation") if kind == "CreateForeignTableStmt" else body.get("relation")
-        )
-    elif kind == "ViewStmt":
-        created = body.get("view")
-    elif kind == "CreateSeqStmt":
-        created = body.get("sequence")
-    elif kind == "CompositeTypeStmt":
-        created = body.get("typevar")
-    held = [value for name in ("query", "actions", "schemaElts") if (value := body.get(name))]
-    tables = [
-        table
-        for key, value in body.items()
-        if key not in {"query", "actions", "schemaElts"}
-        for table in ([value] if isinstance(value, dict) and "relname" in value else _everywhere(value, "RangeVar"))
-    ]
-    temporary = _resolve_objects(context, tables, created)
-    if kind in {"CreateStmt", "ViewStmt", "CreateSeqStmt", "IndexStmt", "AlterTableStmt", "RenameStmt", "AlterSeqStmt"}:
-        if temporary and all(temporary) and verb in {"sql.create", "sql.alter"}:
-            verb = "sql.temporary"
-            facts.makes_temporary = facts.changes_names = True
-    facts.verb(verb)
-    if kind in {
-        "RenameStmt",
-        "AlterObjectSchemaStmt",
-        "CreateSchemaStmt",
-        "CreateRoleStmt",
-        "AlterRoleStmt",
-        "DropRoleStmt",
-    }:
-        facts.changes_names = True
-    if kind == "CreateFunctionStmt":
-        facts.not_covered["what the function does when it is called"] = None
-    if verb not in {"sql.role", "sql.grant"}:
-        event_triggers(context)
-    for call in _everywhere(body, "FuncCall"):
-        if kind not in {"CreateFunctionStmt", "ViewStmt", "RuleStmt"}:
-            functions.call(context.inner("check") if context.via == "direct" else context, call, scope)
-    if kind == "ViewStmt" and held:
-        for column in queries.query(context, held[0], scope):
-            expressions.mark(context, column, "other")
-    elif held:
-        for table in _everywhere(held, "RangeVar"):
-            relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))
-            if relation is not None:
-                facts.access(relation, "ddl", context.via)
-        if kind == "CreateSchemaStmt":
-            facts.doubt("unknown-statement", "CREATE SCHEMA with elements")
-    _loose_ends(context, kind, body)
-
-
-def _loose_ends(context: Context, kind: str, body: Node) -> None:
-    facts = context.facts
-    if kind in _SINGLE or body.get("concurrent"):
-        facts.single_transaction = True
-    if kind == "LoadStmt":
-        facts.doubt("server-file", "LOAD brings in a library")
-    if kind in {"CreateExtensionStmt", "AlterExtensionStmt"}:
-        facts.doubt("server-file", "an extension's script runs")
-        facts.changes_names = True
-    if kind in {"CreateSubscriptionStmt", "AlterSubscriptionStmt", "ImportForeignSchemaStmt", "DropSubscriptionStmt"}:
-        facts.doubt("remote", "another server is reached")
-    if kind == "AlterTableStmt":
-        for command in _everywhere(body, "AlterTableCmd"):
-            if str(command.get("subtype", "")).startswith("AT_Detach") and command.get("def"):
-                facts.single_transaction |= bool(unwrap(command["def"])[1].get("concurrent"))
 
 
 def _transaction(context: Context, body: Node, scope: Scope) -> None:
@@ -443,7 +217,7 @@ def _copy(context: Context, body: Node, scope: Scope) -> None:
     if body.get("query"):
         kind, inner = unwrap(body["query"])
         for column in queries.query(context, {kind: inner}, scope):
-            expressions.mark(context, column, "other")
+            references.mark(context, column, "other")
         if kind == "SelectStmt":
             facts.verb("sql.select")
         return
@@ -458,7 +232,7 @@ def _copy(context: Context, body: Node, scope: Scope) -> None:
         return
     for column in relations.read(context, relation):
         if not names or column.name in names:
-            expressions.mark(context, column, "other")
+            references.mark(context, column, "other")
 
 
 def _lock(context: Context, body: Node, scope: Scope) -> None:
@@ -501,43 +275,6 @@ def _truncate(context: Context, body: Node, scope: Scope) -> None:
                     pending.append((context.inner("cascade"), child))
 
 
-def _drop(context: Context, body: Node, scope: Scope) -> None:
-    facts = context.facts
-    kind = str(body.get("removeType", ""))
-    facts.ddl = facts.writes = True
-    facts.changes_names = True
-    facts.single_transaction = bool(body.get("concurrent"))
-    temporary = []
-    for item in body.get("objects", []):
-        node_kind, value = unwrap(item)
-        names = strings(value.get("items")) if node_kind == "List" else [value.get("sval", "")]
-        if kind not in _DROPS_TABLES:
-            continue
-        table = {"relname": names[-1], "schemaname": names[-2] if len(names) > 1 else ""}
-        relation = context.find_relation(table["relname"], table["schemaname"])
-        if relation is None and body.get("missing_ok"):
-            continue
-        relation = relations.lookup(context, table)
-        if relation is not None:
-            facts.access(relation, "ddl", context.via)
-            relations.family(context, relation, "ddl")
-        temporary.append(relation is not None and relation.temporary)
-    facts.verb("sql.temporary" if temporary and all(temporary) else "sql.drop")
-    if kind in _DROPS_SYSTEM:
-        facts.verb("sql.system")
-    if body.get("behavior") == "DROP_CASCADE":
-        facts.not_covered["which dependent objects CASCADE drops"] = None
-    event_triggers(context)
-
-
-def _drop_owned(context: Context, body: Node, scope: Scope) -> None:
-    facts = context.facts
-    facts.verb("sql.drop", "sql.grant")
-    facts.ddl = facts.writes = facts.changes_names = True
-    facts.not_covered["which objects the role owns"] = None
-    event_triggers(context)
-
-
 def _create_as(context: Context, body: Node, scope: Scope) -> None:
     kind, inner = unwrap(body.get("query", {}))
     if kind == "ExecuteStmt":
@@ -557,15 +294,15 @@ def _refresh(context: Context, body: Node, scope: Scope) -> None:
     if relation is not None:
         facts.access(relation, "ddl", context.via)
         for column in relations.view(context, relation):
-            expressions.mark(context, column, "other")
-    event_triggers(context)
+            references.mark(context, column, "other")
+    definitions.event_triggers(context)
 
 
 def _comment(context: Context, body: Node, scope: Scope) -> None:
     facts = context.facts
     facts.verb("sql.comment")
     facts.ddl = facts.writes = True
-    event_triggers(context)
+    definitions.event_triggers(context)
 
 
 def _call(context: Context, body: Node, scope: Scope) -> None:
@@ -610,7 +347,7 @@ def _index_expressions(context: Context, oid: int) -> None:
     relation = context.catalog.relation(oid)
     for expression in context.catalog.expressions.get(oid, ()):
         if expression.kind == "index" and relation is not None:
-            expressions.stored(context.inner("index"), expression.text, relation=(relation, None))
+            expressions.stored(context.inner("index"), expression.text, relation=relation)
 
 
 def _reindex(context: Context, body: Node, scope: Scope) -> None:
@@ -654,8 +391,8 @@ _HANDLERS: dict[str, Callable[[Context, Node, Scope], list[OutColumn] | None]] =
     "DeclareCursorStmt": _declare,
     "DiscardStmt": _discard,
     "DoStmt": _do,
-    "DropOwnedStmt": _drop_owned,
-    "DropStmt": _drop,
+    "DropOwnedStmt": definitions.drop_owned,
+    "DropStmt": definitions.drop,
     "ExecuteStmt": _execute,
     "ExplainStmt": _explain,
     "FetchStmt": _fetch,
@@ -673,4 +410,4 @@ _HANDLERS: dict[str, Callable[[Context, Node, Scope], list[OutColumn] | None]] =
     "VariableSetStmt": _set,
     "VariableShowStmt": _show,
 }
-KINDS = frozenset(_HANDLERS) | KINDS_BY_FAMILY
+KINDS: frozenset[str] = frozenset(_HANDLERS) | definitions.KINDS

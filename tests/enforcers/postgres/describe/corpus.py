@@ -36,7 +36,8 @@ SELECT (SELECT email FROM customers LIMIT 1) ¦ select ¦ customers:read ¦ cust
 SELECT c FROM cards c ¦ select ¦ cards:read ¦ cards.id? cards.customer_id? cards.pan?
 SELECT row_to_json(cards) FROM cards ¦ select ¦ cards:read ¦ cards.id? cards.customer_id? cards.pan?
 SELECT cards::text FROM cards ¦ select ¦ cards:read ¦ cards.id? cards.customer_id? cards.pan?
-SELECT (cards).pan FROM cards ¦ select ¦ cards:read ¦ cards.id? cards.customer_id? cards.pan?
+SELECT (cards).pan FROM cards ¦ select ¦ cards:read ¦ cards.pan=
+SELECT lower((cards).pan) FROM cards ¦ select ¦ cards:read ¦ cards.id? cards.customer_id? cards.pan? ¦ procedural-function
 SELECT ROW(c.*) FROM cards c ¦ select ¦ cards:read ¦ cards.id? cards.customer_id? cards.pan?
 SELECT (x).* FROM (SELECT cards AS x FROM cards) y ¦ select ¦ cards:read ¦ cards.id? cards.customer_id? cards.pan?
 SELECT pan || '' FROM cards ¦ select ¦ cards:read ¦ cards.pan?

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -70,7 +71,9 @@ def test_every_statement_of_a_message_is_described(server: Server) -> None:
     ],
 )
 def test_a_statement_behind_a_change_of_names_is_opaque(server: Server, first: str) -> None:
-    found = Describer(4).describe_message(f"{first}; SELECT id FROM orders".encode(), catalog=server.catalog, names=names())
+    found = Describer(4).describe_message(
+        f"{first}; SELECT id FROM orders".encode(), catalog=server.catalog, names=names()
+    )
     assert isinstance(found, list)
     assert "earlier-statement" in {reason.code for reason in found[1].template.opaque_reasons}
 
@@ -120,7 +123,10 @@ def test_temporary_objects_that_were_not_read_make_names_uncertain(server: Serve
 )
 def test_has_where(one: One, where: str, expected: bool) -> None:
     assert one(f"DELETE FROM lines {where}").template.has_where is expected
-    assert one(f"WITH d AS (DELETE FROM lines {where}) UPDATE cards SET pan = '' WHERE id = 1").template.has_where is expected
+    assert (
+        one(f"WITH d AS (DELETE FROM lines {where}) UPDATE cards SET pan = '' WHERE id = 1").template.has_where
+        is expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,9 +150,9 @@ def test_settings(one: One) -> None:
     def found(sql: str) -> list[tuple[str, str, str]]:
         return [(item.name, item.action, item.value) for item in one(sql).template.settings]
 
-    assert found("SET Search_Path = a, \"B\"") == [("search_path", "set", "a, B")]
+    assert found('SET Search_Path = a, "B"') == [("search_path", "set", "a, B")]
     assert found("SET LOCAL row_security = 0") == [("row_security", "set-local", "off")]
-    assert found("SET ROLE \"Reader\"") == [("role", "set", "Reader")]
+    assert found('SET ROLE "Reader"') == [("role", "set", "Reader")]
     assert found("RESET ALL") == [("*", "reset", "")]
     assert found("SET application_name = 'secret'") == [("application_name", "set", "")]
     assert found("BEGIN READ ONLY") == [("transaction_read_only", "set-local", "on")]
@@ -157,7 +163,11 @@ def test_settings(one: One) -> None:
 
 def test_output_origins(one: One) -> None:
     found = one("SELECT email, lower(name), address FROM customers, contact2")
-    assert [item.origin.column if item.HasField("origin") else "" for item in found.template.output] == ["email", "", "email"]
+    assert [item.origin.column if item.HasField("origin") else "" for item in found.template.output] == [
+        "email",
+        "",
+        "email",
+    ]
     view = found.template.output[2].origin
     assert (view.relation, view.attribute) == ("customers", 3)
     assert found.wire[2] != (view.relation_oid, view.attribute)  # the server will name the view's column
@@ -269,9 +279,7 @@ def test_positions_are_characters_from_one(server: Server) -> None:
 
 
 def test_a_word_of_another_class_makes_the_statement_opaque(server: Server) -> None:
-    import dataclasses
-
-    catalog = dataclasses.replace(server.catalog, foreign_words=frozenset({"merge"}))
+    catalog = dataclasses.replace(server.catalog, foreign_words=frozenset({"merge", "json("}))
     describe = Describer(4).describe_message
     text = b"MERGE INTO lines l USING cards c ON l.id = c.id WHEN MATCHED THEN DELETE"
     found = describe(text, catalog=catalog, names=names())
@@ -280,3 +288,7 @@ def test_a_word_of_another_class_makes_the_statement_opaque(server: Server) -> N
     found = describe(b"SELECT 'merge' AS \"merge\"", catalog=catalog, names=names())
     assert isinstance(found, list)
     assert not found[0].template.opaque
+    for text, expected in ((b"SELECT '{}'::json", False), (b"SELECT json /* x */ ('{}')", True)):
+        found = describe(text, catalog=catalog, names=names())
+        assert isinstance(found, list)
+        assert ("keyword-class" in {item.code for item in found[0].template.opaque_reasons}) is expected

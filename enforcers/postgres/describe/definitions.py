@@ -1,0 +1,299 @@
+"""DDL: the objects a definition names, the functions it may run, the queries it holds; DROP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from enforcers.postgres.describe import functions, queries, references, relations
+from enforcers.postgres.describe.context import Context, Node, Scope, strings, unwrap
+
+_CREATE = frozenset(
+    [
+        "CreateStmt",
+        "CreateSchemaStmt",
+        "CreateSeqStmt",
+        "CreateDomainStmt",
+        "CreateEnumStmt",
+        "CreateRangeStmt",
+        "CompositeTypeStmt",
+        "DefineStmt",
+        "CreateFunctionStmt",
+        "CreateCastStmt",
+        "CreateConversionStmt",
+        "CreateOpClassStmt",
+        "CreateOpFamilyStmt",
+        "CreateTransformStmt",
+        "CreatePolicyStmt",
+        "CreateStatsStmt",
+        "CreateTrigStmt",
+        "IndexStmt",
+        "RuleStmt",
+        "ViewStmt",
+        "CreateForeignTableStmt",
+    ]
+)
+_ALTER = frozenset(
+    [
+        "AlterTableStmt",
+        "AlterDomainStmt",
+        "AlterEnumStmt",
+        "AlterFunctionStmt",
+        "AlterCollationStmt",
+        "AlterObjectDependsStmt",
+        "AlterObjectSchemaStmt",
+        "AlterOpFamilyStmt",
+        "AlterOperatorStmt",
+        "AlterOwnerStmt",
+        "AlterPolicyStmt",
+        "AlterSeqStmt",
+        "AlterStatsStmt",
+        "AlterTSConfigurationStmt",
+        "AlterTSDictionaryStmt",
+        "AlterTypeStmt",
+        "RenameStmt",
+        "AlterTableMoveAllStmt",
+        "AlterExtensionContentsStmt",
+    ]
+)
+_SYSTEM = frozenset(
+    [
+        "AlterDatabaseRefreshCollStmt",
+        "AlterDatabaseSetStmt",
+        "AlterDatabaseStmt",
+        "AlterEventTrigStmt",
+        "AlterExtensionStmt",
+        "AlterFdwStmt",
+        "AlterForeignServerStmt",
+        "AlterPublicationStmt",
+        "AlterSubscriptionStmt",
+        "AlterSystemStmt",
+        "AlterTableSpaceOptionsStmt",
+        "AlterUserMappingStmt",
+        "CheckPointStmt",
+        "CreateAmStmt",
+        "CreateEventTrigStmt",
+        "CreateExtensionStmt",
+        "CreateFdwStmt",
+        "CreateForeignServerStmt",
+        "CreatePLangStmt",
+        "CreatePublicationStmt",
+        "CreateSubscriptionStmt",
+        "CreateTableSpaceStmt",
+        "CreateUserMappingStmt",
+        "CreatedbStmt",
+        "DropSubscriptionStmt",
+        "DropTableSpaceStmt",
+        "DropUserMappingStmt",
+        "DropdbStmt",
+        "ImportForeignSchemaStmt",
+        "LoadStmt",
+    ]
+)
+_ROLE = frozenset(["CreateRoleStmt", "AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt"])
+_GRANT = frozenset(["GrantStmt", "GrantRoleStmt", "AlterDefaultPrivilegesStmt", "ReassignOwnedStmt"])
+_SINGLE = frozenset(
+    [
+        "CreatedbStmt",
+        "DropdbStmt",
+        "CreateTableSpaceStmt",
+        "DropTableSpaceStmt",
+        "AlterSystemStmt",
+        "CreateSubscriptionStmt",
+        "DropSubscriptionStmt",
+    ]
+)
+_DROPS_TABLES = frozenset(
+    ["OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE"]
+)
+_DROPS_SYSTEM = frozenset(
+    [
+        "OBJECT_EXTENSION",
+        "OBJECT_LANGUAGE",
+        "OBJECT_FDW",
+        "OBJECT_FOREIGN_SERVER",
+        "OBJECT_PUBLICATION",
+        "OBJECT_EVENT_TRIGGER",
+        "OBJECT_ACCESS_METHOD",
+        "OBJECT_DATABASE",
+        "OBJECT_TABLESPACE",
+        "OBJECT_SUBSCRIPTION",
+        "OBJECT_USER_MAPPING",
+    ]
+)
+
+FAMILIES: tuple[tuple[frozenset[str], str], ...] = (
+    (_CREATE, "sql.create"),
+    (_ALTER, "sql.alter"),
+    (_SYSTEM, "sql.system"),
+    (_ROLE, "sql.role"),
+    (_GRANT, "sql.grant"),
+)
+KINDS: frozenset[str] = frozenset(name for kinds, _ in FAMILIES for name in kinds)
+
+
+def event_triggers(context: Context) -> None:
+    for oid in context.catalog.event_triggers:
+        function = context.catalog.function(oid)
+        name = function.name if function else str(oid)
+        context.facts.doubt("event-trigger", name)
+
+
+def _everywhere(node: Any, wanted: str) -> Iterator[Node]:
+    """Every node of a kind, wherever it stands; also the fields that hold a RangeVar without its kind."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _everywhere(item, wanted)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if (key == wanted and isinstance(value, dict)) or (
+                wanted == "RangeVar" and isinstance(value, dict) and "relname" in value and key != "RangeVar"
+            ):
+                yield value
+            yield from _everywhere(value, wanted)
+
+
+def _resolve_objects(context: Context, tables: list[Node], created: Node | None) -> list[bool]:
+    """Record each named relation as changed by DDL; for each, is it temporary?"""
+    temporary = []
+    for table in tables:
+        if table is created:
+            temporary.append(table.get("relpersistence") == "t" or table.get("schemaname") == "pg_temp")
+            continue
+        relation = relations.lookup(context, table)
+        if relation is not None:
+            context.facts.access(relation, "ddl", context.via)
+            temporary.append(relation.temporary)
+        else:
+            temporary.append(False)
+    return temporary
+
+
+_HELD = ("query", "actions", "schemaElts")  # what runs later, when the object is used
+_MAY_BE_TEMPORARY = frozenset(
+    ["CreateStmt", "ViewStmt", "CreateSeqStmt", "IndexStmt", "AlterTableStmt", "RenameStmt", "AlterSeqStmt"]
+)
+_CHANGES_NAMES = frozenset(
+    ["RenameStmt", "AlterObjectSchemaStmt", "CreateSchemaStmt", "CreateRoleStmt", "AlterRoleStmt", "DropRoleStmt"]
+)
+
+
+def define(context: Context, kind: str, body: Node, scope: Scope, *, verb: str) -> None:
+    """DDL: the objects it names, the functions it may run, the queries it holds."""
+    facts = context.facts
+    facts.ddl = facts.writes = True
+    temporary = _resolve_objects(context, _named_tables(body), _created(kind, body))
+    if kind in _MAY_BE_TEMPORARY and temporary and all(temporary) and verb in {"sql.create", "sql.alter"}:
+        verb = "sql.temporary"
+        facts.makes_temporary = facts.changes_names = True
+    facts.verb(verb)
+    if kind in _CHANGES_NAMES:
+        facts.changes_names = True
+    if verb not in {"sql.role", "sql.grant"}:
+        event_triggers(context)
+    if kind not in {"CreateFunctionStmt", "ViewStmt", "RuleStmt"}:
+        inner = context.inner("check") if context.via == "direct" else context
+        for call in _everywhere(body, "FuncCall"):
+            functions.call(inner, call, scope)
+    _held_queries(context, kind, body, scope)
+    _loose_ends(context, kind, body)
+
+
+def _created(kind: str, body: Node) -> Node | None:
+    """The RangeVar of what does not exist yet."""
+    if kind == "CreateForeignTableStmt":
+        found = (body.get("base") or {}).get("relation")
+    else:
+        field = {
+            "CreateStmt": "relation",
+            "ViewStmt": "view",
+            "CreateSeqStmt": "sequence",
+            "CompositeTypeStmt": "typevar",
+        }
+        found = body.get(field.get(kind, ""))
+    return found if isinstance(found, dict) else None
+
+
+def _named_tables(body: Node) -> list[Node]:
+    """Every relation named outside of the queries that are only held."""
+    found: list[Node] = []
+    for key, value in body.items():
+        if key in _HELD:
+            continue
+        if isinstance(value, dict) and "relname" in value:
+            found.append(value)
+        else:
+            found.extend(_everywhere(value, "RangeVar"))
+    return found
+
+
+def _held_queries(context: Context, kind: str, body: Node, scope: Scope) -> None:
+    held = [body[name] for name in _HELD if body.get(name)]
+    if not held:
+        return
+    if kind == "ViewStmt":
+        for column in queries.query(context, held[0], scope):
+            references.mark(context, column, "other")
+        return
+    for table in _everywhere(held, "RangeVar"):
+        relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))
+        if relation is not None:
+            context.facts.access(relation, "ddl", context.via)
+    if kind == "CreateSchemaStmt":
+        context.facts.doubt("unknown-statement", "CREATE SCHEMA with elements")
+
+
+def _loose_ends(context: Context, kind: str, body: Node) -> None:
+    facts = context.facts
+    if kind == "CreateFunctionStmt":
+        facts.not_covered["what the function does when it is called"] = None
+    if kind in _SINGLE or body.get("concurrent"):
+        facts.single_transaction = True
+    if kind == "LoadStmt":
+        facts.doubt("server-file", "LOAD brings in a library")
+    if kind in {"CreateExtensionStmt", "AlterExtensionStmt"}:
+        facts.doubt("server-file", "an extension's script runs")
+        facts.changes_names = True
+    if kind in {"CreateSubscriptionStmt", "AlterSubscriptionStmt", "ImportForeignSchemaStmt", "DropSubscriptionStmt"}:
+        facts.doubt("remote", "another server is reached")
+    if kind == "AlterTableStmt":
+        for command in _everywhere(body, "AlterTableCmd"):
+            if str(command.get("subtype", "")).startswith("AT_Detach") and command.get("def"):
+                facts.single_transaction |= bool(unwrap(command["def"])[1].get("concurrent"))
+
+
+def drop(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    kind = str(body.get("removeType", ""))
+    facts.ddl = facts.writes = True
+    facts.changes_names = True
+    facts.single_transaction = bool(body.get("concurrent"))
+    temporary = []
+    for item in body.get("objects", []):
+        node_kind, value = unwrap(item)
+        names = strings(value.get("items")) if node_kind == "List" else [value.get("sval", "")]
+        if kind not in _DROPS_TABLES:
+            continue
+        table = {"relname": names[-1], "schemaname": names[-2] if len(names) > 1 else ""}
+        relation = context.find_relation(table["relname"], table["schemaname"])
+        if relation is None and body.get("missing_ok"):
+            continue
+        relation = relations.lookup(context, table)
+        if relation is not None:
+            facts.access(relation, "ddl", context.via)
+            relations.family(context, relation, "ddl")
+        temporary.append(relation is not None and relation.temporary)
+    facts.verb("sql.temporary" if temporary and all(temporary) else "sql.drop")
+    if kind in _DROPS_SYSTEM:
+        facts.verb("sql.system")
+    if body.get("behavior") == "DROP_CASCADE":
+        facts.not_covered["which dependent objects CASCADE drops"] = None
+    event_triggers(context)
+
+
+def drop_owned(context: Context, body: Node, scope: Scope) -> None:
+    facts = context.facts
+    facts.verb("sql.drop", "sql.grant")
+    facts.ddl = facts.writes = facts.changes_names = True
+    facts.not_covered["which objects the role owns"] = None
+    event_triggers(context)

@@ -1,0 +1,213 @@
+"""The catalog source on a real server: fresh, told of DDL, cut off, back again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pglast import keywords
+
+from enforcers.core.errors import UpstreamError
+from enforcers.postgres.catalog.queries import CATALOG_QUERIES, FINGERPRINT_QUERY
+from enforcers.postgres.catalog.source import CatalogSource, differing_words
+from tests.enforcers.postgres.describe.conftest import Server
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+
+class Switch:
+    """A connector that can be broken, and counts."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.broken = False
+        self.opened = 0
+
+    async def __call__(self) -> asyncpg.Connection:
+        if self.broken:
+            raise ConnectionRefusedError
+        self.opened += 1
+        return await asyncpg.connect(self.dsn)
+
+
+@pytest.fixture
+async def connection(server: Server) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(server.dsn)
+    yield connection
+    await connection.execute("DROP TABLE IF EXISTS fresh")
+    await connection.close()
+
+
+async def test_freshness_is_time_and_ddl(server: Server) -> None:
+    clock = Clock()
+    source = CatalogSource(Switch(server.dsn), clock=clock)
+    with pytest.raises(UpstreamError):
+        _ = source.catalog
+    assert not source.fresh()
+    await source.start()
+    assert source.fresh()
+    clock.now += 1.5
+    assert not source.fresh()
+    await source.refresh()
+    assert source.fresh()
+    source.note_ddl()
+    assert not source.fresh()
+    await source.refresh()
+    assert source.fresh()
+    await source.close()
+
+
+async def test_a_change_makes_a_new_version_and_nothing_else_does(
+    server: Server, connection: asyncpg.Connection
+) -> None:
+    clock = Clock()
+    source = CatalogSource(Switch(server.dsn), clock=clock)
+    await source.start()
+    first = source.catalog
+    await connection.execute("ANALYZE customers; CREATE TEMP TABLE mine (id int)")
+    clock.now += 2
+    await source.refresh()
+    assert source.catalog is first
+    await connection.execute("CREATE TABLE fresh (id int)")
+    clock.now += 2
+    await source.refresh()
+    second = source.catalog
+    assert second.version > first.version
+    assert second.builtins is first.builtins
+    assert second.find_relation("public", "fresh") is not None
+    assert not any(relation.temporary for relation in second.own.relations.values())
+    for change in ("ALTER TABLE fresh RENAME COLUMN id TO x", "COMMENT ON TABLE fresh IS 'x'", "DROP TABLE fresh"):
+        await connection.execute(change)
+    clock.now += 2
+    await source.refresh()
+    assert source.catalog.find_relation("public", "fresh") is None
+    await source.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE orders RENAME COLUMN note TO n",
+        "CREATE OR REPLACE VIEW simple_orders AS SELECT id, 'x'::text AS note FROM orders",
+        "CREATE OR REPLACE FUNCTION purge(x int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "ALTER TABLE orders DISABLE TRIGGER ALL",
+        "ALTER POLICY p ON guarded USING (true)",
+        "ALTER TABLE orders ALTER total SET DEFAULT 5",
+        "ALTER TABLE orders DROP CONSTRAINT orders_customer_id_fkey",
+        "CREATE INDEX ON orders (lower(note))",
+        "ALTER TABLE orders SET SCHEMA shop",
+        "ALTER SCHEMA shop RENAME TO mall",
+        "CREATE CAST (mood AS int) WITH INOUT",
+        "CREATE FUNCTION pg_catalog.evil() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "ALTER FUNCTION pg_catalog.lower(text) VOLATILE",
+        "ALTER TABLE cats NO INHERIT animals",
+        "CREATE RULE z AS ON DELETE TO cards DO ALSO NOTHING",
+    ],
+)
+async def test_every_kind_of_ddl_changes_the_fingerprint(
+    server: Server, connection: asyncpg.Connection, change: str
+) -> None:
+    before = await connection.fetch(FINGERPRINT_QUERY)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        if "pg_catalog." in change:
+            await connection.execute("SET LOCAL allow_system_table_mods = on")
+        await connection.execute(change)
+        assert await connection.fetch(FINGERPRINT_QUERY) != before
+    finally:
+        await transaction.rollback()
+    assert await connection.fetch(FINGERPRINT_QUERY) == before
+
+
+async def test_the_questions_answer_the_same_under_any_search_path(
+    server: Server, connection: asyncpg.Connection
+) -> None:
+    """Apart from the printed forms, whose names are qualified only as far as the path needs."""
+    await connection.execute("SET search_path = ''")
+    plain = {name: await connection.fetch(sql) for name, sql in CATALOG_QUERIES}
+    await connection.execute("SET search_path = shadow, public, pg_catalog")
+    for name, sql in CATALOG_QUERIES:
+        rows = await connection.fetch(sql)
+        assert len(rows) == len(plain[name]), name
+        assert all(value is None or isinstance(value, str) for row in rows for value in row)
+        if name not in {"rules", "constraints", "defaults", "indexes", "policies", "functions"}:
+            assert rows == plain[name]
+
+
+async def test_a_dead_target_is_told_and_recovered_from(server: Server) -> None:
+    clock = Clock()
+    switch = Switch(server.dsn)
+    source = CatalogSource(switch, clock=clock)
+    await source.start()
+    killer = await asyncpg.connect(server.dsn)
+    await killer.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'corpus' AND pid <> pg_backend_pid()"
+    )
+    await killer.close()
+    switch.broken = True
+    clock.now += 2
+    with pytest.raises(UpstreamError) as caught:
+        await source.refresh()
+    assert server.dsn not in str(caught.value)
+    assert not source.fresh()
+    switch.broken = False
+    with pytest.raises(UpstreamError):  # backing off
+        await source.refresh()
+    clock.now += 10
+    await source.refresh()
+    assert source.fresh()
+    assert switch.opened == 2
+    await source.close()
+
+
+async def test_callers_at_once_share_a_check(server: Server) -> None:
+    clock = Clock()
+    source = CatalogSource(Switch(server.dsn), clock=clock)
+    await source.start()
+    clock.now += 2
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(source.refresh())
+    assert source.fresh()
+    await source.close()
+
+
+async def test_the_background_keeps_it_fresh_while_it_is_used(server: Server) -> None:
+    source = CatalogSource(Switch(server.dsn))
+    await source.start()
+    runner = asyncio.ensure_future(source.run())
+    try:
+        confirmed = source._confirmed
+        async with asyncio.timeout(10):
+            while source._confirmed == confirmed:
+                assert source.fresh()
+                await asyncio.sleep(0.05)
+    finally:
+        runner.cancel()
+        await asyncio.gather(runner, return_exceptions=True)
+        await source.close()
+
+
+def test_differing_words() -> None:
+    ours = {
+        **dict.fromkeys(keywords.UNRESERVED_KEYWORDS, "U"),
+        **dict.fromkeys(keywords.COL_NAME_KEYWORDS, "C"),
+        **dict.fromkeys(keywords.TYPE_FUNC_NAME_KEYWORDS, "T"),
+        **dict.fromkeys(keywords.RESERVED_KEYWORDS, "R"),
+    }
+    assert differing_words(ours) == frozenset()
+    assert differing_words({**ours, "select": "U"}) == {"select"}
+    assert differing_words({**ours, "graph_table": "C"}) == {"graph_table("}
+    assert differing_words({**ours, "newly": "R"}) == {"newly"}
+    assert differing_words({**ours, "newly": "U"}) == frozenset()
+    assert differing_words({word: code for word, code in ours.items() if word != "json"}) == {"json("}
