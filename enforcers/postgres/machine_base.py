@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator
 from enum import Enum
 
-from enforcers.core.ports import Gate, Outcome
+from enforcers.core.ports import Duties, Gate, Outcome
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import CancelTarget, Close, Command
 from enforcers.postgres.describing import Describer
@@ -28,7 +28,10 @@ from enforcers.postgres.machine_state import (
     Statement,
     Transaction,
 )
-from enforcers.postgres.operations import LeaseKeys
+from enforcers.postgres.operations import Digests, LeaseKeys
+
+MAX_QUIET = 4096
+NO_DUTIES = Duties()
 
 
 class Internal(Enum):
@@ -58,6 +61,8 @@ class MachineBase:
         self.names_stale = True
         self.names_version = 0
         self.keys = LeaseKeys(read_only=gate.session_duties.read_only)
+        self.digests = Digests(gate.connection)
+        self.quiet: set[bytes] = set()  # shapes that leave transaction, names and objects as they are
         self.queue: deque[wire.Frame] = deque()
         self.queued_bytes = 0
         self.flow: Flow | None = None
@@ -153,17 +158,6 @@ class MachineBase:
         if running.ended:
             return
         running.ended = True
-        duties = running.act.ruling.duties
-        met = [
-            name
-            for name, there in (
-                ("mask-columns", duties.mask),
-                ("max-rows", duties.max_rows is not None),
-                ("read-only", duties.read_only),
-                ("statement-timeout", duties.statement_timeout_ms is not None),
-            )
-            if there
-        ]
         self.gate.end(
             running.act,
             Outcome(
@@ -174,7 +168,7 @@ class MachineBase:
                 masked_fields=running.masker.fields if running.masker is not None else 0,
                 sqlstate=sqlstate,
                 error=error[:500],
-                obligations_met=tuple(met) if status == "completed" else (),
+                obligations_met=obligations(running.act.ruling.duties) if status == "completed" else (),
             ),
         )
         if status == "completed" and running.description.ddl:
@@ -205,6 +199,13 @@ class MachineBase:
 
     def follow(self, description: Description) -> None:
         """The statement is being sent: what later ones must know of it."""
+        if description.shape_digest in self.quiet:
+            return
+        if is_quiet(description):
+            if len(self.quiet) >= MAX_QUIET:
+                self.quiet.clear()
+            self.quiet.add(description.shape_digest)
+            return
         transaction = self.transaction
         apply_effects(transaction, description)
         if description.changes_names or description.template.opaque or description.ddl:
@@ -268,6 +269,20 @@ class MachineBase:
         raise NotImplementedError
 
 
+def is_quiet(description: Description) -> bool:
+    """Nothing that later statements must know of: a plain read."""
+    return description.control is Control.NONE and not (
+        description.writes_or_locks
+        or description.changes_names
+        or description.ddl
+        or description.makes_temporary
+        or description.cursor
+        or description.prepared
+        or description.utility
+        or description.template.opaque
+    )
+
+
 def apply_effects(transaction: Transaction, description: Description) -> None:
     """How a statement that succeeds changes the transaction it runs in."""
     control = description.control
@@ -283,6 +298,19 @@ def apply_effects(transaction: Transaction, description: Description) -> None:
         transaction.touched_names = True
     if description.ddl:
         transaction.ddl = transaction.touched_names = True
+
+
+def obligations(duties: Duties) -> tuple[str, ...]:
+    """The names of those that a completed act has met."""
+    if duties is NO_DUTIES or duties == NO_DUTIES:
+        return ()
+    there = {
+        "mask-columns": bool(duties.mask),
+        "max-rows": duties.max_rows is not None,
+        "read-only": duties.read_only,
+        "statement-timeout": duties.statement_timeout_ms is not None,
+    }
+    return tuple(name for name, wanted in there.items() if wanted)
 
 
 def affected(tag: str) -> int:

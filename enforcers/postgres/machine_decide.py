@@ -17,7 +17,6 @@ from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.ports import Act, Answer, Duties, Hold, HoldEnd, HoldResult, Question, Ruling
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redeem, Refresh, RowEstimate, Wait, Withdraw
-from enforcers.postgres.describe.digest import operation_digest
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
 from enforcers.postgres.machine_base import Internal, MachineBase
 from enforcers.postgres.machine_state import RESERVED, Capture, Expect, Granted, Kind, Refused, Transaction
@@ -49,9 +48,9 @@ _HOLD_ENDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Asked:
-    """One statement to decide: where it stands, and what is bound."""
+    """One statement to decide: where it stands, and what is bound. (Not frozen: made for every act, and cheaper so.)"""
 
     description: Description
     transaction: Transaction
@@ -305,7 +304,7 @@ class Deciding(MachineBase):
     def _digest(self, description: Description, bound: Sequence[operation_pb2.BoundValue]) -> bytes:
         if self.names is None:
             raise RuntimeError("decided before the session's names were read")
-        return operation_digest(description, self.names, self.gate.connection, bound)
+        return self.digests.digest(description, self.names, bound)
 
 
 def expect_ruling(reply: object) -> Ruling:

@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
+import os
 import time
-from base64 import b32encode
 from collections.abc import Sequence
+from hashlib import sha256
 
 from twokey.type.v1 import operation_pb2
 
-from enforcers.postgres.description import Description
+from enforcers.postgres.describe.digest import encode, operation_digest
+from enforcers.postgres.description import Description, SessionNames
 from enforcers.postgres.machine_state import Transaction
 
 _LEASE = b"twokey lease v1"
+_HEAD = encode((b"twokey operation v1",))
+
+
+_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
+_SHIFTS = tuple(range(120, -1, -10))
 
 
 def new_operation_id() -> str:
-    """`op_` + UUIDv7 (RFC 9562, section 5.7) in lower-case base32."""
+    """`op_` + UUIDv7 (RFC 9562, section 5.7) in lower-case base32. Two digits at a time: it is made for every act."""
+    random = int.from_bytes(os.urandom(10), "big")
     value = (
         (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80
         | 0x7 << 76
-        | secrets.randbits(12) << 64
+        | (random >> 68) << 64
         | 0b10 << 62
-        | secrets.randbits(62)
+        | random & (1 << 62) - 1
+    ) << 2
+    pairs = _PAIRS
+    return "op_" + "".join([pairs[value >> shift & 1023] for shift in _SHIFTS])
+
+
+class Digests:
+    """`operation_digest` of describe.digest, with what does not change between acts of one shape encoded once."""
+
+    def __init__(self, connection: str, *, maximum: int = 4096) -> None:
+        self._connection = connection
+        self._maximum = maximum
+        self._tails: dict[tuple[bytes, SessionNames], bytes] = {}
+
+    def digest(self, description: Description, names: SessionNames, bound: Sequence[operation_pb2.BoundValue]) -> bytes:
+        if bound:
+            return operation_digest(description, names, self._connection, bound)
+        key = (description.static_digest, names)
+        tail = self._tails.get(key)
+        if tail is None:
+            if len(self._tails) >= self._maximum:
+                self._tails.clear()
+            self._tails[key] = tail = _tail(self._connection, description, names)
+        text = description.text
+        return sha256(_HEAD + len(text).to_bytes(8, "big") + text + tail).digest()
+
+
+def _tail(connection: str, description: Description, names: SessionNames) -> bytes:
+    return encode(
+        (
+            b"",  # no bound values
+            connection.encode(),
+            description.static_digest,
+            names.database.encode(),
+            encode(item.encode() for item in names.search_path),
+            names.effective_role.encode(),
+            names.session_role.encode(),
+        )
     )
-    return "op_" + b32encode(value.to_bytes(16, "big")).decode("ascii")[:26].lower()
 
 
 def bound_values(
@@ -63,7 +106,7 @@ class LeaseKeys:
             if len(self._known) >= self._maximum:
                 self._known.clear()
             text = f"{parts[1]}\0{parts[2]}\0{self._read_only}\0{position}\0{statements}".encode()
-            key = hashlib.sha256(_LEASE + description.shape_digest + text).digest()
+            key = sha256(_LEASE + description.shape_digest + text).digest()
             self._known[parts] = key
         return key
 
