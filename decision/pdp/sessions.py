@@ -102,6 +102,7 @@ class Sessions:
         self._connections = connections
         self._cache: TTLCache[str, Session] = TTLCache(CACHED, CACHED_S, timer=clock.monotonic)
         self._ended: TTLCache[str, str] = TTLCache(CACHED, 3600.0, timer=clock.monotonic)
+        self._latest = clock.now()
         self._owed: list[dict[str, object]] = []  # at most one for each session that was open
         self._known: LRUCache[str, None] = LRUCache(CACHED)
 
@@ -124,7 +125,8 @@ class Sessions:
         if session.closed is not None or session.id in self._ended:
             reason = session.close_reason or self._ended.get(session.id, "")
             raise StateError(f"the session has ended{': ' if reason else ''}{reason}", code="REVOKED")
-        if now >= session.expires:
+        self._latest = max(self._latest, now)  # a clock set back revives nothing
+        if self._latest >= session.expires:
             raise StateError("the session's token has expired", code="SESSION_EXPIRED", next_step="Log in again.")
 
     async def must_be_known(self, session: str) -> None:

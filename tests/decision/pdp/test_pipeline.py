@@ -14,7 +14,7 @@ import pytest
 
 from decision.audit.log import SegmentLog
 from decision.clock import SystemClock
-from decision.errors import PolicyError, PolicyUnavailableError, RecordError
+from decision.errors import PolicyError, PolicyUnavailableError, RecordError, StateError
 from decision.identity.documents import parse
 from decision.identity.people import PeopleBook, read_people
 from decision.metrics import Metrics
@@ -313,3 +313,12 @@ async def test_an_ending_is_recorded_once_the_disk_is_back(world: World) -> None
     world.disk.sync_fails = False
     await world.sessions.record_owed()
     assert (await world.last())["kind"] == "session-closed"
+
+
+async def test_a_clock_set_back_revives_no_session(world: World) -> None:
+    session = await world.sessions.live(await world.session(), datetime.now(UTC))
+    with pytest.raises(StateError):
+        world.sessions.check_still_live(session, session.expires)
+    with pytest.raises(StateError) as caught:
+        world.sessions.check_still_live(session, session.opened)
+    assert caught.value.code == "SESSION_EXPIRED"

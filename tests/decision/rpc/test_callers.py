@@ -199,3 +199,11 @@ async def test_another_authority_is_not_believed(run: Running) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await check(b"", timeout=3)
     assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+async def test_a_small_message_that_unpacks_large_is_refused(run: Running) -> None:
+    request = decision_pb2.DecideRequest(session=" " * (100 << 20))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run.decision.Decide(request, metadata=run.enforcer, timeout=20, compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert run.service.ready
