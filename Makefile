@@ -11,7 +11,7 @@ REGO := rego
 TESTS ?= tests
 PYTEST_FLAGS ?=
 
-.PHONY: help setup demo test check fmt format lint types imports rego proto proto-breaking proto-image schema bench fuzz lock clean
+.PHONY: help setup demo test check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz lock clean
 
 help: ## List the tasks.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,7 @@ imports: setup ## Import contracts: who may know whom.
 
 rego: setup ## Format, strict compilation against the input schema, tests and coverage of the policies.
 	$(OPA) fmt --fail --list $(REGO)
+	$(PYTHON) tools/input_schema.py --check
 	$(BIN)/twokey policy check
 	$(BIN)/twokey policy test
 
@@ -64,6 +65,9 @@ bench: setup ## Measure gateway against direct.
 
 fuzz: setup ## Property tests, for longer.
 	$(BIN)/pytest -p no:randomly --hypothesis-profile=fuzz -k "property or fuzz" tests
+
+generate: setup ## Write rego/schemas/input.json anew from the API.
+	$(PYTHON) tools/input_schema.py
 
 lock: setup ## Write requirements/*.txt anew from pyproject.toml (needs a package index).
 	$(PYTHON) tools/lock.py
