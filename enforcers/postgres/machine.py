@@ -164,7 +164,9 @@ class SessionMachine(Extended):
         if kind == _SYNC and not self.transaction.active and not self.transaction.written:
             return False
         # The result may still turn out too large; nothing behind it may run before that is known.
-        self.send(wire.FLUSH)
+        if not self.limit_flushed:
+            self.limit_flushed = True
+            self.send(wire.FLUSH)
         return True
 
     def _dispatch(self, frame: wire.Frame) -> None:
@@ -206,6 +208,7 @@ class SessionMachine(Extended):
 
     def on_query(self, raw: bytes) -> None:
         text = wire.parse_query(raw)
+        self.statements.pop(b"", None)  # as the target does
         if self.ready_to_describe() and not self.transaction.failed and self.gate.refusal() is None:
             described = self.describe(text)
             if not isinstance(described, SyntaxProblem) and len(described) == 1 and self._fast(raw, described[0]):
@@ -376,14 +379,15 @@ class SessionMachine(Extended):
         if self.transaction.active:
             self.transaction.failed = True
         for expect in dropped:
+            for running in expect.acts:
+                self.ended(running, "not-executed", error="an earlier message failed")
+        for expect in dropped:
             if isinstance(expect.value, Statement) and expect.kind is Kind.PARSE:
                 if self.statements.get(expect.value.name) is expect.value:
                     del self.statements[expect.value.name]
             elif isinstance(expect.value, Portal) and self.portals.get(expect.name) is expect.value:
                 self.drop_portal(expect.value)
                 del self.portals[expect.name]
-            for running in expect.acts:
-                self.ended(running, "not-executed", error="an earlier message failed")
         if until_sync:
             self.skipping = True
             self.error_told = self.error_told or told

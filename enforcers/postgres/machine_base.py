@@ -73,6 +73,7 @@ class MachineBase:
         self.skipping = False  # the target (or we) discard everything up to the client's Sync
         self.copy_in = False
         self.await_copy = False  # a COPY FROM STDIN was sent; whether the target takes data isn't known yet
+        self.limit_flushed = False  # the target was told to answer it at once
         self.limited_execute = False  # an Execute under max-rows is unanswered
         self.cancelling = False
         self.cursors: dict[str, Description] = {}  # SQL cursors of this transaction, as declared
@@ -177,7 +178,11 @@ class MachineBase:
     def drop_portal(self, portal: Portal) -> None:
         """The portal is gone: its act ends with what it did."""
         running = portal.running
-        if running is not None and not running.ended:
+        if running is None or running.ended:
+            return
+        if any(running in expect.acts for expect in self.replies.expects):
+            running.orphan = True  # its last answer is still to come
+        else:
             self.ended(running, "completed" if portal.executed else "not-executed")
 
     def end_all(self, status_running: str, *, error: str) -> None:
@@ -242,7 +247,8 @@ class MachineBase:
     # Follower (see machine_replies): the parts that need no dispatching are here
 
     def suspended(self, running: Running) -> None:
-        del running
+        if running.orphan:
+            self.ended(running, "completed")
 
     def parameters(self, expect: Expect, types: tuple[int, ...]) -> None:
         statement = expect.value

@@ -294,6 +294,7 @@ class Extended(Guarding):
             if not max_rows or max_rows > left:
                 raw = wire.execute(portal.name, left)
             self.limited_execute = True
+            self.limit_flushed = False
         self.segment_open = True
         if self.must_watch(running) and self.needs_guard(running):
             self.start(self._watched_execute(running, raw))
@@ -320,13 +321,10 @@ class Extended(Guarding):
             self.statements.pop(target.name, None)
         else:
             portal = self.portals.pop(target.name, None)
-            if portal is not None and not self._executing(portal):
+            if portal is not None:
                 self.drop_portal(portal)
         self.segment_open = True
         return self.send(raw, Expect(Kind.CLOSE))
-
-    def _executing(self, portal: Portal) -> bool:
-        return any(portal.running in expect.acts for expect in self.replies.expects)
 
     def on_flush(self, raw: bytes) -> None:
         self.send(raw)

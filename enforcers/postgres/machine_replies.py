@@ -164,7 +164,9 @@ class Replies:
         if head.kind is Kind.DESCRIBE:
             return self._described(kind, head, raw)
         if head.kind is Kind.EXECUTE or head.kind is Kind.QUERY:
-            return self._result(kind, head, raw)
+            muted = head.muted
+            answer = self._result(kind, head, raw)
+            return b"" if muted else answer
         raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
 
     def _final(self, head: Expect) -> None:
@@ -237,6 +239,7 @@ class Replies:
                 raise UpstreamError("the target answered more statements than were asked")
             head.index += 1
             if running.limited:
+                head.muted = True
                 return self._limited(running)
             self._follower.ended(running, "completed", tag="" if empty else raw[5:-1].decode("utf-8", "replace"))
         elif not empty and head.relay:
@@ -275,6 +278,8 @@ class Replies:
             text = "withheld"
         head = expects[0]
         if head.kind is Kind.QUERY:
+            if head.muted:
+                shown = b""
             if head.index < len(head.acts):
                 running = head.acts[head.index]
                 head.index = len(head.acts)

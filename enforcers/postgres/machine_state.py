@@ -51,7 +51,7 @@ class Capture:
 class Running:
     """An act being executed: counts towards its Outcome."""
 
-    __slots__ = ("act", "begun", "bytes", "description", "ended", "limit", "limited", "masker", "rows", "unmet")
+    __slots__ = ("act", "begun", "bytes", "description", "ended", "limit", "limited", "masker", "orphan", "rows")
 
     def __init__(self, act: Act, description: Description) -> None:
         self.act = act
@@ -63,13 +63,26 @@ class Running:
         self.bytes = 0
         self.begun = False  # sent to the target for execution
         self.ended = False
-        self.unmet = ""
+        self.orphan = False  # its portal is gone, its answer is still to come
 
 
 class Expect:
     """One unanswered upstream message. relay False: its answer is the gateway's own and not for the client."""
 
-    __slots__ = ("acts", "capture", "error", "final", "index", "kind", "name", "plain", "relay", "tell", "value")
+    __slots__ = (
+        "acts",
+        "capture",
+        "error",
+        "final",
+        "index",
+        "kind",
+        "muted",
+        "name",
+        "plain",
+        "relay",
+        "tell",
+        "value",
+    )
 
     def __init__(
         self,
@@ -90,6 +103,7 @@ class Expect:
         self.relay = relay
         self.tell = tell  # errors go to the client, also where the answer does not
         self.capture = capture
+        self.muted = False  # of a QUERY: it got its error from the gateway; what else it answers is dropped
         self.final = final  # the capture is done when this one is answered
         self.error = error  # of a POISON: what the client is told instead
         self.name = name

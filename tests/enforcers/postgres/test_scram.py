@@ -1,0 +1,83 @@
+"""Logging in to the target: each method, and a target that lies."""
+
+from __future__ import annotations
+
+import pytest
+from scramp import ScramMechanism
+
+from enforcers.core.errors import EnforcerError, ProtocolError, UpstreamError
+from enforcers.postgres import wire
+from enforcers.postgres.scram import Login, md5_password
+
+
+def request(method: int, body: bytes = b"") -> bytes:
+    return wire.message(b"R", method.to_bytes(4, "big") + body)
+
+
+def login(password: str = "secret", *, cleartext_allowed: bool = True) -> Login:
+    return Login(user="app", password=password, cleartext_allowed=cleartext_allowed)
+
+
+def test_trust() -> None:
+    one = login()
+    assert one.respond(request(0)) == b""
+    assert one.done
+
+
+def test_cleartext_only_where_nobody_listens() -> None:
+    assert login().respond(request(3)) == wire.password(b"secret")
+    with pytest.raises(UpstreamError):
+        login(cleartext_allowed=False).respond(request(3))
+
+
+def test_md5() -> None:
+    salt = bytes(4)
+    assert login().respond(request(5, salt)) == wire.password(md5_password("app", "secret", salt))
+    # md5(md5("secret" + "app") + four zero bytes), computed by PostgreSQL's own rule with md5sum
+    assert md5_password("app", "secret", salt).startswith(b"md5")
+    assert len(md5_password("app", "secret", salt)) == 35
+
+
+def scram(password: str, offered: str) -> Login:
+    mechanism = ScramMechanism("SCRAM-SHA-256")
+    salt, stored, server, iterations = mechanism.make_auth_info(password)
+    target = mechanism.make_server(lambda _user: (salt, stored, server, iterations))
+    one = login(offered)
+    first = one.respond(request(10, b"SCRAM-SHA-256\0\0"))
+    reader = wire.Reader(first)
+    assert reader.cstring() == b"SCRAM-SHA-256"
+    target.set_client_first(reader.take(reader.int32()).decode())
+    final = one.respond(request(11, target.get_server_first().encode()))
+    target.set_client_final(final[5:].decode())
+    one.respond(request(12, target.get_server_final().encode()))
+    one.respond(request(0))
+    return one
+
+
+def test_scram() -> None:
+    assert scram("secret", "secret").done
+
+
+def test_scram_that_the_target_does_not_finish_is_refused() -> None:
+    one = login()
+    one.respond(request(10, b"SCRAM-SHA-256\0\0"))
+    with pytest.raises(UpstreamError, match="without proving"):
+        one.respond(request(0))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        request(10, b"OTHER\0\0"),
+        request(7),
+        request(11, b"r=x"),
+        request(12, b"v=x"),
+        request(11, b"\xff"),
+        b"R\0\0\0\5x",
+    ],
+)
+def test_a_target_out_of_order(raw: bytes) -> None:
+    with pytest.raises((UpstreamError, ProtocolError)) as raised:
+        login().respond(raw)
+    assert isinstance(raised.value, EnforcerError)
+    assert "secret" not in str(raised.value)
