@@ -22,6 +22,12 @@ def text(record: Record, key: str) -> str:
     return render.safe(value) if isinstance(value, str) else ""
 
 
+def place(record: Record) -> str:
+    """Its index in the log; ? where that is no number."""
+    index = record.get("index")
+    return str(index) if isinstance(index, int) else "?"
+
+
 def _mapping(value: object) -> Record:
     return value if isinstance(value, Mapping) else {}
 
@@ -82,7 +88,7 @@ def bound(record: Record) -> list[str]:
 def line(record: Record) -> str:
     """One record in one line."""
     kind = text(record, "kind")
-    parts = [f"{record.get('index', '?'):>6}", text(record, "time"), f"{kind:<14}"]
+    parts = [f"{place(record):>6}", text(record, "time"), f"{kind:<14}"]
     subject = who(record.get("subject") or record.get("requester"))
     if subject:
         role = text(record, "role")
@@ -141,7 +147,7 @@ def _introduction(record: Record) -> list[str]:
 def _decision(record: Record) -> list[str]:
     outcome = text(record, "outcome")
     code = f" ({text(record, 'code')})" if text(record, "code") else ""
-    lines = [f"{text(record, 'time')}  decided {outcome}{code}, record {record.get('index', '?')}"]
+    lines = [f"{text(record, 'time')}  decided {outcome}{code}, record {place(record)}"]
     lines += [f"    rule {rule}" for rule in rules(record)]
     lines += [f"    masks {column}" for column in masked(record)]
     kinds = [text(item, "type") for item in _items(record.get("obligations")) if item.get("type") != "mask-columns"]
@@ -164,13 +170,18 @@ def _act(record: Record) -> list[str]:
             facts.append(f"{number} {word}")
     if text(outcome, "sqlstate"):
         facts.append(f"SQLSTATE {text(outcome, 'sqlstate')}")
-    return [f"{text(record, 'time')}  ran: {', '.join(facts)}, record {record.get('index', '?')}"]
+    lines = [f"{text(record, 'time')}  ran: {', '.join(facts)}, record {place(record)}"]
+    intent = _mapping(record.get("intent"))
+    if intent:  # under a lease: the decision is another record
+        shown = render.statement(_bytes(intent.get("statement")))
+        lines.append(f"    under the lease of decision {text(intent, 'decision')}, digest {text(intent, 'digest')}")
+        lines += [f"    {part}" for part in [*shown.split("\n"), *bound(intent)]]
+    return lines
 
 
 def _approval(record: Record) -> list[str]:
     event, state = text(record, "event"), text(record, "state")
-    place = f"record {record.get('index', '?')}"
-    lines = [f"{text(record, 'time')}  approval {text(record, 'approval')} {event}: {state}, {place}"]
+    lines = [f"{text(record, 'time')}  approval {text(record, 'approval')} {event}: {state}, record {place(record)}"]
     verdict = _mapping(record.get("verdict"))
     actor = _mapping(record.get("reviewer")) or _mapping(record.get("by"))
     if actor:
