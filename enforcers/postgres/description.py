@@ -76,6 +76,9 @@ class Description:
     # (table oid, attnum) that RowDescription must show for each output column, (0, 0) for a computed one. A view's
     # column is the view's own here, while template.output names the table's (describe/output.py compares).
     wire: tuple[tuple[int, int], ...] = ()
+    others: frozenset[tuple[int, int]] = frozenset()  # (table oid, attnum) of every column with use `other`
+    # Sets client_encoding, standard_conforming_strings or backslash_quote to what can't be described: to be refused.
+    changes_grammar: bool = False
     output_open: bool = False  # the result may have columns that are not in template.output
 
 

@@ -73,7 +73,7 @@ class Estimator:
                 return await self._ask(description, names, role, given)
         except TimeoutError:
             return Estimated(None, why="the planner did not answer in time")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             return Estimated(
                 None, why=f"the target refused to plan it ({getattr(error, 'sqlstate', None) or 'client'})"
             )
@@ -142,7 +142,7 @@ class Estimator:
                 await connection.execute("SELECT pg_catalog.set_config('role',$1,true)", names.effective_role)
             plan = await self._plan(connection, description, values)
         finally:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 await transaction.rollback()
         return _read(plan, description)
 

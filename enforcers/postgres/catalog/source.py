@@ -31,6 +31,8 @@ FRESH_SECONDS = 1.0
 REFRESH_SECONDS = 0.5
 IDLE_SECONDS = 5.0  # the background refresher rests when nobody asked for so long
 DEADLINE_SECONDS = 10.0
+# asyncpg's InternalClientError is what a connection shows that died between two questions.
+_FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _ATTEMPTS = 3  # a definition may vanish between reading its row and printing it
 _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SETTINGS = (
@@ -121,7 +123,7 @@ class CatalogSource:
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
                     await self._check()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except _FAULTS as error:
                 await self._fail()
                 raise UpstreamError(f"the target's catalog can't be read ({type(error).__name__})") from error
             self._failures = 0

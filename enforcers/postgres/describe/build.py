@@ -55,6 +55,7 @@ def build(
         parameters=facts.parameters,
         writes_or_locks=facts.writes,
         changes_names=facts.changes_names,
+        changes_grammar=facts.changes_grammar,
         ddl=facts.ddl,
         makes_temporary=facts.makes_temporary,
         copy_in=facts.copy_in,
@@ -67,6 +68,7 @@ def build(
         cursor=facts.cursor,
         prepared=facts.prepared,
         wire=tuple(column.wire or (0, 0) for column in columns),
+        others=frozenset((oid, attnum) for oid, attnum, use in facts.columns if use == "other"),
         output_open=facts.output_open,
     )
 

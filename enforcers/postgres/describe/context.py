@@ -54,6 +54,7 @@ class Facts:
     output_open: bool = False  # the columns of the result are not all known
     writes: bool = False
     changes_names: bool = False
+    changes_grammar: bool = False
     ddl: bool = False
     makes_temporary: bool = False
     control: Control = Control.NONE
@@ -156,6 +157,12 @@ class Context:
             return False
         self.facts.doubt("too-complex", "definitions nest too deeply")
         return True
+
+    @property
+    def temporary_unread(self) -> bool:
+        """The session has a temporary schema whose objects this catalog doesn't show."""
+        temporary = next((item for item in self.path if item.startswith("pg_temp_")), "")
+        return bool(temporary) and temporary != self.catalog.temporary_schema
 
     def procedural(self) -> str:
         return _PROCEDURAL.get(self.via, "procedural-function")

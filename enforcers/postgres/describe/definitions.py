@@ -187,6 +187,8 @@ def define(context: Context, kind: str, body: Node, scope: Scope, *, verb: str) 
         verb = "sql.temporary"
         facts.makes_temporary = facts.changes_names = True
     facts.verb(verb)
+    if _names_temporary_schema(body):
+        facts.makes_temporary = facts.changes_names = True
     if kind in _CHANGES_NAMES:
         facts.changes_names = True
     if verb not in {"sql.role", "sql.grant"}:
@@ -197,6 +199,15 @@ def define(context: Context, kind: str, body: Node, scope: Scope, *, verb: str) 
             functions.call(inner, call, scope)
     _held_queries(context, kind, body, scope)
     _loose_ends(context, kind, body)
+
+
+def _names_temporary_schema(node: Any) -> bool:
+    """pg_temp is named anywhere: a type made there is found before pg_catalog's."""
+    if isinstance(node, list):
+        return any(_names_temporary_schema(item) for item in node)
+    if isinstance(node, dict):
+        return any(_names_temporary_schema(item) for item in node.values())
+    return isinstance(node, str) and node.startswith("pg_temp")
 
 
 def _created(kind: str, body: Node) -> Node | None:
@@ -272,6 +283,8 @@ def drop(context: Context, body: Node, scope: Scope) -> None:
     for item in body.get("objects", []):
         node_kind, value = unwrap(item)
         names = strings(value.get("items")) if node_kind == "List" else [value.get("sval", "")]
+        if kind == "OBJECT_SCHEMA":
+            _drop_schema(context, names[-1])
         if kind not in _DROPS_TABLES:
             continue
         table = {"relname": names[-1], "schemaname": names[-2] if len(names) > 1 else ""}
@@ -289,6 +302,12 @@ def drop(context: Context, body: Node, scope: Scope) -> None:
     if body.get("behavior") == "DROP_CASCADE":
         facts.not_covered["which dependent objects CASCADE drops"] = None
     event_triggers(context)
+
+
+def _drop_schema(context: Context, schema: str) -> None:
+    for relation in context.catalog.own.relations.values():
+        if relation.schema == schema and relation.kind not in {"index", "composite"}:
+            context.facts.access(relation, "ddl", context.via)
 
 
 def drop_owned(context: Context, body: Node, scope: Scope) -> None:

@@ -24,6 +24,8 @@ from enforcers.postgres.description import Description, SessionNames, SyntaxProb
 
 MAX_CACHED = 64 << 10  # bytes of text
 MAX_TREE = 8 << 20  # bytes that a parse tree may have beyond its text: what loads in well under a second
+MAX_SHAPED = 8 << 10  # bytes of text whose shape is kept as a pattern
+MAX_SCANNED = 256 << 10  # bytes of text that is looked through for words of another class
 _MAX_SHAPES = 8  # of one normalised text
 
 _Key = tuple[bytes, int, SessionNames]
@@ -40,7 +42,8 @@ class Describer:
     """Describes messages. Not thread-safe; one for an event loop."""
 
     def __init__(self, max_entries: int = 4096) -> None:
-        self._exact: LRUCache[_Key, _Result] = LRUCache(max_entries)
+        # Counted in bytes of text: 4 KiB an entry on average, whatever a client sends.
+        self._exact: LRUCache[_Key, _Result] = LRUCache(max_entries << 12, getsizeof=_size)
         self._shapes: LRUCache[tuple[str, int, SessionNames], list[_Known]] = LRUCache(max_entries)
 
     def describe_message(
@@ -61,9 +64,8 @@ class Describer:
             return SyntaxProblem('invalid byte sequence for encoding "UTF8"', 0)
         if "\x00" in decoded:
             return SyntaxProblem('invalid byte sequence for encoding "UTF8": 0x00', 0)
-        small = len(text) <= MAX_CACHED
         bucket_key = None
-        if small:
+        if len(text) <= MAX_SHAPED:
             try:
                 bucket_key = (normalize(decoded), catalog.version, names)
             except ParseError as error:
@@ -75,12 +77,12 @@ class Describer:
         if isinstance(result, SyntaxProblem):
             return result
         descriptions = [item for item, _ in result]
-        if small:
+        if len(text) <= MAX_CACHED and _size(tuple(descriptions)) <= self._exact.maxsize:
             self._exact[key] = tuple(descriptions)
-            if len(result) == 1 and bucket_key is not None:
-                bucket = self._shapes.setdefault(bucket_key, [])
-                if len(bucket) < _MAX_SHAPES:
-                    bucket.append(_Known(result[0][1], result[0][0]))
+        if len(result) == 1 and bucket_key is not None:
+            bucket = self._shapes.setdefault(bucket_key, [])
+            if len(bucket) < _MAX_SHAPES:
+                bucket.append(_Known(result[0][1], result[0][0]))
         return descriptions
 
     def _describe(
@@ -134,6 +136,10 @@ class Describer:
         return found
 
 
+def _size(descriptions: _Result) -> int:
+    return sum(1024 + len(item.text) for item in descriptions)
+
+
 def _finish(
     facts: Facts,
     columns: list[OutColumn],
@@ -162,6 +168,8 @@ def foreign_words(text: str, words: frozenset[str]) -> frozenset[str]:
     lowered = text.lower()
     if not words or not any(word.rstrip("(") in lowered for word in words):
         return frozenset()
+    if len(text) > MAX_SCANNED:
+        return frozenset(words)  # not worth seconds: what holds such a word somewhere counts as using it
     data = text.encode()
     used: set[str] = set()
     previous = ""

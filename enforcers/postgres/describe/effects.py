@@ -50,6 +50,10 @@ def write(context: Context, relation: Relation, event: str, columns: Collection[
         child = context.catalog.relation(oid)
         if child is not None:
             _triggers(context, child, event)
+            if event == "update" and relation.kind == "partitioned-table":
+                # a row that moves to another partition is deleted here and inserted there
+                _triggers(context, child, "delete")
+                _triggers(context, child, "insert")
             _computed(context, child, event)
             _foreign_keys(context, child, event, columns)
     _foreign_keys(context, relation, event, columns)

@@ -266,6 +266,8 @@ def type_name(context: Context, body: Node, scope: Scope) -> None:
         return
     walk(context, [item for item in body.get("typmods", []) if "A_Const" not in item], scope)
     found = context.find_type(names[-1], names[-2] if len(names) > 1 else "")
+    if len(names) == 1 and context.temporary_unread:
+        context.facts.doubt("unresolved", f"type {names[0]}: temporary objects were not read")
     if body.get("pct_type") or found is None:
         context.facts.doubt("unresolved", "type " + ".".join(names))
         return

@@ -88,7 +88,7 @@ def effects(context: Context, function: Function) -> None:
     if function.kind in {"a", "w"} and function.language == "internal":
         inner = [context.catalog.function(oid) for oid in context.catalog.aggregate_support(function.oid)]
         for support in inner:
-            if support is not None and not support.builtin:
+            if support is not None and not is_safe(support):
                 use(context, [support], "aggregate")
         return
     if function.language == "sql":

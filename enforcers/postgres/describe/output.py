@@ -31,6 +31,8 @@ def check_row_description(description: Description, fields: Sequence[tuple[str, 
             continue
         if oid == 0 and origin:
             return f"column {index} ({name}) is computed, a copy was described"
+        if wire_oid == 0 and (oid, attribute) in description.others:
+            continue  # we took it for computed, which is judged more strictly (a column merged by USING)
         if oid != 0 and attribute <= 0 and not origin:
             continue  # a system column, or a whole row, whose columns all count as read
         return f"column {index} ({name}) comes from another table column than described"

@@ -22,8 +22,7 @@ def lookup(context: Context, body: Node) -> Relation | None:
     if body.get("catalogname") not in (None, "", context.catalog.database):
         facts.doubt("unresolved", f"relation {quoted(body['catalogname'], schema, name)}")
         return None
-    temporary = next((item for item in context.path if item.startswith("pg_temp_")), "")
-    if temporary and temporary != context.catalog.temporary_schema and schema in {"", "pg_temp", temporary}:
+    if context.temporary_unread and (not schema or schema.startswith("pg_temp")):
         facts.doubt("unresolved", f"relation {quoted(schema, name)}: temporary objects were not read")
     relation = context.find_relation(name, schema)
     if relation is None:

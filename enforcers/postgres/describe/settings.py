@@ -23,11 +23,25 @@ _OFF = {"off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals"}
 _BOOLEAN = frozenset({"row_security", "transaction_read_only", "default_transaction_read_only"})
 
 
+# What the parser assumes of the session: its text means the same here and there only while these stay.
+_GRAMMAR = {
+    "standard_conforming_strings": _ON,
+    "backslash_quote": frozenset({"safe_encoding"}),
+    "client_encoding": frozenset({"utf8", "utf-8", "unicode"}),
+}
+
+
 def touch_setting(context: Context, name: str, action: str, value: str) -> None:
     lowered = _ALIASES.get(name.lower(), name.lower())
     context.facts.setting(lowered, action, normal(lowered, value) if lowered in SHOWN and action != "show" else "")
-    if action != "show" and lowered in NAMES:
+    if action == "show":
+        return
+    if lowered in NAMES:
         context.facts.changes_names = True
+    pinned = _GRAMMAR.get(lowered)
+    if pinned is not None and (action == "reset" or value.strip().lower() not in pinned):
+        context.facts.changes_grammar = True
+        context.facts.doubt("dynamic-setting", f"{lowered} changes what text means")
 
 
 def normal(name: str, value: str) -> str:

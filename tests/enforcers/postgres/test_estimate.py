@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from twokey.type.v1 import operation_pb2
 
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description, SessionNames
 from enforcers.postgres.estimate import Estimator
 from tests.enforcers.postgres.conftest import Postgres
-from twokey.type.v1 import operation_pb2
 
 NAMES = SessionNames(
     database="postgres", search_path=("pg_catalog", "public"), effective_role="postgres", session_role="postgres"
@@ -59,6 +59,10 @@ def text(value: str) -> operation_pb2.BoundValue:
     return operation_pb2.BoundValue(value=value.encode())
 
 
+def binary(oid: int, value: bytes) -> operation_pb2.BoundValue:
+    return operation_pb2.BoundValue(type_oid=oid, binary=True, value=value)
+
+
 @pytest.mark.parametrize(
     ("sql", "values", "low", "high"),
     [
@@ -68,7 +72,7 @@ def text(value: str) -> operation_pb2.BoundValue:
         ("SELECT count(*) FROM counted", [], 1, 1),
         ("SELECT * FROM counted WHERE id = $1", [text("5")], 1, 1),
         ("SELECT * FROM counted WHERE id < $1", [text("5000")], 4_000, 6_000),
-        ("SELECT * FROM counted WHERE id < $1", [operation_pb2.BoundValue(type_oid=23, binary=True, value=(5000).to_bytes(4, "big"))], 4_000, 6_000),
+        ("SELECT * FROM counted WHERE id < $1", [binary(23, (5000).to_bytes(4, "big"))], 4_000, 6_000),
         ("SELECT * FROM counted WHERE name = $1", [text("it's \\ '; DROP TABLE counted; --")], 1, 1),
         ("DELETE FROM counted", [], 9_000, 11_000),
         ("UPDATE counted SET name = 'x' WHERE id < 100", [], 50, 200),
@@ -94,7 +98,7 @@ async def test_rows(part: Part, sql: str, values: list[operation_pb2.BoundValue]
         ("SELECT * FROM nowhere", []),
         ("SELECT * FROM counted WHERE id = $1", []),
         ("SELECT * FROM counted WHERE id = $1", [text("s3cret")]),
-        ("SELECT * FROM counted WHERE id = $1", [operation_pb2.BoundValue(type_oid=1700, binary=True, value=b"s3cret")]),
+        ("SELECT * FROM counted WHERE id = $1", [binary(1700, b"s3cret")]),
         ("SELECT * FROM counted WHERE name = $1", [operation_pb2.BoundValue(value=b"s3cret\xff")]),
     ],
 )  # fmt: skip

@@ -59,17 +59,19 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         shutil.chown(directory, "nobody")
     port = free_port()
     environment = {"LC_ALL": "C", "PATH": os.environ["PATH"], "TZ": "UTC"}
-    run = {"check": True, "capture_output": True, "env": environment, **user}
+    run = {"capture_output": True, "env": environment, **user}
     data = directory / "data"
-    subprocess.run([binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], **run)
+    subprocess.run(
+        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], check=True, **run
+    )
     control = [binaries / "pg_ctl", "-D", data, "-w", "-l", directory / "log"]
     options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={directory}"
-    subprocess.run([*control, "-o", options, "start"], **run)
+    subprocess.run([*control, "-o", options, "start"], check=True, **run)
     try:
         dsn = f"postgresql://postgres@127.0.0.1:{port}"
         yield Server(f"{dsn}/corpus", asyncio.run(_prepare(f"{dsn}/postgres")))
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **{**run, "check": False})
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **run)
         shutil.rmtree(directory, ignore_errors=True)
 
 

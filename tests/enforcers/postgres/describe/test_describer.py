@@ -292,3 +292,59 @@ def test_a_word_of_another_class_makes_the_statement_opaque(server: Server) -> N
         found = describe(text, catalog=catalog, names=names())
         assert isinstance(found, list)
         assert ("keyword-class" in {item.code for item in found[0].template.opaque_reasons}) is expected
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SET standard_conforming_strings = off", True),
+        ("SET standard_conforming_strings = on", False),
+        ("RESET standard_conforming_strings", True),
+        ("SELECT set_config('standard_conforming_strings', 'off', false)", True),
+        ("SET client_encoding = 'SJIS'", True),
+        ("SET NAMES 'UTF8'", False),
+        ("SET backslash_quote = on", True),
+        ("SET work_mem = 1", False),
+        ("SHOW client_encoding", False),
+    ],
+)
+def test_a_change_of_what_text_means_is_told(one: One, sql: str, expected: bool) -> None:
+    found = one(sql)
+    assert found.changes_grammar is expected
+    assert found.template.opaque is expected
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (proc(1) = 1)",
+        "CREATE TYPE pg_temp.x AS (a int)",
+        "CREATE TABLE pg_temp.orders (id int)",
+        "CREATE TEMP VIEW x AS SELECT 1",
+        "SELECT * INTO TEMP x FROM lines",
+    ],
+)
+def test_temporary_objects_change_names(one: One, sql: str) -> None:
+    found = one(sql)
+    assert found.makes_temporary
+    assert found.changes_names
+
+
+def test_a_dropped_schema_names_its_relations(one: One) -> None:
+    assert {item.name for item in one("DROP SCHEMA shop CASCADE").template.relations} == {"items"}
+
+
+def test_a_temporary_type_may_shadow_any(server: Server) -> None:
+    temporary = dataclasses.replace(names(), search_path=("pg_temp_3", "pg_catalog", "public"))
+    found = Describer(4).describe_message(b"SELECT 'x'::text", catalog=server.catalog, names=temporary)
+    assert isinstance(found, list)
+    assert found[0].template.opaque
+
+
+def test_caches_are_bounded(server: Server) -> None:
+    describer = Describer(8)
+    for item in range(200):
+        text = b"SELECT id AS c%d FROM lines -- %s" % (item, b"x" * 6000)
+        describer.describe_message(text, catalog=server.catalog, names=names())
+    assert len(describer._exact) <= 8
+    assert len(describer._shapes) <= 8
