@@ -217,7 +217,7 @@ class SessionMachine(Extended):
 
     def _fast(self, raw: bytes, description: Description) -> bool:
         """One statement under a lease: no waiting. False when there is more to it."""
-        if description.prepared or description.cursor:
+        if description.prepared or description.cursor or description.changes_grammar:
             return False
         asked = Asked(description=description, transaction=self.transaction)
         _, ruling = self.lease(asked)

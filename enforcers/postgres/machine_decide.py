@@ -323,6 +323,14 @@ def refused_by(ruling: Ruling) -> Refused:
 
 
 def refuse_reserved(description: Description) -> Refused | None:
+    """What no policy may allow: names of the gateway's own, and another reading of strings than the describer's."""
+    if description.changes_grammar:
+        return Refused(
+            deny.coded(
+                "NOT_SUPPORTED",
+                "client_encoding, standard_conforming_strings and backslash_quote keep their values in this session",
+            )
+        )
     reserved = RESERVED.decode()
     if description.prepared.startswith(reserved) or description.cursor.startswith(reserved):
         return Refused(deny.coded("NOT_SUPPORTED", f"names that begin with {reserved} are the gateway's own"))

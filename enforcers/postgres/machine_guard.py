@@ -14,6 +14,7 @@ from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import Duties, MaskedColumn
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import Command
+from enforcers.postgres.describe.output import check_row_description
 from enforcers.postgres.description import Control, Description
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_decide import Deciding, met_by_session
@@ -167,30 +168,23 @@ def build_masker(
 ) -> RowMasker:
     """Which result column gets which masker. Raises UnmaskableError where description and target disagree, or where
     a column that must be masked is not a result column."""
-    outputs = description.template.output
     if description.utility or not description.template.returns_rows:
         raise UnmaskableError("masked columns can't pass through this kind of statement")
-    if len(outputs) != len(fields):
-        raise UnmaskableError("the target describes another result than was decided")
+    shown = [(field.name.decode("utf-8", "replace"), field.table, field.attribute) for field in fields]
+    problem = check_row_description(description, shown)
+    if problem is not None:
+        raise UnmaskableError(problem)
+    outputs = description.template.output
+    if description.output_open or len(outputs) != len(fields):
+        raise UnmaskableError("which columns the result has can't be said with certainty")
     by_name = {(c.schema, c.relation, c.column): c for c in mask}
-    relations = description.template.relations
-    views = {r.oid for r in relations if r.kind == "view"}
-    guarded = {r.oid for r in relations if any((r.schema, r.name) == key[:2] for key in by_name)}
     used: set[tuple[str, str, str]] = set()
     columns: list[tuple[MaskedColumn | None, int]] = []
     for output, field in zip(outputs, fields, strict=True):
-        column = None
-        if output.HasField("origin"):
-            origin = output.origin
-            key = (origin.schema, origin.relation, origin.column)
-            column = by_name.get(key)
-            if column is not None:
-                used.add(key)
-        # A plain column carries its table's oid and its number there; a column of a view carries the view's.
-        same = (output.origin.relation_oid, output.origin.attribute) == (field.table, field.attribute)
-        suspicious = field.table in guarded if column is None else field.table and field.table not in views
-        if suspicious and not same:
-            raise UnmaskableError("the target describes another result than was decided")
+        key = (output.origin.schema, output.origin.relation, output.origin.column)
+        column = by_name.get(key) if output.HasField("origin") else None
+        if column is not None:
+            used.add(key)
         columns.append((column, field.type))
     if used != set(by_name):
         raise UnmaskableError("a column that must be masked is not a plain column of the result")

@@ -96,7 +96,9 @@ class Extended(Guarding):
             return
         asked = self._asked(statement, bind)
         _, ruling = self.lease(asked)
-        if ruling is not None and ruling.answer is Answer.ALLOWED and self.gate.refusal() is None:
+        # Anything but a plain lease takes the flow, which checks everything once more.
+        plain = not (asked.description.prepared or asked.description.cursor or asked.description.changes_grammar)
+        if plain and ruling is not None and ruling.answer is Answer.ALLOWED and self.gate.refusal() is None:
             running = Running(self.act(asked, ruling), statement.description)
             if not self.needs_guard(running) and self.gate.ready(running.act):
                 self._bound(self._portal(bind, statement, running), raw)

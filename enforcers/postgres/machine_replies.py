@@ -19,6 +19,7 @@ from enforcers.postgres.machine_state import Capture, Expect, Kind, Running
 
 _C, _D, _E, _N, _S, _Z, _T, _A = (ord(c) for c in "CDENSZTA")
 _COPY_DATA = ord("d")
+_BOUND = ord("2")
 _MAX_ROW_BYTES = 64 * 1024 * 1024  # of a row that must be rewritten, so held whole
 _ANSWERS = {ord("1"): Kind.PARSE, ord("2"): Kind.BIND, ord("3"): Kind.CLOSE}
 
@@ -112,18 +113,26 @@ class Replies:
                 running.bytes += length
                 position = end
                 continue
+            if kind == _BOUND and expects and expects[0].bare and expects[0].kind is Kind.BIND:
+                expects.popleft()
+                position = end
+                continue
             replacement = self._message(kind, data[position:end])
             if replacement is not None:
-                if run < position:
-                    self.out.append(data[run:position])
-                if replacement:
-                    self.out.append(replacement)
+                self._replace(data[run:position], replacement)
                 run = end
             position = end
         if run < position:
             self.out.append(data if run == 0 and position == size else data[run:position])
         if position < size:
             self._buffer += data[position:]
+
+    def _replace(self, unchanged: bytes, replacement: bytes) -> None:
+        """What passed unchanged so far, then the message in place of the one just read."""
+        if unchanged:
+            self.out.append(unchanged)
+        if replacement:
+            self.out.append(replacement)
 
     def _partial(self, kind: int, length: int, missing: int) -> bool:
         """A message that continues in the next bytes: True when it may pass as it comes."""

@@ -71,6 +71,7 @@ class Expect:
 
     __slots__ = (
         "acts",
+        "bare",
         "capture",
         "error",
         "final",
@@ -108,6 +109,7 @@ class Expect:
         self.error = error  # of a POISON: what the client is told instead
         self.name = name
         self.value = value
+        self.bare = relay and capture is None  # its answer is relayed, and that is all
         self.plain = relay and all(a.masker is None and a.limit is None for a in acts)
 
 

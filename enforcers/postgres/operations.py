@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Sequence
 from hashlib import sha256
 
 from twokey.type.v1 import operation_pb2
 
-from enforcers.postgres.describe.digest import encode, operation_digest
+from enforcers.postgres.describe.digest import encode
 from enforcers.postgres.description import Description, SessionNames
 from enforcers.postgres.machine_state import Transaction
 
+_VALUE = struct.Struct("!QQqQ?Q?Q")
 _LEASE = b"twokey lease v1"
 _HEAD = encode((b"twokey operation v1",))
 
@@ -45,22 +47,29 @@ class Digests:
         self._tails: dict[tuple[bytes, SessionNames], bytes] = {}
 
     def digest(self, description: Description, names: SessionNames, bound: Sequence[operation_pb2.BoundValue]) -> bytes:
-        if bound:
-            return operation_digest(description, names, self._connection, bound)
         key = (description.static_digest, names)
         tail = self._tails.get(key)
         if tail is None:
             if len(self._tails) >= self._maximum:
                 self._tails.clear()
             self._tails[key] = tail = _tail(self._connection, description, names)
-        text = description.text
-        return sha256(_HEAD + len(text).to_bytes(8, "big") + text + tail).digest()
+        text, values = description.text, b""
+        if bound:
+            values = b"".join([_encoded(value) for value in bound])
+        lengths = len(text).to_bytes(8, "big"), len(values).to_bytes(8, "big")
+        return sha256(b"".join((_HEAD, lengths[0], text, lengths[1], values, tail))).digest()
+
+
+def _encoded(value: operation_pb2.BoundValue) -> bytes:
+    """A bound value as a member of the encoding: its four members, each and all behind their lengths."""
+    content = value.value
+    size = len(content)
+    return _VALUE.pack(42 + size, 8, value.type_oid, 1, value.is_null, 1, value.binary, size) + content
 
 
 def _tail(connection: str, description: Description, names: SessionNames) -> bytes:
     return encode(
         (
-            b"",  # no bound values
             connection.encode(),
             description.static_digest,
             names.database.encode(),

@@ -216,10 +216,25 @@ def parse_bind(raw: bytes) -> Bind:
     reader = Reader(raw)
     portal, statement = reader.cstring(), reader.cstring()
     formats = _formats(reader)
+    count, position, size = reader.uint16(), reader.position, len(raw)
     values: list[bytes | None] = []
-    for _ in range(reader.uint16()):
-        length = reader.int32()
-        values.append(None if length == -1 else reader.take(length))
+    # By hand, not by Reader: this loop runs for every value of every prepared execution.
+    for _ in range(count):
+        if position + 4 > size:
+            raise ProtocolError("message ends too early")
+        length = _INT32.unpack_from(raw, position)[0]
+        position += 4
+        if length < 0:
+            if length != -1:
+                raise ProtocolError("a value has an impossible length")
+            values.append(None)
+            continue
+        end = position + length
+        if end > size:
+            raise ProtocolError("message ends too early")
+        values.append(raw[position:end])
+        position = end
+    reader.position = position
     result_formats = _formats(reader)
     reader.finish()
     if len(formats) > 1 and len(formats) != len(values):
@@ -238,19 +253,19 @@ def _formats(reader: Reader) -> tuple[int, ...]:
 
 
 def parse_execute(raw: bytes) -> Execute:
-    reader = Reader(raw)
-    portal, rows = reader.cstring(), reader.int32()
-    reader.finish()
-    return Execute(portal, rows)
+    end = raw.find(b"\0", 5)
+    if end < 0 or len(raw) != end + 5:
+        raise ProtocolError("malformed Execute")
+    return Execute(raw[5:end], _INT32.unpack_from(raw, end + 1)[0])
 
 
 def parse_target(raw: bytes) -> Target:
-    reader = Reader(raw)
-    kind, name = reader.take(1), reader.cstring()
-    reader.finish()
+    kind = raw[5:6]
     if kind not in {b"S", b"P"}:
         raise ProtocolError("Describe or Close of neither a statement nor a portal")
-    return Target(kind, name)
+    if raw.find(b"\0", 6) != len(raw) - 1:
+        raise ProtocolError("malformed Describe or Close")
+    return Target(kind, raw[6:-1])
 
 
 def parse_password(raw: bytes) -> bytes:

@@ -223,6 +223,8 @@ class ScriptedDescriber:
             can_estimate=first == "select",
             cannot_estimate_why="" if first == "select" else "not a query",
             verification=None,
+            wire=tuple((oid, number) for _, oid, number in self.outputs.get(text.decode(), ())),
+            changes_grammar="standard_conforming_strings" in words,
             prepared=words[1] if first in {"prepare", "deallocate", "execute"} else "",
         )
         override = self.overrides.get(text.decode())

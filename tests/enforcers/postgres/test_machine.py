@@ -565,3 +565,11 @@ def test_random_bytes_from_either_side(data: bytes) -> None:
     with contextlib.suppress(EnforcerError):
         two.target(data)
     del target
+
+
+def test_how_strings_are_read_can_not_be_changed() -> None:
+    one = Dialogue(lambda _t: LEASED).named()
+    for _ in range(2):
+        client, target, commands = one.client(wire.query(b"SET standard_conforming_strings = off"))
+        assert (kinds(client), target, commands) == ("EZ", b"", [])
+        assert b"0A000" in client
