@@ -97,10 +97,13 @@ def _upstream(value: str) -> str:
         bad = True
     if bad:
         raise ValueError("must be a URL like postgresql://127.0.0.1:5432/crm")
-    if url.password is not None or url.username is not None or "password" in url.query:
+    if url.password is not None or url.username is not None:
         raise ValueError("holds a user or password; name the account under `credentials`")
-    if url.fragment:
-        raise ValueError("has a fragment; remove what follows '#'")
+    if url.fragment or url.query:
+        # `?host=…` would point elsewhere than where the address says, past the check for loopback
+        raise ValueError("has something after the database's name; remove what follows '?' or '#'")
+    if not url.hostname:
+        raise ValueError("names no host; use 127.0.0.1 for this machine")
     return value
 
 
@@ -114,10 +117,7 @@ class Connection(Strict):
 
     @property
     def host(self) -> str:
-        url = urlsplit(self.upstream)
-        if not url.hostname:
-            return "localhost"
-        return url.hostname.replace("%2f", "/")
+        return urlsplit(self.upstream).hostname or ""
 
     @property
     def port(self) -> int:

@@ -85,5 +85,7 @@ def _stay(stack: Stack) -> None:
     click.echo("  twokey token --subject erin --role auditor | twokey audit tail -f --token-file -\n")
     sys.stdout.flush()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    while True:  # until a signal raises KeyboardInterrupt
+    try:
         signal.pause()
+    except KeyboardInterrupt:
+        click.echo("stopping", err=True)

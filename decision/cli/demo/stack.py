@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,7 @@ class Stack:
     """Started by `start`, ended by `stop`; also a context manager."""
 
     def __init__(self, folder: Path | None = None, *, config: str = CONFIG, people: str = PEOPLE) -> None:
+        self._own_folder = folder is None
         self.folder = folder or scratch_folder("twokey-")
         self.database = Database(self.folder / "postgresql")
         self.ready: dict[str, object] = {}
@@ -158,6 +160,8 @@ class Stack:
         self.stop_twokey()
         if remove:
             self.database.remove()
+            if self._own_folder:
+                shutil.rmtree(self.folder, ignore_errors=True)
         else:
             self.database.stop()
 
