@@ -73,6 +73,7 @@ class Facts:
         self.opaque[(code, detail)] = None
 
     def access(self, relation: Relation, access: str, via: str) -> None:
+        via = "check" if via == "index" else via
         self.seen_relations[relation.oid] = relation
         self.relations.setdefault((relation.oid, via), set()).add(access)
         if access in {"insert", "update", "delete", "truncate", "lock"}:
