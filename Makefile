@@ -64,7 +64,7 @@ bench: setup ## Measure gateway against direct.
 	$(PYTHON) -m tests.bench.run
 
 fuzz: setup ## Property tests, for longer.
-	$(BIN)/pytest -p no:randomly --hypothesis-profile=fuzz -k "property or fuzz" tests
+	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=1800 $(TESTS)
 
 generate: setup ## Write rego/schemas/input.json anew from the API.
 	$(PYTHON) tools/input_schema.py
