@@ -257,3 +257,32 @@ def test_a_wrong_configuration_starts_nothing(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert "twokey.yaml:2: conections: unknown key; did you mean 'connections'?" in done.stderr
     assert not (tmp_path / "state").exists()
+
+
+def test_the_halves_run_apart_with_a_secret_of_their_own(tmp_path: Path) -> None:
+    apart = Stack()
+    secret = tmp_path / "secret"
+    secret.write_text("x" * 40)
+    secret.chmod(0o600)
+
+    def serve(*arguments: str) -> subprocess.Popen[str]:
+        command = [*apart.command(), "serve", *arguments, "-c", str(apart.config)]
+        environ = apart.up_environment()
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ, text=True)
+
+    running: list[subprocess.Popen[str]] = []
+    try:
+        apart.start_database()
+        running.append(serve("decision", "--dev", "--enforcer-secret", str(secret)))
+        assert running[0].stdout is not None
+        assert set(json.loads(running[0].stdout.readline())) == {"ready", "decision", "http"}
+        running.append(serve("postgres", "--enforcer-secret", str(secret)))
+        assert running[1].stdout is not None
+        apart.ready = json.loads(running[1].stdout.readline())
+        assert works(apart)
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.communicate(timeout=60)
+        apart.stop()
+    assert [process.returncode for process in running] == [0, 0]
