@@ -30,10 +30,10 @@ def _libc() -> ctypes.CDLL | None:
 _LIBC = _libc()  # loaded before any fork: the child between fork and exec must only make system calls
 
 
-def _die_with_parent() -> None:
-    """In the child, before exec: be told to drain when the supervisor dies, however it dies (prctl(2))."""
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """In the child, before exec: get this signal when the thread that started it ends, however it ends (prctl(2))."""
     if _LIBC is not None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -73,7 +73,7 @@ class Child:
                 env=dict(self.environ),
                 cwd=self.directory,
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which drains in order
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             os.close(settings_write)

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
+from decision.cli.children import die_with_parent
 from decision.cli.errors import CliError
 
 START_TIMEOUT_S = 30.0
@@ -105,6 +106,7 @@ class Database:
                 stdin=subprocess.DEVNULL,
                 **self._as_user(),
                 start_new_session=True,
+                preexec_fn=_quit_with_parent,  # noqa: PLW1509 - makes one system call, through a library loaded before
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
             )
         self._wait_ready()
@@ -219,6 +221,11 @@ class Database:
                 return
             time.sleep(0.1)
         raise CliError("the sample PostgreSQL did not start", next_step=f"see {self._folder / 'postgres.log'}")
+
+
+def _quit_with_parent() -> None:
+    """A demo or test that is killed leaves no server behind (SIGQUIT: immediate shutdown)."""
+    die_with_parent(signal.SIGQUIT)
 
 
 def _someone_else() -> pwd.struct_passwd | None:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from decision.cli.children import die_with_parent
 from decision.cli.demo.database import Database, scratch_folder
 from decision.cli.demo.terminal import Terminal
 from decision.cli.errors import CliError
@@ -128,6 +129,7 @@ class Stack:
                 stderr=log,
                 env=self.up_environment(),
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - makes one system call, through a library loaded before
             )
         self.ready = json.loads(self._ready_line(self._process))
 
