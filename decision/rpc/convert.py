@@ -129,7 +129,9 @@ def decide_response(answer: Answer) -> decision_pb2.DecideResponse:
 
 
 def _identity(party: Party) -> subject_pb2.Identity:
-    return subject_pb2.Identity(iss=party.identity.iss, sub=party.identity.sub, name=party.name)
+    return subject_pb2.Identity(
+        iss=party.identity.iss, sub=party.identity.sub, name=party.name, owner=party.owner, kind=party.kind
+    )
 
 
 def subject(value: Subject) -> subject_pb2.Subject:
