@@ -28,12 +28,9 @@ _log = structlog.get_logger(__name__)
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
-    _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
-else:
-    _Interceptor = grpc.aio.ServerInterceptor  # generic in the stubs only
 
 
-class Guard(_Interceptor):
+class Guard(grpc.aio.ServerInterceptor):
     def __init__(self, authenticator: Authenticator, clock: Clock, metrics: Metrics) -> None:
         self._authenticator = authenticator
         self._clock = clock
@@ -42,9 +39,9 @@ class Guard(_Interceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Handler | None:
         rpc = handler_call_details.method.lstrip("/")
         door = DOORS.get(rpc)
         handler = await continuation(handler_call_details)
