@@ -249,7 +249,7 @@ def set_up() -> None:
     if not (STUBS / "twokey").is_dir():
         state.pop("stubs", None)
     done_before(state, "stubs", stubs, lambda: generate_stubs(sources))
-    project = digest([ROOT / "pyproject.toml"], packages)
+    project = digest([ROOT / "pyproject.toml"], packages + stubs)  # the installation holds a copy of the stubs
     done_before(state, "project", project, install_project)
     if find_opa() is None:
         obtain_opa()
