@@ -104,7 +104,7 @@ class ApprovalDraft:
 
 class ApprovalStore(Protocol):
     """Durable approvals and their state machine: pending -> approved | denied | expired | withdrawn;
-    approved -> redeemed | lapsed; redeemed -> outcome-unknown. Every move is one compare-and-set in one
+    approved -> redeemed | lapsed | withdrawn; redeemed -> outcome-unknown. Every move is one compare-and-set in one
     transaction, on the store's clock with a high-water mark (a clock set back revives nothing).
     May raise StoreError; a move that another one beat raises StateError with the state now in force as code
     (APPROVAL_DENIED, APPROVAL_EXPIRED, WITHDRAWN, APPROVAL_REDEEMED, APPROVAL_PENDING, APPROVAL_APPROVED,

@@ -120,7 +120,11 @@ class Approvals:
         return await self._give_verdict(subject, approval, approve=False, reason=reason, channel=channel)
 
     async def withdraw(self, viewer: Subject | None, approval: str, *, reason: str) -> Approval:
-        """By an enforcer for its client, or by the requester. Raises NotFoundError, CallerError, StateError."""
+        """By an enforcer for its client, or by the requester, as long as nothing was redeemed. An approval that came
+        in the same moment is withdrawn too: who took the question back leaves nothing usable behind.
+
+        Raises NotFoundError, CallerError, StateError.
+        """
         found = await self.get(viewer, approval)
         if viewer is not None and not _is_requester(viewer, found):
             raise CallerError("Only who asked for an approval can withdraw it")
@@ -130,7 +134,16 @@ class Approvals:
             body = records.transition_body(moved, "withdrawn", by=viewer, reason=reason)
             await self._recorder.append(records.KIND, body)
 
-        return await self._store.move(approval, expect=ApprovalState.PENDING, to=ApprovalState.WITHDRAWN, record=record)
+        try:
+            return await self._store.move(
+                approval, expect=ApprovalState.PENDING, to=ApprovalState.WITHDRAWN, record=record
+            )
+        except StateError as error:
+            if error.code != "APPROVAL_APPROVED":
+                raise
+        return await self._store.move(
+            approval, expect=ApprovalState.APPROVED, to=ApprovalState.WITHDRAWN, record=record
+        )
 
     async def run_sweeper(self) -> None:
         """For ever, once a second: expire, lapse, mark unknown outcomes, finish reviews that were interrupted."""

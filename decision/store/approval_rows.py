@@ -36,7 +36,7 @@ LIVE = (_P.value, _A.value)
 # approved -> redeemed is not here: only redeem() goes there.
 MOVES: Mapping[ApprovalState, frozenset[ApprovalState]] = {
     _P: frozenset({_A, ApprovalState.DENIED, ApprovalState.EXPIRED, ApprovalState.WITHDRAWN}),
-    _A: frozenset({ApprovalState.LAPSED}),
+    _A: frozenset({ApprovalState.LAPSED, ApprovalState.WITHDRAWN}),
     _R: frozenset({ApprovalState.OUTCOME_UNKNOWN}),
 }
 

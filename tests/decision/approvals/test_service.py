@@ -568,6 +568,21 @@ async def test_enforcer_and_requester_withdraw_and_a_reviewer_may_not(world: Wor
     assert refused.value.code == "WITHDRAWN"
 
 
+async def test_what_was_approved_is_withdrawn_until_it_is_redeemed(world: World) -> None:
+    unused, used = await world.ask("a"), await world.ask("b")
+    for one in (unused, used):
+        await approve(world, BOB, one.id)
+    await world.store.approvals.redeem(used.id, key=used.key, session=used.session, execution="exe_1")
+    assert (await world.service.withdraw(None, unused.id, reason="Ctrl-C")).state is ApprovalState.WITHDRAWN
+    assert (await world.recorded())[-1]["state"] == "withdrawn"
+    with pytest.raises(StateError) as refused:
+        await world.store.approvals.redeem(unused.id, key=unused.key, session=unused.session, execution="exe_2")
+    assert refused.value.code == "WITHDRAWN"
+    with pytest.raises(StateError) as refused:
+        await world.service.withdraw(None, used.id, reason="")
+    assert refused.value.code == "APPROVAL_REDEEMED"
+
+
 # --- the sweeper -----------------------------------------------------------------------------------------------------
 
 

@@ -211,6 +211,22 @@ async def test_a_decided_approval_takes_no_verdict_and_no_move(store: Store, exp
     assert {code(one) for one in await asyncio.gather(*tries, return_exceptions=True)} == {expected}
 
 
+async def test_redeem_and_withdraw_at_once_one_wins(url: str, clock: ManualClock) -> None:
+    here, there = await open_store(url, clock=clock), await open_store(url, clock=clock)
+    for turn in range(20):
+        one = await opened(here)
+        made = await approved(here, one, f"{turn}")
+        tries = [
+            here.approvals.redeem(made.id, key=act(f"{turn}"), session=one, execution=f"exe_{turn}"),
+            there.approvals.move(made.id, expect=A, to=ApprovalState.WITHDRAWN),
+        ]
+        ended = await asyncio.gather(*(tries if turn % 2 else reversed(tries)), return_exceptions=True)
+        lost = [code(each) for each in ended if isinstance(each, BaseException)]
+        assert lost in (["WITHDRAWN"], ["APPROVAL_REDEEMED"])
+    await here.close()
+    await there.close()
+
+
 async def test_pending_is_not_redeemed(store: Store) -> None:
     one = await opened(store)
     made, _ = await store.approvals.find_or_create(draft(one))
@@ -228,6 +244,7 @@ async def test_only_the_moves_of_the_table_exist(store: Store, expect: ApprovalS
         (P, ApprovalState.WITHDRAWN),
         (P, ApprovalState.EXPIRED),
         (A, ApprovalState.LAPSED),
+        (A, ApprovalState.WITHDRAWN),
         (ApprovalState.REDEEMED, ApprovalState.OUTCOME_UNKNOWN),
     }
     made, _ = await store.approvals.find_or_create(draft("ses_1"))

@@ -163,6 +163,17 @@ class ApprovalMachine(RuleBasedStateMachine):
         if not expected:
             one.state = to
 
+    @rule(at=st.integers(0, 1), key=approvals)
+    def withdraw_approved(self, at: int, key: str) -> None:
+        one = self.model[key]
+        expected = "" if one.state == "approved" else CODES[one.state]
+        if not expected and self.due(one):
+            expected = "APPROVAL_EXPIRED"
+        work = self.stores[at].approvals.move(key, expect=ApprovalState.APPROVED, to=ApprovalState.WITHDRAWN)
+        self.attempt(work, expected)
+        if not expected:
+            one.state = "withdrawn"
+
     @rule(at=st.integers(0, 1), key=approvals, own=st.booleans(), text=st.sampled_from("ab"))
     def redeem(self, at: int, key: str, own: bool, text: str) -> None:
         one = self.model[key]
