@@ -29,9 +29,12 @@ STUBS = PROTO / "gen"
 OPA_VERSION = "1.22.2"
 OPA_OLDEST = (1, 0, 0)
 OPA_MODULE = f"github.com/open-policy-agent/opa@v{OPA_VERSION}"
-# SHA-256 of the official release's programs, by platform. Only sums that were checked against the release belong here;
-# a platform that isn't listed is refused, never downloaded unverified.
-OPA_SHA256: dict[str, str] = {}
+# What is downloaded where neither opa nor Go is: the newest release whose checksum two independent projects publish
+# alike. All policy tests pass on it. A platform that isn't listed is refused, never downloaded unverified.
+OPA_DOWNLOAD_VERSION = "1.20.2"
+OPA_SHA256: dict[str, str] = {
+    "opa_linux_amd64_static": "69da5179ee403d10fa11bab6cfb4ffb0d23dba5f9b682fa977db772a1da5670f",
+}
 
 
 class SetupError(Exception):
@@ -213,14 +216,14 @@ def download_opa() -> None:
     wanted = OPA_SHA256.get(name)
     if wanted is None:
         raise SetupError(
-            f"OPA {OPA_VERSION} for {platform.system()} {platform.machine()} has no pinned checksum here, "
+            f"OPA {OPA_DOWNLOAD_VERSION} for {platform.system()} {platform.machine()} has no pinned checksum here, "
             "and an unverified program is never run",
             "put opa 1.0 or newer on PATH, or install Go and run make again",
         )
-    say("opa", f"downloading OPA {OPA_VERSION}")
+    say("opa", f"downloading OPA {OPA_DOWNLOAD_VERSION}")
     import urllib.request  # noqa: PLC0415 - needed on this path only; it costs time to import
 
-    url = f"https://github.com/open-policy-agent/opa/releases/download/v{OPA_VERSION}/{name}"
+    url = f"https://github.com/open-policy-agent/opa/releases/download/v{OPA_DOWNLOAD_VERSION}/{name}"
     try:
         with urllib.request.urlopen(url, timeout=120) as answer:
             data = answer.read()
