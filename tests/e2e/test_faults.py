@@ -63,7 +63,7 @@ def test_deep_nesting_is_refused_and_the_gateway_lives(stack: Stack, opening: st
 def test_missing_and_forged_tokens_are_refused(stack: Stack, token: str) -> None:
     with pytest.raises(psycopg.OperationalError) as refused, connect(stack, "planner", token=token or "\x01"):
         pass
-    assert "aut" in str(refused.value).lower()
+    assert "token" in str(refused.value)
 
 
 def test_an_expired_token_is_refused_at_login_and_ends_a_session(stack: Stack) -> None:
