@@ -14,8 +14,11 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 from twokey.type.v1 import decision_pb2, operation_pb2, subject_pb2
 
+from decision.cli import values
+
 HEAD = 4000
 TAIL = 1000
+MAX_VALUE = 400
 
 # What can't be seen, or is not what it seems: controls, format characters (bidi, zero width), private use, surrogates,
 # unassigned, and every space but the plain one.
@@ -65,35 +68,47 @@ def statement(data: bytes) -> str:
     )
 
 
-def bound(values: Sequence[operation_pb2.BoundValue]) -> list[str]:
-    """$1 = 'x' (type 25), one line a value."""
-    shown: list[str] = []
-    for number, value in enumerate(values, start=1):
-        if value.is_null:
-            text = "NULL"
-        elif value.binary:
-            text = f"binary \\x{value.value[:64].hex()}{'…' if len(value.value) > 64 else ''}"
-        else:
-            text = repr_text(value.value)
-        shown.append(f"${number} = {text} (type {value.type_oid}, {len(value.value)} bytes)")
-    return shown
+def bound(bound_values: Sequence[operation_pb2.BoundValue]) -> list[str]:
+    """$1 = 50007 (int4, 4 bytes), one line a value."""
+    return [
+        f"${number} = {value(item.type_oid, item.value, is_null=item.is_null, binary=item.binary)}"
+        for number, item in enumerate(bound_values, start=1)
+    ]
 
 
-def repr_text(data: bytes, limit: int = 400) -> str:
-    text = data.decode("utf-8", errors="backslashreplace")
-    cut = f"… SHA-256 {hashlib.sha256(data).hexdigest()}" if len(text) > limit else ""
-    return f"'{safe(text[:limit])}'{cut}"
+def value(type_oid: int, data: bytes, *, is_null: bool, binary: bool) -> str:
+    """One bound value for a terminal: numbers bare, text quoted, bytes that nobody can read in hexadecimal."""
+    kind = values.type_name(type_oid)
+    if is_null:
+        return f"NULL ({kind})"
+    if binary and values.decoded(type_oid, data) is None:
+        shown = f"binary \\x{data[:64].hex()}" + (f"… SHA-256 {hashlib.sha256(data).hexdigest()}" if data[64:] else "")
+    else:
+        text = values.text(type_oid, data, binary=binary)
+        plain = type_oid in values.PLAIN and text.isascii() and text.isprintable() and len(text) <= MAX_VALUE
+        shown = text if plain else quoted(text, data)
+    return f"{shown} ({kind}, {len(data)} bytes)"
+
+
+def quoted(text: str, data: bytes) -> str:
+    """In quotes; what is long is cut and ends with the digest of `data`, all of it."""
+    cut = f"… SHA-256 {hashlib.sha256(data).hexdigest()}" if len(text) > MAX_VALUE else ""
+    return f"'{safe(text[:MAX_VALUE])}'{cut}"
 
 
 def identity(who: subject_pb2.Identity) -> str:
-    """The name people.yaml has for it; else the pair, so that nobody can be called alice by choosing a sub."""
-    return safe(who.name) if who.name else f"unknown ({safe(who.iss)}, {safe(who.sub)})"
+    """executor-7 (agent of alice): names are those of people.yaml; for anyone else the pair, so that nobody can be
+    called alice by choosing a sub."""
+    if not who.name:
+        return f"unknown ({safe(who.iss)}, {safe(who.sub)})"
+    if who.kind == "agent" or who.owner:
+        return f"{safe(who.name)} (agent of {safe(who.owner) or 'nobody'})"
+    return safe(who.name)
 
 
 def subject(who: subject_pb2.Subject) -> str:
-    """executor-7 in role executor, for alice: the current actor first (RFC 8693 `act`)."""
-    chain = [identity(actor) for actor in who.actors]
-    text = " ← ".join([*chain, identity(who.identity)]) if chain else identity(who.identity)
+    """executor-7 (agent of alice) for carol in role executor: the current actor first (RFC 8693 `act`)."""
+    text = " for ".join(identity(party) for party in [*who.actors, who.identity])
     return f"{text} in role {safe(who.role)}" if who.role else text
 
 

@@ -44,10 +44,10 @@ def _bytes(value: object) -> bytes:
 
 
 def who(subject: object) -> str:
-    """executor-7 (agent of alice); with its actors, the current one first."""
+    """executor-7 (agent of alice) for carol: the current actor first."""
     document = _mapping(subject)
     names = [_name(actor) for actor in [*_items(document.get("actors")), document]]
-    return " ← ".join(name for name in names if name)
+    return " for ".join(name for name in names if name)
 
 
 def _name(party: Record) -> str:
@@ -73,15 +73,17 @@ def masked(record: Record) -> list[str]:
 
 
 def bound(record: Record) -> list[str]:
-    """$1 = 'x', one each."""
+    """$1 = 42 (int4, 4 bytes), one each."""
     shown: list[str] = []
     for number, value in enumerate(_items(record.get("bound")), start=1):
-        if value.get("is_null") is True:
-            shown.append(f"${number} = NULL")
-        elif value.get("binary") is True:
-            shown.append(f"${number} = binary \\x{_bytes(value.get('value'))[:64].hex()}")
-        else:
-            shown.append(f"${number} = {render.repr_text(_bytes(value.get('value')))}")
+        type_oid = value.get("type_oid")
+        text = render.value(
+            type_oid if isinstance(type_oid, int) else 0,
+            _bytes(value.get("value")),
+            is_null=value.get("is_null") is True,
+            binary=value.get("binary") is True,
+        )
+        shown.append(f"${number} = {text}")
     return shown
 
 

@@ -19,6 +19,16 @@ def state(approval: approval_pb2.Approval) -> str:
     return approval_pb2.State.Name(approval.state).removeprefix("STATE_").lower().replace("_", "-")
 
 
+def _first(approval: approval_pb2.Approval, length: int) -> str:
+    """The statement's beginning on one line."""
+    text = " ".join(approval.operation.sql.values.statement[: 8 * length].decode(errors="backslashreplace").split())
+    return render.safe(text[:length]) + ("…" if len(text) > length else "")
+
+
+def _emit(approval: approval_pb2.Approval) -> None:
+    output.emit(approval, act=output.act(approval.operation.sql))
+
+
 @click.group()
 def approvals() -> None:
     """See, approve and deny what gateways hold.
@@ -47,7 +57,7 @@ def list_(*, who: Who, as_json: bool, everything: bool) -> None:
         found = stub.List(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).approvals
     if as_json:
         for approval in found:
-            output.emit(approval)
+            _emit(approval)
         return
     if not found:
         click.echo("nothing waits")
@@ -59,7 +69,7 @@ def list_(*, who: Who, as_json: bool, everything: bool) -> None:
             render.subject(approval.requester),
             f"{approval.connection} ({approval.environment})",
             render.remaining(approval.expires),
-            render.safe(approval.operation.sql.values.statement[:60].decode(errors="replace")),
+            _first(approval, 60),
         )
         for approval in found
     ]
@@ -81,7 +91,7 @@ def show(*, approval_id: str, who: Who, as_json: bool) -> None:
         request = approval_pb2.GetRequest(id=approval_id)
         approval = stub.Get(request, metadata=caller.metadata, timeout=client.TIMEOUT_S)
     if as_json:
-        output.emit(approval)
+        _emit(approval)
     else:
         click.echo("\n".join(describe(approval)))
 
@@ -208,7 +218,7 @@ def withdraw(
 
 def _answered(approval: approval_pb2.Approval, as_json: bool) -> None:
     if as_json:
-        output.emit(approval)
+        _emit(approval)
         return
     given = sum(verdict.approve for verdict in approval.verdicts)
     count = f", {given} of {approval.quorum}" if approval.state == approval_pb2.STATE_PENDING else ""
@@ -228,10 +238,10 @@ def watch(*, who: Who, as_json: bool) -> None:
         stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
         for approval in stub.Watch(approval_pb2.WatchRequest(), metadata=caller.metadata):
             if as_json:
-                output.emit(approval)
+                _emit(approval)
                 continue
-            first = render.safe(approval.operation.sql.values.statement[:80].decode(errors="replace"))
-            click.echo(f"{render.safe(approval.id)} {state(approval):<9} {render.subject(approval.requester)}: {first}")
+            asked = f"{render.subject(approval.requester)}: {_first(approval, 80)}"
+            click.echo(f"{render.safe(approval.id)} {state(approval):<9} {asked}")
 
 
 @approvals.command()

@@ -65,15 +65,37 @@ def test_bound_values() -> None:
         operation_pb2.BoundValue(type_oid=25, value=b"y" * 1000),
     ]
     first, second, third, fourth = render.bound(values)
-    assert first == "$1 = 'a\\x1b' (type 25, 2 bytes)"
-    assert second.startswith("$2 = NULL")
-    assert third.startswith("$3 = binary \\x0000002a")
+    assert first == "$1 = 'a\\x1b' (text, 2 bytes)"
+    assert second == "$2 = NULL (text)"
+    assert third == "$3 = 42 (int4, 4 bytes)"
     assert hashlib.sha256(b"y" * 1000).hexdigest() in fourth
+
+
+def test_a_number_that_is_none_is_quoted() -> None:
+    value = operation_pb2.BoundValue(type_oid=23, value="1\u202e2".encode())
+    assert render.bound([value]) == ["$1 = '1\\u202e2' (int4, 5 bytes)"]
+
+
+def test_binary_that_nobody_can_read_is_hexadecimal() -> None:
+    short = operation_pb2.BoundValue(type_oid=23, binary=True, value=b"\1\2\3")
+    unknown = operation_pb2.BoundValue(type_oid=600, binary=True, value=b"\xff" * 100)
+    first, second = render.bound([short, unknown])
+    assert first == "$1 = binary \\x010203 (int4, 3 bytes)"
+    assert hashlib.sha256(b"\xff" * 100).hexdigest() in second
 
 
 def test_an_unknown_identity_can_not_be_called_alice() -> None:
     assert render.identity(subject_pb2.Identity(iss="https://evil", sub="alice")) == "unknown (https://evil, alice)"
     assert render.identity(subject_pb2.Identity(iss="i", sub="s", name="alice")) == "alice"
+
+
+def test_who_asks_for_whom() -> None:
+    agent = subject_pb2.Identity(iss="i", sub="a", name="executor-7", owner="alice", kind="agent")
+    person = subject_pb2.Identity(iss="i", sub="c", name="carol", kind="person")
+    assert render.identity(agent) == "executor-7 (agent of alice)"
+    assert render.identity(subject_pb2.Identity(name="stray", kind="agent")) == "stray (agent of nobody)"
+    asked = subject_pb2.Subject(identity=person, actors=[agent], role="executor")
+    assert render.subject(asked) == "executor-7 (agent of alice) for carol in role executor"
 
 
 def test_what_nobody_can_see_is_said() -> None:

@@ -54,7 +54,7 @@ ACT = {"kind": "act", "index": 9, "outcome": {"status": "completed", "command_ta
 def test_the_story_says_who_what_why_and_who_approved() -> None:
     text = "\n".join(story.story([DECISION, VERDICT, REFUSED, ACT]))
     for part in (
-        "unknown (i, alice) ← executor-7 (agent of alice) in role executor",
+        "unknown (i, alice) for executor-7 (agent of alice) in role executor",
         "SELECT \\x1b[2J1",
         "$1 = '42'",
         "$2 = NULL",
