@@ -96,6 +96,7 @@ class Service:
         self._parts.push_async_callback(log.close)
         store = await open_store(settings.store, clock=clock)
         self._parts.push_async_callback(store.close)
+        clock = store.clock  # from here on: a clock set back, also across a restart, revives no session and no token
         self.engine = engine = await start_engine(
             PolicySources.from_settings(self._document),
             OpaSettings.from_settings(self._document),
@@ -207,6 +208,7 @@ class Service:
         await self.server.drain(self._drain_s)
         await self._supervisor.drain(5.0)
         try:
+            await self.sessions.record_failed_logins()
             await self.log.append("stopped", {"instance": self._settings.run.instance})
         except RecordError:
             _log.warning("the stop was not recorded")
@@ -240,6 +242,7 @@ class Service:
                     await self.sessions.enforcer_seen(enforcer)
                 await self.sessions.close_silent()
                 await self.sessions.record_owed()
+                await self.sessions.record_failed_logins()
             except DecisionError as error:
                 _log.warning("sessions could not be tended", code=error.code)
 

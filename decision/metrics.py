@@ -41,6 +41,7 @@ CODES = frozenset(
         "TOKEN_ROLE",
         "TOKEN_SIGNATURE",
         "TOKEN_TYPE",
+        "UNKNOWN_CONNECTION",
         "WITHDRAWN",
     }
 )

@@ -24,6 +24,7 @@ from decision.model import JSON
 from decision.ports import Clock
 
 PENDING_CALLS: Final = 1024  # calls waiting for the writer; further ones wait for room
+PENDING_BYTES: Final = 128 << 20  # of text in them; a single call larger than this waits until it is alone
 DEADLINE_S: Final = 5.0  # a disk slower than this is a disk that failed
 READ_BATCH: Final = 256
 PROBE_S: Final = 0.5  # how often an idle writer tries a disk that failed
@@ -46,6 +47,8 @@ class SegmentLog:
         self._deadline = deadline_s
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(PENDING_CALLS)
+        self._pending_bytes = 0
+        self._crowded: set[asyncio.Future[None]] = set()
         self._inbox: deque[_Call] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -99,18 +102,30 @@ class SegmentLog:
             raise record.RecordFormatError("nothing to record")
         for kind, body in records:
             record.check_body(kind, body)
+        size = sum(record.text_size(body) for _, body in records)
         try:
             async with asyncio.timeout(self._deadline):
+                while self._pending_bytes and self._pending_bytes + size > PENDING_BYTES:
+                    await self._less_crowded()
                 await self._room.acquire()
-                done = self._submit(records)
+                done = self._submit(records, size)
                 return await asyncio.shield(done)
         except TimeoutError:
             self._stalled = True
             raise RecordError("the log did not confirm the record in time") from None
 
-    def _submit(self, records: Sequence[tuple[str, JSON]]) -> asyncio.Future[int]:
+    async def _less_crowded(self) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._crowded.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._crowded.discard(waiter)
+
+    def _submit(self, records: Sequence[tuple[str, JSON]], size: int) -> asyncio.Future[int]:
         done: asyncio.Future[int] = self._loop.create_future()
-        done.add_done_callback(self._finished)
+        self._pending_bytes += size
+        done.add_done_callback(lambda done: self._finished(done, size))
         with self._wake:
             if self._closing or not self._thread.is_alive():
                 done.set_exception(RecordError("the log is closed"))
@@ -119,8 +134,12 @@ class SegmentLog:
                 self._wake.notify()
         return done
 
-    def _finished(self, done: asyncio.Future[int]) -> None:
+    def _finished(self, done: asyncio.Future[int], size: int) -> None:
         self._room.release()
+        self._pending_bytes -= size
+        for waiter in self._crowded:
+            if not waiter.done():
+                waiter.set_result(None)
         if not done.cancelled():
             done.exception()  # seen, even when its caller has gone
 

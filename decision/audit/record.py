@@ -111,6 +111,17 @@ def check_body(kind: str, body: JSON) -> None:
     check(dict(body))
 
 
+def text_size(value: object) -> int:
+    """About how much memory a checked value holds: the length of its texts, and a little for everything else."""
+    if type(value) is str:
+        return len(value)
+    if type(value) is dict:
+        return sum([8 + text_size(item) for item in value.values()])
+    if type(value) is list or type(value) is tuple:
+        return sum([8 + text_size(item) for item in value])
+    return 8
+
+
 def line(index: int, time: str, kind: str, body: Mapping[str, object]) -> bytes:
     """One line of a segment: CRC-32 of the JSON as 8 hex digits, a space, the JSON, a newline."""
     payload = encode_checked({**body, "v": VERSION, "index": index, "time": time, "kind": kind})

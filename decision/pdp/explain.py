@@ -63,7 +63,7 @@ class Explain:
         """What `about` (the asker itself when empty) would be told. Raises DecisionError."""
         known = self._connections.get(connection)
         if known is None:
-            raise NotFoundError(f"there is no connection {connection[:256]!r}")
+            raise NotFoundError(f"there is no connection {connection[:256]!r}", code="UNKNOWN_CONNECTION")
         now = self._clock.now()
         subject = self._subject(asker, role=role, about=about, now=now)
         session = Session(

@@ -25,6 +25,7 @@ from decision.model import JSON, Obligation, Outcome, Reason, Session, Subject, 
 from decision.pdp import opa_input
 from decision.pdp.answer import Answer, answer_body, denial, denial_of, input_body, session_body, who_body
 from decision.pdp.deadlines import stored
+from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.questions import Questions
 from decision.pdp.revocations import Revocations
 from decision.ports import Clock, Recorder, SessionStore, TokenVerifier
@@ -105,6 +106,7 @@ class Sessions:
         self._latest = clock.now()
         self._owed: list[dict[str, object]] = []  # at most one for each session that was open
         self._known: LRUCache[str, None] = LRUCache(CACHED)
+        self._failed = FailedLogins(clock)
 
     # Looking up.
 
@@ -165,7 +167,7 @@ class Sessions:
         connection = self._connections.get(opening.connection)
         if connection is None:
             raise NotFoundError(
-                f"there is no connection {opening.connection!r}", code="POLICY_DENIED", next_step="Check the name."
+                f"there is no connection {opening.connection!r}", code="UNKNOWN_CONNECTION", next_step="Check the name."
             )
         if opening.plan:
             raise BadRequestError("plans are not carried out yet", code="NOT_SUPPORTED")
@@ -232,6 +234,8 @@ class Sessions:
     async def _denied(self, trail: _Trail, answer: Answer, *, record: bool) -> Answer:
         if not record:
             return answer
+        if trail.subject is None and not self._failed.alone(answer.code):
+            return answer
         opening = trail.opening
         body: dict[str, object] = {
             "connection": opening.connection[:_TEXT],
@@ -248,6 +252,18 @@ class Sessions:
         except RecordError:
             _log.warning("session-denied not recorded", code=answer.code)
             return answer
+
+    async def record_failed_logins(self) -> None:
+        """One record of the failures that got none of their own. Raises RecordError; they are kept then."""
+        codes = self._failed.take()
+        if not codes:
+            return
+        try:
+            await self._recorder.append("session-denied", {"count": sum(codes.values()), "codes": codes})
+        except BaseException:
+            for code, number in codes.items():
+                self._failed.count(code, number)
+            raise
 
     # Ending.
 

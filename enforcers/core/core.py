@@ -85,7 +85,9 @@ class EnforcerCore:
         if self.draining:
             return denied("DRAINING", "this gateway is shutting down", hint="connect again")
         if connection not in self._settings.connections:
-            return denied("POLICY_DENIED", "no such connection", hint="the database name chooses the connection")
+            name = repr(connection[:64])
+            hint = "the database name chooses the connection"
+            return denied("UNKNOWN_CONNECTION", f"there is no connection {name}", hint=hint)
         request = decision_pb2.OpenSessionRequest(
             token=token,
             connection=connection,

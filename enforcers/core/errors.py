@@ -63,6 +63,7 @@ CODES: dict[str, Code] = {
     "WITHDRAWN": Code("57014", 499, 130),
     "REVOKED": Code("57P01", 401, 126),
     "SESSION_EXPIRED": Code("57P01", 401, 126),
+    "UNKNOWN_CONNECTION": Code("3D000", 404, 126),
     "TOKEN_INVALID": Code("28000", 401, 126),
     "DECISION_UNAVAILABLE": Code("57P03", 503, 69),
     "RECORD_UNAVAILABLE": Code("57P03", 503, 69),

@@ -21,6 +21,7 @@ from decision.app import Service
 from decision.audit.disk import Disk
 from decision.cli.certificates import make
 from decision.model import new_id
+from decision.ports import Clock
 from decision.settings import Settings
 from tests.decision.policy.support import opa_path
 
@@ -144,10 +145,12 @@ def document_of(folder: Path, secret: str, **changes: Any) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, *, disk: Disk | None = None, watch: bool = False) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, *, disk: Disk | None = None, watch: bool = False, clock: Clock | None = None
+) -> AsyncIterator[Running]:
     secret = secrets.token_urlsafe(32)
     document = document_of(folder, secret)
-    service = Service(Settings.model_validate(document), document, disk=disk, watch=watch, drain_s=1.0)
+    service = Service(Settings.model_validate(document), document, disk=disk, clock=clock, watch=watch, drain_s=1.0)
     await service.start()
     stop = asyncio.Event()
     background = asyncio.ensure_future(service.run(stop))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ async def test_a_session_opens_and_is_recorded_without_its_token(run: Running) -
     [
         ({"token": "nonsense"}, "TOKEN_MALFORMED"),
         ({"token": "eyJhbGciOiJub25lIn0.e30."}, "TOKEN_"),
-        ({"connection": "nowhere"}, "POLICY_DENIED"),
+        ({"connection": "nowhere"}, "UNKNOWN_CONNECTION"),
         ({"proof": "p"}, "TOKEN_PROOF"),
         ({"plan": "pln_x"}, "NOT_SUPPORTED"),
         ({"enforcer": ""}, "INVALID_REQUEST"),
@@ -237,6 +238,58 @@ async def test_a_session_ends_with_its_token(run: Running) -> None:
                 break
             await asyncio.sleep(0.1)
     assert answer.decision.reason_code == "SESSION_EXPIRED"
+
+
+class SetClock(SystemClock):
+    """The real clocks, the wall's set by somebody."""
+
+    set_by = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.set_by
+
+
+async def test_a_clock_set_back_revives_no_session_after_a_restart_either(tmp_path: Path) -> None:
+    clock = SetClock()
+    async with running(tmp_path, clock=clock) as run:
+        session = await run.session("executor-7", "executor")
+        clock.set_by = timedelta(hours=2)
+        answer = await run.decide(session, operation("SELECT 1", "select"))
+        assert answer.decision.reason_code == "SESSION_EXPIRED"
+        await run.decision.CloseSession(
+            decision_pb2.CloseSessionRequest(session="ses_x"), metadata=run.enforcer, timeout=5
+        )
+        clock.set_by = timedelta(0)
+        answer = await run.decide(session, operation("SELECT 1", "select"))
+        assert answer.decision.reason_code == "SESSION_EXPIRED"
+    async with running(tmp_path, clock=clock) as again:
+        answer = await again.decide(session, operation("SELECT 1", "select"))
+        assert answer.decision.reason_code in {"SESSION_EXPIRED", "REVOKED"}
+        expired = await again.open("executor-7", "executor")
+        assert expired.decision.reason_code == "TOKEN_EXPIRED"
+
+
+async def test_a_flood_of_failed_logins_is_counted_and_does_not_fill_the_disk(run: Running) -> None:
+    """L5: whoever reaches the port could otherwise stop everyone by filling the log."""
+    flood = [run.open("executor-7", "executor", token=f"x.y.{n}") for n in range(200)]
+    answers = await asyncio.gather(*flood)
+    assert {answer.decision.outcome for answer in answers} == {DENY}
+    real = await run.open("executor-7", "executor", token=run.token("executor-7", "planner"))
+    assert real.decision.reason_code == "TOKEN_ROLE"
+
+    async def told() -> list[dict[str, Any]]:
+        return await records(run, "session-denied")
+
+    async with asyncio.timeout(10):
+        while True:
+            if sum(record.get("count", 1) for record in await told()) == 201:
+                break
+            await asyncio.sleep(0.05)
+    found = await told()
+    assert sum(record.get("count", 1) for record in found) == 201
+    assert len(found) < 120
+    assert any(record.get("subject") for record in found)  # who proved who they are is never only counted
+    assert all(set(record["codes"]) == {"TOKEN_MALFORMED"} for record in found if "codes" in record)
 
 
 async def test_batches_and_streams(run: Running) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decision.audit import log as log_module
 from decision.audit import record
 from decision.audit.disk import PosixDisk
 from decision.audit.log import SegmentLog
@@ -196,6 +197,40 @@ async def test_a_hung_disk_is_a_failed_one(tmp_path: Path) -> None:
         release.set()
         await log.append("act", {"n": 1})
         assert log.healthy
+
+
+async def test_what_waits_for_a_slow_disk_is_bounded_in_bytes_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "PENDING_BYTES", 10_000)
+    gate, reached = threading.Event(), threading.Event()
+    waiting: list[int] = []
+
+    class SlowDisk(PosixDisk):
+        def sync(self, descriptor: int) -> None:
+            reached.set()
+            gate.wait(20)
+            super().sync(descriptor)
+
+    submit = SegmentLog._submit  # to see how much is let in at once
+
+    def counted(log: SegmentLog, records: object, size: int) -> asyncio.Future[int]:
+        done = submit(log, records, size)  # type: ignore[arg-type]  # handed through
+        waiting.append(log._pending_bytes)
+        return done
+
+    monkeypatch.setattr(SegmentLog, "_submit", counted)
+    async with opened(tmp_path, SlowDisk()) as log:
+        calls = [asyncio.ensure_future(log.append("act", {"n": n, "text": "x" * 4000})) for n in range(10)]
+        huge = asyncio.ensure_future(log.append("act", {"n": 10, "text": "x" * 50_000}))
+        await asyncio.to_thread(reached.wait, 10)
+        await asyncio.sleep(0)
+        assert len(waiting) == 2
+        gate.set()
+        assert sorted(await asyncio.gather(*calls, huge)) == list(range(11))
+        assert sorted(await numbers(log)) == list(range(11))
+    assert max(size for size in waiting if size < 50_000) <= 10_000
+    assert [size for size in waiting if size >= 50_000] == [50_024]  # larger than the bound: alone
 
 
 async def test_a_cancelled_caller_loses_no_record(tmp_path: Path) -> None:

@@ -610,6 +610,8 @@ async def test_unknown_connection_is_refused_without_asking(core: EnforcerCore) 
     )
     assert isinstance(ruling, Ruling)
     assert ruling.answer is Answer.DENIED
+    assert ruling.code == "UNKNOWN_CONNECTION"
+    assert "'nope'" in ruling.message
 
 
 async def test_an_impostor_on_the_port_is_never_believed(service: ScriptedService, authority: Authority) -> None:
