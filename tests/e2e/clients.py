@@ -62,11 +62,13 @@ def until(condition: Callable[[], object], *, timeout_s: float = 15.0, what: str
 
 
 def pending(stack: Stack, *, containing: str = "") -> str | None:
-    """The id of a pending approval whose statement contains the text, as the reviewer's list shows it."""
+    """The id of a pending approval whose statement, or a bound value, contains the text, as the reviewer's list has
+    it."""
     done = stack.twokey("approvals", "list", "--json", token=stack.token("bob", "reviewer"))
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
         entry = json.loads(line)
-        if containing in json.dumps(entry):
+        texts = [entry["act"]["statement"], *(value for value in entry["act"]["bound"] if value is not None)]
+        if any(containing in text for text in texts):
             return str(entry["id"])
     return None
