@@ -12,6 +12,18 @@ from enforcers.postgres import wire
 
 # Classes a client must be able to act on; they tell nothing about a value: transaction rollback, insufficient
 # resources, operator intervention, connection, transaction state.
+_TOKEN = ("the token was not accepted", "The password is the token. A new one may help; the log says more.")
+_LOGIN = {
+    "TOKEN_EXPIRED": ("the token has expired", "Connect again with a new token."),
+    "TOKEN_ROLE": (
+        "the user name must be a role that the token carries",
+        "The protocol's user name is the role to activate.",
+    ),
+    "UNKNOWN_CONNECTION": ('connection "{connection}" does not exist', "Its name is the database name."),
+    "DECISION_UNAVAILABLE": ("the decision service can't be reached", "Try again in a moment."),
+    "RECORD_UNAVAILABLE": ("the audit log can't be written, so no session opens", "Try again in a moment."),
+    "DRAINING": ("this gateway is shutting down", "Connect again."),
+}
 OPEN_CLASSES = frozenset({"40", "53", "57", "08", "25"})
 
 
@@ -35,6 +47,23 @@ def refusal(ruling: Ruling, *, severity: str = "ERROR") -> bytes:
         text = f"{text} [{', '.join(missing)}]"
     detail = f"Decision: {ruling.decision}" if ruling.decision else ""
     return coded(ruling.code or "POLICY_DENIED", text, detail=detail, hint=ruling.hint, severity=severity)
+
+
+def login(ruling: Ruling, *, connection: str, reference: str) -> bytes:
+    """A refused log-in: one of a few fixed sentences, so that nobody learns from it what a token lacks; and an id
+    under which the log says more. Only policy's own denials speak for themselves."""
+    code = ruling.code or "POLICY_DENIED"
+    if code not in _LOGIN and not code.startswith("TOKEN_"):
+        return refusal(ruling, severity="FATAL")
+    text, hint = _LOGIN.get(code, _TOKEN)
+    state = "3D000" if code == "UNKNOWN_CONNECTION" else code_of(code).sqlstate
+    return error(
+        state,
+        text.format(connection=connection[:64].encode("ascii", "backslashreplace").decode()),
+        detail=f"Reference: {reference}",
+        hint=hint,
+        severity="FATAL",
+    )
 
 
 def sqlstate_of(ruling: Ruling) -> str:

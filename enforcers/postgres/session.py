@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import structlog
 
 from enforcers.core.errors import CredentialError, DecisionUnavailableError, EnforcerError, ProtocolError, UpstreamError
-from enforcers.core.ports import Gate, Hold, HoldEnd, HoldResult, Ruling
+from enforcers.core.ports import Answer, Gate, Hold, HoldEnd, HoldResult, Ruling
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import (
     Ask,
@@ -30,6 +30,7 @@ from enforcers.postgres.commands import (
 )
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.machine import SessionMachine
+from enforcers.postgres.operations import new_operation_id
 from enforcers.postgres.startup import (
     CancelRequested,
     RefusedStartupError,
@@ -183,9 +184,7 @@ class Session(asyncio.Protocol):
             return
         source = gateway.sources.get(request.database)
         if source is None:
-            self._fail(
-                "3D000", f'connection "{request.database[:64]}" does not exist', hint="Its name is the database name."
-            )
+            self._deny(Ruling(answer=Answer.DENIED, decision="", code="UNKNOWN_CONNECTION"), request)
             return
         opened = await gateway.core.open_session(
             token=token,
@@ -195,7 +194,7 @@ class Session(asyncio.Protocol):
             on_revoked=self._revoked,
         )
         if isinstance(opened, Ruling):
-            self._deny(opened)
+            self._deny(opened, request)
             return
         self._gate = opened
         if self._closed:
@@ -424,8 +423,17 @@ class Session(asyncio.Protocol):
             self._carry_out()
         self._fail("XX000", "internal error of the gateway")
 
-    def _deny(self, ruling: Ruling) -> None:
-        self._write(deny.refusal(ruling, severity="FATAL"))
+    def _deny(self, ruling: Ruling, request: StartupRequested) -> None:
+        reference = ruling.decision or new_operation_id()
+        log.warning(
+            "log-in refused",
+            reference=reference,
+            code=ruling.code,
+            reason=ruling.message,
+            connection=request.database[:64],
+            client=self._peer(),
+        )
+        self._write(deny.login(ruling, connection=request.database, reference=reference))
         self._shut()
         self._end("denied")
 

@@ -508,7 +508,7 @@ async def test_an_unreachable_target(gateway: Start) -> None:
 
 async def test_a_bad_token_and_an_unknown_connection(gateway: Start) -> None:
     one = await gateway()
-    with pytest.raises(psycopg.OperationalError, match="the token is not valid"):
+    with pytest.raises(psycopg.OperationalError, match="the token was not accepted"):
         await psycopg.AsyncConnection.connect(one.dsn.replace("good", "bad"))
     with pytest.raises(psycopg.OperationalError, match='connection "nope" does not exist'):
         await psycopg.AsyncConnection.connect(one.dsn.replace("/crm", "/nope"))

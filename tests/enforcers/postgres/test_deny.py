@@ -1,0 +1,48 @@
+"""What a client is told: fixed sentences at log-in, policy's own words in a session, nothing of a classified value."""
+
+from __future__ import annotations
+
+import pytest
+
+from enforcers.core.ports import Answer, Ruling
+from enforcers.postgres import deny, wire
+
+SECRET = "why exactly it was refused"
+
+
+def shown(code: str, *, connection: str = "crm", rules: tuple[str, ...] = ()) -> dict[str, str]:
+    ruling = Ruling(answer=Answer.DENIED, decision="dec_1", code=code, message=SECRET, rules=rules)
+    fields = wire.parse_fields(deny.login(ruling, connection=connection, reference="dec_1"))
+    return {key: value.decode() for key, value in fields.items()}
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "text"),
+    [
+        ("TOKEN_EXPIRED", "28000", "the token has expired"),
+        ("TOKEN_ROLE", "28000", "the user name must be a role that the token carries"),
+        ("TOKEN_SIGNATURE", "28000", "the token was not accepted"),
+        ("TOKEN_AUDIENCE", "28000", "the token was not accepted"),
+        ("TOKEN_OF_TOMORROW", "28000", "the token was not accepted"),
+        ("UNKNOWN_CONNECTION", "3D000", 'connection "crm" does not exist'),
+        ("DECISION_UNAVAILABLE", "57P03", "the decision service can't be reached"),
+        ("DRAINING", "57P01", "this gateway is shutting down"),
+    ],
+)
+def test_a_refused_login_is_told_a_fixed_sentence_and_an_id(code: str, state: str, text: str) -> None:
+    fields = shown(code)
+    assert (fields["C"], fields["M"], fields["D"]) == (state, text, "Reference: dec_1")
+    assert SECRET not in str(fields)
+    assert fields["S"] == "FATAL"
+
+
+def test_a_policys_denial_of_a_session_speaks_for_itself() -> None:
+    fields = shown("POLICY_DENIED", rules=("DUTY-SESSION",))
+    assert SECRET in fields["M"]
+    assert "DUTY-SESSION" in fields["M"]
+    assert "dec_1" in fields["D"]
+
+
+def test_a_connections_name_is_named_without_its_control_characters() -> None:
+    assert shown("UNKNOWN_CONNECTION", connection="x\u202ey" + "z" * 100)["M"].isascii()
+    assert len(shown("UNKNOWN_CONNECTION", connection="z" * 1000)["M"]) < 100
