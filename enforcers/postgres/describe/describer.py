@@ -1,13 +1,15 @@
 """The describer: from a message's bytes to one Description a statement, with what was seen before kept at hand.
 
 Two caches. By exact text: a prepared statement, a repeated one. By shape: the same statement with other constants,
-recognised by the shape's own pattern. Both are keyed by catalog version and names, so nothing outlives a change.
+recognised by the shape's own pattern, which alone decides; where to look for candidates is told by the text's first
+bytes, or by its normalised form. All are keyed by catalog version and names, so nothing outlives a change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -27,15 +29,36 @@ MAX_TREE = 8 << 20  # bytes that a parse tree may have beyond its text: what loa
 MAX_SHAPED = 8 << 10  # bytes of text whose shape is kept as a pattern
 MAX_SCANNED = 256 << 10  # bytes of text that is looked through for words of another class
 _MAX_SHAPES = 8  # of one normalised text
+_MAX_RECENT = 4  # of one beginning
+_BEGINNING = 24  # bytes
 
 _Key = tuple[bytes, int, SessionNames]
 _Result = tuple[Description, ...]
+
+
+# dataclasses.replace() for one field costs more than the rest of a leased statement's description.
+_KEPT = tuple(item.name for item in fields(Description) if item.name != "text")
+_kept_of = attrgetter(*_KEPT)
+_PUT_KEPT = tuple(getattr(Description, name).__set__ for name in _KEPT)
+_put_text = getattr(Description, "text").__set__  # noqa: B009 - the slot's descriptor, which types don't know
 
 
 @dataclass(slots=True)
 class _Known:
     shape: Shape
     description: Description
+    kept: tuple[object, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = _kept_of(self.description)
+
+    def with_text(self, text: bytes) -> Description:
+        """The description of another text of this shape."""
+        made = object.__new__(Description)
+        _put_text(made, text)
+        for put, value in zip(_PUT_KEPT, self.kept, strict=True):
+            put(made, value)
+        return made
 
 
 class Describer:
@@ -45,6 +68,7 @@ class Describer:
         # Counted in bytes of text: 4 KiB an entry on average, whatever a client sends.
         self._exact: LRUCache[_Key, _Result] = LRUCache(max_entries << 12, getsizeof=_size)
         self._shapes: LRUCache[tuple[str, int, SessionNames], list[_Known]] = LRUCache(max_entries)
+        self._recent: LRUCache[_Key, list[_Known]] = LRUCache(max_entries)
 
     def describe_message(
         self, text: bytes, *, catalog: Catalog, names: SessionNames
@@ -66,13 +90,19 @@ class Describer:
             return SyntaxProblem('invalid byte sequence for encoding "UTF8": 0x00', 0)
         bucket_key = None
         if len(text) <= MAX_SHAPED:
+            recent_key = (text[:_BEGINNING], catalog.version, names)
+            recent = self._recent.get(recent_key, [])
+            found = _match(recent, text)
+            if found is not None:
+                return [found.with_text(text)]
             try:
                 bucket_key = (normalize(decoded), catalog.version, names)
             except ParseError as error:
                 return _problem(error, decoded)
-            for candidate in self._shapes.get(bucket_key, ()):
-                if candidate.shape.pattern.fullmatch(text):
-                    return [replace(candidate.description, text=text)]
+            found = _match(self._shapes.get(bucket_key, []), text)
+            if found is not None:
+                self._recent[recent_key] = [found, *recent][:_MAX_RECENT]
+                return [found.with_text(text)]
         result = self._describe(text, decoded, catalog, names)
         if isinstance(result, SyntaxProblem):
             return result
@@ -134,6 +164,13 @@ class Describer:
             if description.changes_names or description.ddl:
                 changed = f"{description.template.command} before it"
         return found
+
+
+def _match(candidates: list[_Known], text: bytes) -> _Known | None:
+    for candidate in candidates:
+        if candidate.shape.matches(text):
+            return candidate
+    return None
 
 
 def _size(descriptions: _Result) -> int:

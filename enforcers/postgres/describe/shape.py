@@ -25,10 +25,20 @@ _AT = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shape:
+    """skeleton: the text with its free constants as their classes. The pattern is compiled when a second text asks."""
+
     skeleton: bytes
-    pattern: re.Pattern[bytes]
+    source: bytes
+    _pattern: re.Pattern[bytes] | None = None
+
+    def matches(self, text: bytes) -> bool:
+        """Has this text the same shape?"""
+        pattern = self._pattern
+        if pattern is None:
+            self._pattern = pattern = re.compile(self.source, re.DOTALL)
+        return pattern.fullmatch(text) is not None
 
 
 def shape_of(text: bytes, free: Iterable[int]) -> Shape:
@@ -51,4 +61,4 @@ def shape_of(text: bytes, free: Iterable[int]) -> Shape:
             break
     skeleton.append(text[position:])
     pattern.append(re.escape(text[position:]))
-    return Shape(b"".join(skeleton), re.compile(b"".join(pattern), re.DOTALL))
+    return Shape(b"".join(skeleton), b"".join(pattern))
