@@ -23,7 +23,7 @@ from enforcers.core.core import EnforcerCore, running_core
 from enforcers.core.errors import EnforcerError, SettingsError
 from enforcers.core.listeners import Listeners, bind
 from enforcers.core.ports import Serve
-from enforcers.core.process import end_with_parent, harden
+from enforcers.core.process import calm_collector, end_with_parent, harden
 from enforcers.core.workers import Command, Supervisor
 from enforcers.settings import MAX_DOCUMENT, Address, Settings, read_settings
 
@@ -123,6 +123,7 @@ async def _announce(core: EnforcerCore, listening: asyncio.Event, ready_fd: int,
     await listening.wait()
     while not await core.ready(HEARD_SECONDS):
         log.warning("waiting for the decision service")
+    calm_collector()
     _write_ready(ready_fd, listeners.addresses)
 
 

@@ -21,7 +21,7 @@ from enforcers.core.decision_client import DecisionClient
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.holding import watch_hold, withdraw_hold
 from enforcers.core.leases import LeaseTable, Scope
-from enforcers.core.metrics import METRICS, STATUSES
+from enforcers.core.metrics import METRICS, STATUSES, TALLY
 from enforcers.core.ports import Act, Answer, Duties, Hold, HoldResult, Outcome, Question, Ruling
 from enforcers.core.reading import Asked, LeaseTerms, denied, read_decide, unavailable
 from enforcers.core.recorder import Entry, Recorder, Window
@@ -133,7 +133,7 @@ class SessionGate:
         ruling = leases.get(self._prefix + key)
         if ruling is None or self._revoked is not None or self._closed:
             return None
-        METRICS.leased.inc()
+        TALLY.leased += 1
         return ruling
 
     def drop_leases(self, reason: str) -> None:
@@ -185,7 +185,7 @@ class SessionGate:
     def end(self, act: Act, outcome: Outcome) -> None:
         if outcome.status not in STATUSES:
             raise ValueError(f"no such status of an act: {outcome.status!r}")
-        METRICS.acts[outcome.status].inc()
+        TALLY.acts[outcome.status] += 1
         entry = self._entries.pop(act.operation, None)
         if entry is not None and not entry.sent:
             fill_outcome(entry.act, act, outcome)
@@ -292,7 +292,7 @@ class SessionGate:
         act.outcome.status = status
         act.outcome.error = error
         act.outcome.execution = execution
-        METRICS.acts[status].inc()
+        TALLY.acts[status] += 1
         self._shared.recorder.add(self._window, act, act.ByteSize(), time.monotonic())
 
     def _keep(self, key: bytes, ruling: Ruling, terms: LeaseTerms, asked: float, version: int) -> None:

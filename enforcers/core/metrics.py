@@ -12,6 +12,16 @@ STATUSES = ("completed", "failed", "refused", "not-executed", "unknown")
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.2, 1.0, 2.0)
 
 
+class Tally:
+    """Counts made for every act, as plain numbers; each batch of records carries them into the counters."""
+
+    __slots__ = ("acts", "leased")
+
+    def __init__(self) -> None:
+        self.leased = 0
+        self.acts = dict.fromkeys(STATUSES, 0)
+
+
 class Metrics:
     """One registry per worker."""
 
@@ -38,5 +48,16 @@ class Metrics:
         self.records_refused = Counter("twokey_records_refused", "Acts the service refused", registry=self.registry)
         self.records_pending = Gauge("twokey_records_pending", "Acts not yet durable", registry=self.registry)
 
+    def carry(self, tally: Tally) -> None:
+        """Add what was counted since the last call, and begin again from nothing."""
+        if tally.leased:
+            self.leased.inc(tally.leased)
+            tally.leased = 0
+        for status, count in tally.acts.items():
+            if count:
+                self.acts[status].inc(count)
+                tally.acts[status] = 0
+
 
 METRICS = Metrics()
+TALLY = Tally()

@@ -18,11 +18,11 @@ from twokey.audit.v1 import audit_pb2
 
 from enforcers.core.decision_client import DecisionClient, RecordRefusedError, is_fault
 from enforcers.core.errors import DecisionUnavailableError
-from enforcers.core.metrics import METRICS
+from enforcers.core.metrics import METRICS, TALLY
 
 BATCH_ACTS = 512
 BATCH_BYTES = 4 << 20
-LINGER = 0.005  # seconds an act waits for company
+LINGER = 0.01  # seconds an act waits for company: a call costs as much as a dozen acts
 RETRY_SECONDS = 0.25
 PATIENCE = 10.0  # seconds a session waits for room before it is refused
 CLOSE_PATIENCE = 8.0
@@ -176,6 +176,7 @@ class Recorder:
     async def _deliver(self, batch: Sequence[Entry]) -> None:
         """Send until taken; a batch the service will never take is halved until the culprit stands alone."""
         METRICS.record_batch.observe(len(batch))
+        METRICS.carry(TALLY)
         if not await self._send(batch):
             if len(batch) > 1:
                 middle = len(batch) // 2
