@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from decision.cli.errors import CliError, ConfigError
+from decision.cli.escape import safe
 from decision.cli.words import nearest
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -58,12 +59,13 @@ class Root(click.Group):
             return super().main(args=args, **extra)  # type: ignore[call-overload]  # as above
         except ConfigError as error:
             for problem in error.problems:
-                click.echo(f"twokey: {problem}", err=True)
+                click.echo(f"twokey: {safe(str(problem))}", err=True)
             sys.exit(error.exit_code)
         except CliError as error:
-            click.echo(f"twokey: {error}", err=True)
+            # A message may quote what others wrote.
+            click.echo(f"twokey: {safe(str(error), lines=True)}", err=True)
             if error.next_step:
-                click.echo(f"        {error.next_step}", err=True)
+                click.echo(f"        {safe(error.next_step, lines=True)}", err=True)
             sys.exit(error.exit_code)
 
 

@@ -1,57 +1,22 @@
-"""Showing what strangers wrote: text of a client, a statement, a reviewer's words, on a terminal that obeys escapes.
-
-Everything that could move the cursor, change its direction, hide or imitate is shown as what it is (CVE-2021-42574 is
-the well-known case). A line end stays a line end only where lines are expected.
-"""
+"""Showing what strangers wrote: text of a client, a statement, a reviewer's words, on a terminal that obeys escapes."""
 
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from twokey.type.v1 import decision_pb2, operation_pb2, subject_pb2
 
-from decision.cli import values
+from decision.cli import escape, values
 
 HEAD = 4000
 TAIL = 1000
 MAX_VALUE = 400
 
-# What can't be seen, or is not what it seems: controls, format characters (bidi, zero width), private use, surrogates,
-# unassigned, and every space but the plain one.
-_ESCAPED = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp", "Zs"}
-_ALSO = {
-    "\u115f",
-    "\u1160",
-    "\u3164",
-    "\uffa0",
-    "\u2800",
-    "\u034f",
-    "\u17b4",
-    "\u17b5",
-}  # letters and marks drawn as nothing
-
-
-def safe(text: str, *, lines: bool = False) -> str:
-    """`text` with every deceptive character as \\x.., \\u.... or \\U........; backslashes stay as they are."""
-    return "".join(_shown(character, lines) for character in text)
-
-
-def _shown(character: str, lines: bool) -> str:
-    if character == " " or (lines and character == "\n"):
-        return character
-    if " " < character <= "~":
-        return character
-    deceptive = unicodedata.category(character) in _ESCAPED or character in _ALSO
-    if not deceptive and not 0xFE00 <= ord(character) <= 0xFE0F and not 0xE0100 <= ord(character) <= 0xE01EF:
-        return character
-    number = ord(character)
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+safe = escape.safe
 
 
 def statement(data: bytes) -> str:
@@ -112,27 +77,48 @@ def subject(who: subject_pb2.Subject) -> str:
     return f"{text} in role {safe(who.role)}" if who.role else text
 
 
+def obligation(item: decision_pb2.Obligation) -> str:
+    """max-rows: rows 1000; for mask-columns each column, its label and its masker."""
+    parameters = json_format.MessageToDict(item.parameters)
+    if item.type == "mask-columns":
+        columns = [column for column in parameters.get("columns", []) if isinstance(column, dict)]
+        names = [".".join(str(column.get(key)) for key in ("schema", "relation", "column")) for column in columns]
+        said = [f"{name} ({column.get('label')})" for name, column in zip(names, columns, strict=True)]
+    else:
+        # A Struct has no integers; every number of an obligation is one.
+        said = [
+            f"{key} {f'{number:.0f}' if isinstance(number, float) else number}" for key, number in parameters.items()
+        ]
+    return safe(item.type) + (f": {safe(', '.join(said))}" if said else "")
+
+
 def reasons(items: Sequence[decision_pb2.Reason]) -> list[str]:
     return [f"{safe(item.rule)}: {safe(item.reason)}" for item in items]
 
 
-def touches(sql: operation_pb2.SqlOperation) -> list[str]:
-    """What a SQL operation touches, in a reviewer's words."""
+# A column's use (docs/operation.md) in plain words.
+_USES = {"output": "shown", "other": "read", "write": "assigned"}
+
+
+def touches(sql: operation_pb2.SqlOperation, *, everything: bool = False) -> list[str]:
+    """What a SQL operation does, in a reviewer's words. Functions that can only compute on their arguments are left
+    out, unless `everything` is wanted."""
     lines = [f"verbs      {', '.join(safe(verb) for verb in sql.verbs) or 'none'}"]
     for relation in sql.relations:
         name = f"{safe(relation.schema)}.{safe(relation.name)}"
         access = ", ".join(safe(word) for word in relation.access)
         via = "" if relation.via in {"", "direct"} else f", by {safe(relation.via)}"
         lines.append(f"{safe(relation.kind) or 'relation':<10} {name}: {access}{via}")
+    lines += _columns(sql)
     for function in sql.functions:
-        if not function.safe:
-            definer = ", security definer" if function.security_definer else ""
-            lines.append(
-                f"function   {safe(function.schema)}.{safe(function.name)} ({safe(function.language)}{definer})"
-            )
-    writes = sorted({f"{c.relation}.{c.column}" for c in sql.columns if c.use == "write"})
-    if writes:
-        lines.append(f"assigns    {', '.join(safe(write) for write in writes)}")
+        if everything or not function.safe:
+            facts = [function.language, function.volatility, "security definer" if function.security_definer else ""]
+            facts.append("only computes" if function.safe else "")
+            shown = ", ".join(safe(fact) for fact in facts if fact)
+            lines.append(f"function   {safe(function.schema)}.{safe(function.name)} ({shown})")
+    for setting in sql.settings:
+        value = f" to {quoted(setting.value, setting.value.encode())}" if setting.value else ""
+        lines.append(f"setting    {safe(setting.name)}: {safe(setting.action)}{value}")
     if not sql.has_where and {"UPDATE", "DELETE"} & {sql.command}:
         lines.append("every row: there is no WHERE that could leave any out")
     if sql.values.HasField("estimate"):
@@ -140,6 +126,22 @@ def touches(sql: operation_pb2.SqlOperation) -> list[str]:
     elif sql.values.estimate_unknown:
         lines.append(f"estimate   unknown: {safe(sql.values.estimate_unknown_why)}")
     return lines
+
+
+def _columns(sql: operation_pb2.SqlOperation) -> list[str]:
+    """columns    public.orders: id (read), status (assigned), one line a relation."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for column in sql.columns:
+        uses = found.setdefault(f"{safe(column.schema)}.{safe(column.relation)}", {}).setdefault(
+            safe(column.column), []
+        )
+        use = _USES.get(column.use) or safe(column.use)
+        if use not in uses:
+            uses.append(use)
+    return [
+        f"columns    {name}: " + ", ".join(f"{column} ({', '.join(uses)})" for column, uses in columns.items())
+        for name, columns in found.items()
+    ]
 
 
 def not_covered(sql: operation_pb2.SqlOperation) -> list[str]:

@@ -3,41 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from twokey.type.v1 import operation_pb2, subject_pb2
+from twokey.type.v1 import decision_pb2, operation_pb2, subject_pb2
 
 from decision.cli import render
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("DELETE\x1b[2K", "DELETE\\x1b[2K"),
-        ("a\u202eb", "a\\u202eb"),
-        ("a\u2066b", "a\\u2066b"),
-        ("a\u200bb", "a\\u200bb"),
-        ("a\rb", "a\\x0db"),
-        ("a\x9b31m", "a\\x9b31m"),
-        ("a\u00a0b", "a\\xa0b"),
-        ("a\u3164b", "a\\u3164b"),
-        ("a\U000e0041b", "a\\U000e0041b"),
-        ("a\ufe0fb", "a\\ufe0fb"),
-        ("Zoë 漢字", "Zoë 漢字"),
-        ("a\nb", "a\\x0ab"),
-    ],
-)
-def test_deceptive_characters_are_shown_as_what_they_are(text: str, shown: str) -> None:
-    assert render.safe(text) == shown
-
-
-@given(st.text())
-def test_nothing_invisible_survives(text: str) -> None:
-    for character in render.safe(text, lines=True):
-        assert character in " \n" or unicodedata.category(character)[0] not in "CZ"
 
 
 def test_a_statement_keeps_its_lines() -> None:
@@ -110,3 +79,30 @@ def test_a_delete_of_every_row_says_so() -> None:
     assert not any(
         "every row" in line for line in render.touches(operation_pb2.SqlOperation(command="DELETE", has_where=True))
     )
+
+
+def test_columns_say_how_they_are_used() -> None:
+    sql = operation_pb2.SqlOperation(command="UPDATE", has_where=True)
+    for column, use in (("id", "other"), ("status", "write"), ("status", "output"), ("id", "other")):
+        sql.columns.add(schema="public", relation="orders", column=column, use=use)
+    assert "columns    public.orders: id (read), status (assigned, shown)" in render.touches(sql)
+
+
+def test_functions_that_only_compute_are_for_those_who_want_everything() -> None:
+    sql = operation_pb2.SqlOperation(command="SELECT")
+    sql.functions.add(schema="pg_catalog", name="lower", language="internal", volatility="immutable", safe=True)
+    sql.functions.add(schema="public", name="f", language="plpgsql", volatility="volatile", security_definer=True)
+    assert [line for line in render.touches(sql) if line.startswith("function")] == [
+        "function   public.f (plpgsql, volatile, security definer)"
+    ]
+    assert len([line for line in render.touches(sql, everything=True) if line.startswith("function")]) == 2
+
+
+def test_an_obligation_with_its_parameters() -> None:
+    rows = decision_pb2.Obligation(type="max-rows")
+    rows.parameters["rows"] = 1000
+    assert render.obligation(rows) == "max-rows: rows 1000"
+    mask = decision_pb2.Obligation(type="mask-columns")
+    mask.parameters["columns"] = [{"schema": "public", "relation": "cards", "column": "p\x1bn", "label": "pan"}]
+    assert render.obligation(mask) == "mask-columns: public.cards.p\\x1bn (pan)"
+    assert render.obligation(decision_pb2.Obligation(type="read-only")) == "read-only"
