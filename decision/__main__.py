@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -61,6 +62,10 @@ async def serve(settings: Settings, document: Mapping[str, object], ready: int) 
         fix = error.next_step if isinstance(error, DecisionError) else ""
         _log.error("the service can't start", code=code, reason=str(error), fix=fix)
         return EXIT_FAILED
+    # What is loaded is never garbage, and Python's 700 new objects are what one batch of acts makes.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     _say_ready(ready, service.ready_line)
     status = 0
     try:
