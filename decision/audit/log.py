@@ -100,9 +100,7 @@ class SegmentLog:
         """All of them, in order, next to each other, or none. The index of the last. Raises RecordError."""
         if not records:
             raise record.RecordFormatError("nothing to record")
-        for kind, body in records:
-            record.check_body(kind, body)
-        size = sum(record.text_size(body) for _, body in records)
+        size = sum([record.check_body(kind, body) for kind, body in records])
         try:
             async with asyncio.timeout(self._deadline):
                 while self._pending_bytes and self._pending_bytes + size > PENDING_BYTES:

@@ -49,7 +49,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         for session in {act.session for act in acts}:
             await self._sessions.must_be_known(session)
         records = [("act", act_body(act)) for act in acts]
-        executions = [act.outcome.execution for act in acts if act.HasField("outcome") and act.outcome.execution]
+        executions = [act.outcome.execution for act in acts if act.outcome.execution]
         last = await self._supervisor.run(self._append(records, executions))
         self._metrics.acted(len(records))
         return audit_pb2.RecordActsResponse(last_record=last)
