@@ -116,7 +116,7 @@ def encode_checked(value: object) -> bytes:
 
 
 def check_body(kind: str, body: JSON) -> int:
-    """A record's own fields: a known kind, none of the header's names. Its size, see check. Raises RecordFormatError."""
+    """A record's own fields: a known kind, none of the header's names. Its size. Raises RecordFormatError."""
     if kind not in KINDS:
         raise RecordFormatError(f"{kind!r} is not a kind of record")
     if not _HEADER.isdisjoint(body):
