@@ -17,6 +17,7 @@ import orjson
 from decision.errors import PolicyLoadError
 from decision.identity.documents import Document, error_at, parse, read_bytes
 from decision.identity.people import PeopleBook, read_people
+from decision.policy import vocabulary
 
 _MAX_FILES = 2000
 _DATA_ENDINGS = frozenset({".yaml", ".yml", ".json"})
@@ -189,8 +190,10 @@ def _read_policy_data(sources: PolicySources) -> dict[str, object]:
         override = _data_files(sources.data)
         if sources.rego_dir == shipped_rego():
             _refuse_unread(override, base)
-    files = base | override
-    return {stem: parse(read_bytes(path), str(path)).data for stem, path in sorted(files.items())}
+    files = {stem: parse(read_bytes(path), str(path)) for stem, path in sorted((base | override).items())}
+    if (sources.rego_dir / "schemas" / "config.json").is_file():
+        vocabulary.check(files)
+    return {stem: document.data for stem, document in files.items()}
 
 
 def _refuse_unread(override: Mapping[str, Path], base: Mapping[str, Path]) -> None:

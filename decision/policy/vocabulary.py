@@ -1,0 +1,143 @@
+"""The words in the policy data: a name that exists nowhere would silently grant, hold or deny nothing.
+
+`deny: [remov]` in risks.yaml is no error to Rego: nothing is ever in that group. So every name of a group, class and
+role, and every key, is looked up when the data is loaded. Checked only beside the shipped policies (a folder of Rego
+with `schemas/config.json`, which describes this data): other policies have words of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from decision.identity.documents import Document
+
+Path: TypeAlias = tuple[str | int, ...]
+
+_KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "roles": frozenset({"connect", "grants", "settings", "functions", "opaque", "read_only", "statement_timeout_ms"}),
+    "risks": frozenset({"deny", "hold", "hold_delete", "hold_without_where"}),
+}
+_BUDGETS: Final = frozenset({"write", "export", "read"})
+_TRUTHS: Final = frozenset({"connect", "read_only", "hold_delete", "hold_without_where"})
+_CHOICES: Final[Mapping[str, frozenset[str]]] = {
+    "functions": frozenset({"any", "careful"}),
+    "opaque": frozenset({"deny", "hold"}),
+}
+
+
+def check(files: Mapping[str, Document]) -> None:
+    """`files` by name without ending. Raises PolicyLoadError with file, line, key and the fix."""
+    groups = frozenset(str(group) for _, group in _entries(files.get("verbs"), ()))
+    classes = frozenset(name for name, _ in _entries(files.get("settings"), ("classes",)))
+    roles = frozenset(name for name, _ in _entries(files.get("roles"), ()))
+    _check_roles(files.get("roles"), groups, classes)
+    _check_risks(files.get("risks"), groups)
+    _check_budgets(files.get("budgets"))
+    _check_duties(files.get("duties"), roles)
+    _words(files.get("harmless"), ("groups",), groups, "group of verbs.yaml")
+    _words(files.get("harmless"), ("settings",), classes, "class of settings.yaml")
+    _words(files.get("leases"), ("groups",), groups, "group of verbs.yaml")
+    _names(files.get("masking"), ("clear",), roles)
+    for rpc, _ in _entries(files.get("calls"), ("roles",)):
+        _words(files.get("calls"), ("roles", rpc), roles, "role of roles.yaml")
+
+
+def _check_roles(document: Document | None, groups: Collection[str], classes: Collection[str]) -> None:
+    for role, entry in _entries(document, ()):
+        _keys(document, (role,), entry, _KEYS["roles"])
+        for environment, _ in _entries(document, (role, "grants")):
+            _words(document, (role, "grants", environment), groups, "group of verbs.yaml")
+        _words(document, (role, "settings"), classes, "class of settings.yaml")
+
+
+def _check_risks(document: Document | None, groups: Collection[str]) -> None:
+    if document is None:
+        return
+    if "*" not in dict(_entries(document, ())):
+        document.fail((), 'has no entry "*"', "say what counts for environments that are not named")
+    for environment, entry in _entries(document, ()):
+        _keys(document, (environment,), entry, _KEYS["risks"])
+        for key in ("deny", "hold"):
+            _words(document, (environment, key), groups, "group of verbs.yaml")
+
+
+def _check_budgets(document: Document | None) -> None:
+    for environment, entry in _entries(document, ("environments",)):
+        _keys(document, ("environments", environment), entry, _BUDGETS)
+        for key, rows in _entries(document, ("environments", environment)):
+            if document is not None and (type(rows) is not int or rows < -1):
+                document.fail(("environments", environment, key), "is no number of rows", "write one, or -1 for none")
+
+
+def _check_duties(document: Document | None, roles: Collection[str]) -> None:
+    if document is None:
+        return
+    for kind in ("static", "dynamic"):
+        sets = _at(document, (kind,))
+        for number in range(len(sets) if isinstance(sets, list) else 0):
+            _words(document, (kind, number, "roles"), roles, "role of roles.yaml")
+    _words(document, ("never_write",), roles, "role of roles.yaml")
+    reviewer = _at(document, ("review", "role"))
+    if reviewer is not None and reviewer not in roles:
+        document.fail(("review", "role"), f"{reviewer!r} is no role of roles.yaml", _nearest(roles))
+
+
+def _keys(document: Document | None, path: Path, entry: object, known: Collection[str]) -> None:
+    if document is None:
+        return
+    if not isinstance(entry, Mapping):
+        document.fail(path, "is not a mapping", f"give it {_spelt(known)}")
+    for key, value in entry.items():
+        if key not in known:
+            document.fail((*path, key), "is no key that policy reads", f"use one of {_spelt(known)}")
+        if key in _TRUTHS and type(value) is not bool:
+            document.fail((*path, key), "is neither true nor false", "write one of them")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            document.fail((*path, key), f"{value!r} means nothing", f"write one of {_spelt(_CHOICES[key])}")
+
+
+def _words(document: Document | None, path: Path, known: Collection[str], what: str) -> None:
+    """A list of known names; absent is left to the schema of the policies."""
+    if document is None:
+        return
+    found = _at(document, path)
+    if found is None:
+        return
+    if not isinstance(found, list):
+        document.fail(path, "is not a list", "write one, such as [a, b]")
+    for number, name in enumerate(found):
+        if name not in known:
+            document.fail((*path, number), f"{name!r} is no {what}", _nearest(known))
+
+
+def _names(document: Document | None, path: Path, known: Collection[str]) -> None:
+    for name, _ in _entries(document, path):
+        if document is not None and name not in known:
+            document.fail((*path, name), f"{name!r} is no role of roles.yaml", _nearest(known))
+
+
+def _nearest(known: Collection[str]) -> str:
+    return f"use one of {_spelt(known)}"
+
+
+def _spelt(known: Collection[str]) -> str:
+    return ", ".join(sorted(known))
+
+
+def _entries(document: Document | None, path: Path) -> Iterator[tuple[str, object]]:
+    found = None if document is None else _at(document, path)
+    return iter(found.items() if isinstance(found, dict) else ())
+
+
+def _at(document: Document, path: Sequence[str | int]) -> object:
+    """What stands there; None where nothing does."""
+    found: object = document.data
+    for step in path:
+        if isinstance(found, dict):
+            found = found.get(step)
+        elif isinstance(found, list) and isinstance(step, int) and step < len(found):
+            found = found[step]
+        else:
+            return None
+    return found

@@ -1,0 +1,59 @@
+"""A misspelt word in the policy data is refused at load, with file, line and key."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from decision.errors import PolicyLoadError
+from decision.policy.bundle import load_policy, shipped_rego
+from tests.decision.policy.support import make_sources
+
+MISSPELT = [
+    ("risks", "deny: [remove]", "deny: [remov]", r"risks\.yaml:4.*\*.*deny.*'remov' is no group of verbs\.yaml"),
+    ("risks", "hold_delete: true", "hold_delet: true", r"risks\.yaml:6.*hold_delet.*no key that policy reads"),
+    ("risks", "hold_delete: true", "hold_delete: 1", "neither true nor false"),
+    ("risks", '"*":', "production:", r'has no entry "\*"'),
+    ("roles", '{"*": [read, explain, export, control]}', '{"*": [red]}', "'red' is no group"),
+    ("roles", "settings: [harmless, all]", "settings: [harmles]", "'harmles' is no class of settings.yaml"),
+    ("roles", "opaque: hold", "opaque: höld", "means nothing"),
+    ("roles", "functions: careful", "functions: safe", "means nothing"),
+    ("roles", "read_only: true", "readonly: true", "no key that policy reads"),
+    ("roles", "reviewer: {connect: false}", "reviewer: []", "is not a mapping"),
+    ("duties", "never_write: [planner]", "never_write: [planer]", "'planer' is no role of roles.yaml"),
+    ("duties", "roles: [planner, executor]", "roles: [planner, executer]", "'executer' is no role"),
+    ("duties", "review: {role: reviewer}", "review: {role: viewer}", "'viewer' is no role"),
+    ("harmless", "groups: [control]", "groups: control", "is not a list"),
+    ("leases", "groups: [read, control]", "groups: [reads]", "'reads' is no group"),
+    ("masking", "executor:", "executr:", "'executr' is no role"),
+    ("budgets", "write: 500", "writes: 500", "no key that policy reads"),
+    ("budgets", "write: 500", "write: many", "no number of rows"),
+    ("calls", "Approve: [reviewer]", "Approve: [reviewers]", "'reviewers' is no role"),
+]
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "says"), MISSPELT, ids=[f"{m[0]}-{m[2]}" for m in MISSPELT])
+def test_a_misspelt_word_is_refused(tmp_path: Path, name: str, right: str, wrong: str, says: str) -> None:
+    text = (shipped_rego() / "data" / f"{name}.yaml").read_text()
+    assert right in text
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / f"{name}.yaml").write_text(text.replace(right, wrong, 1))
+    with pytest.raises(PolicyLoadError) as refused:
+        load_policy(replace(make_sources(tmp_path, data=data), rego=None), engine_version="1.0")
+    assert re.search(says, str(refused.value)), refused.value
+    assert f"{name}.yaml" in str(refused.value)
+
+
+def test_the_shipped_words_are_right_and_a_copy_is_checked_too(tmp_path: Path) -> None:
+    copy = tmp_path / "copied"
+    shutil.copytree(shipped_rego(), copy)
+    sources = replace(make_sources(tmp_path), rego=copy)
+    load_policy(sources, engine_version="1.0")
+    (copy / "data" / "leases.yaml").write_text("groups: [reads]\n")
+    with pytest.raises(PolicyLoadError, match="'reads' is no group"):
+        load_policy(sources, engine_version="1.0")
