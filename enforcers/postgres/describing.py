@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
+
+
+class View(Protocol):
+    """A catalog at one moment."""
+
+    @property
+    def version(self) -> int:
+        """No two views of a process have the same."""
+
+    def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
+        """See Describer."""
 
 
 class Describer(Protocol):
@@ -21,6 +32,13 @@ class Describer(Protocol):
 
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         """Every statement of the message in order; empty when there is none."""
+
+    @property
+    def private_queries(self) -> tuple[tuple[str, str], ...]:
+        """The questions, by name, whose answers from a session's own connection make its `private` view."""
+
+    def private(self, rows: Mapping[str, Sequence[Sequence[str | None]]], names: SessionNames) -> View:
+        """The catalog as that session sees it, temporary and uncommitted objects included."""
 
     def invalidate(self) -> None:
         """A DDL was seen: not fresh any more."""

@@ -144,7 +144,7 @@ class Estimator:
         finally:
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 await transaction.rollback()
-        return _read(plan, description)
+        return read_plan(plan, description)
 
     async def _plan(self, connection: asyncpg.Connection, description: Description, values: Sequence[str]) -> Any:
         text = description.text.decode().rstrip().rstrip(";")
@@ -188,7 +188,7 @@ def _literal(value: operation_pb2.BoundValue) -> str | None:
     return f"E'{escaped}'" if "\\" in text else f"'{escaped}'"
 
 
-def _read(plan: Any, description: Description) -> Estimated:
+def read_plan(plan: Any, description: Description) -> Estimated:
     """The rows of the top node; of a change, those of what feeds it."""
     document: Any = orjson.loads(plan) if isinstance(plan, str | bytes) else plan
     top = document[0].get("Plan") if isinstance(document, list) and document else None

@@ -23,8 +23,9 @@ from enforcers.postgres import deny, wire
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.description import Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
-from enforcers.postgres.machine_decide import ALONE_HINT, Asked, needs_names
+from enforcers.postgres.machine_decide import ALONE_HINT, Asked
 from enforcers.postgres.machine_portals import Extended, syntax_error
+from enforcers.postgres.machine_private import needs_names
 from enforcers.postgres.machine_state import (
     Capture,
     Expect,
@@ -369,8 +370,10 @@ class SessionMachine(Extended):
             self.ddl_seen = False
             self.saw_ddl()
             self.ddl_seen = False
-            if self.private == "the session has uncommitted DDL":
-                self.private = ""
+        if self.uncommitted or transaction.touched_names:
+            self.uncommitted = False
+            self.objects_changed()
+        self.isolation = ""
         self.transaction = Transaction()
 
     def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:

@@ -14,7 +14,7 @@ from enum import Enum
 from enforcers.core.ports import Duties, Gate, Outcome
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import CancelTarget, Close, Command
-from enforcers.postgres.describing import Describer
+from enforcers.postgres.describing import Describer, View
 from enforcers.postgres.description import Control, Description, SessionNames
 from enforcers.postgres.machine_replies import Replies
 from enforcers.postgres.machine_state import (
@@ -79,10 +79,43 @@ class MachineBase:
         self.cursors: dict[str, Description] = {}  # SQL cursors of this transaction, as declared
         self.cursors_unknown = False  # something failed or was opaque: which cursor has which name is not certain
         self.ddl_seen = False
-        self.private = ""  # why this session's own objects make every description uncertain
+        self.temporary = False  # the session has, or may have, temporary objects of its own
+        self.uncommitted = False  # its transaction has, or may have, defined objects that others don't see yet
+        self.view: View | None = None  # the catalog as this session sees it (machine_private)
+        self.view_stale = True
+        self.view_base = 0  # version of the shared catalog when it was asked for
+        self.isolation = ""  # of the present transaction, where it is known
         self.turn = 0
         self.closed = False
         self.gone = False
+
+    # What this session alone sees
+
+    @property
+    def private(self) -> str:
+        """Why the shared catalog doesn't tell what names mean here; empty when it does."""
+        if self.temporary:
+            return "the session has temporary objects of its own"
+        return "the session has uncommitted DDL" if self.uncommitted else ""
+
+    @property
+    def view_ready(self) -> bool:
+        """The session has no objects of its own, or they were read and nothing changed since."""
+        if not (self.temporary or self.uncommitted):
+            return True
+        return not self.view_stale and self.view_base == self.describer.version
+
+    @property
+    def catalog_version(self) -> int:
+        """Of the catalog that statements are described under now."""
+        if self.view is not None and (self.temporary or self.uncommitted):
+            return self.view.version
+        return self.describer.version
+
+    def objects_changed(self) -> None:
+        """What this session sees may have changed: everything described before must be described again."""
+        self.view_stale = True
+        self.names_version += 1
 
     # Sending
 
@@ -172,7 +205,7 @@ class MachineBase:
                 obligations_met=obligations(running.act.ruling.duties) if status == "completed" else (),
             ),
         )
-        if status == "completed" and running.description.ddl:
+        if status == "completed" and (running.description.ddl or running.description.template.opaque):
             self.saw_ddl()
 
     def drop_portal(self, portal: Portal) -> None:
@@ -220,9 +253,13 @@ class MachineBase:
         ):
             self.names_stale = True
         if description.makes_temporary:
-            self.private = "the session has temporary objects of its own"
-        elif description.ddl and transaction.active:
-            self.private = self.private or "the session has uncommitted DDL"
+            self.temporary = True
+        if description.ddl or description.template.opaque:
+            self.uncommitted = True
+        if description.ddl or description.makes_temporary or description.template.opaque:
+            self.objects_changed()
+        elif description.control in {Control.ROLLBACK, Control.ROLLBACK_TO, Control.COMMIT, Control.PREPARED}:
+            self.view_stale = True
         self._follow_cursor(description)
         if description.template.opaque or description.prepared or description.template.command in {"DISCARD"}:
             for statement in self.statements.values():

@@ -15,11 +15,12 @@ from twokey.type.v1 import operation_pb2
 
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.ports import Act, Answer, Duties, Hold, HoldEnd, HoldResult, Question, Ruling
-from enforcers.postgres import deny, wire
+from enforcers.postgres import deny
 from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redeem, Refresh, RowEstimate, Wait, Withdraw
-from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
-from enforcers.postgres.machine_base import Internal, MachineBase
-from enforcers.postgres.machine_state import RESERVED, Capture, Expect, Granted, Kind, Refused, Transaction
+from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
+from enforcers.postgres.machine_base import Internal
+from enforcers.postgres.machine_private import Private, needs_names
+from enforcers.postgres.machine_state import RESERVED, Capture, Granted, Refused, Transaction
 from enforcers.postgres.operations import bound_values, build, new_operation_id
 
 NAMES_SQL = (
@@ -61,7 +62,7 @@ class Asked:
     types: tuple[int, ...] = ()
 
 
-class Deciding(MachineBase):
+class Deciding(Private):
     """Adds describing and deciding to the ground."""
 
     # Describing
@@ -70,13 +71,14 @@ class Deciding(MachineBase):
         names = self.names
         if names is None:
             raise RuntimeError("described before the session's names were read")
-        described = self.describer.describe(text, names)
+        view = self.view if self.private and self.view_ready else None
+        described = (view or self.describer).describe(text, names)
         if isinstance(described, SyntaxProblem):
             return described
         if self.cursors and any(d.cursor for d in described):
             described = [self._inheriting(d) for d in described]
-        if self.private:
-            return [self._privately(d) for d in described]
+        if self.private and view is None:
+            return [self.privately(d) if needs_names(d) else d for d in described]
         return described
 
     def _inheriting(self, description: Description) -> Description:
@@ -100,27 +102,9 @@ class Deciding(MachineBase):
             static_digest=sha256(b"cursor" + description.static_digest + declared.static_digest).digest(),
         )
 
-    def _privately(self, description: Description) -> Description:
-        """Objects that only this session sees may stand in front of those described: not described with certainty."""
-        if not needs_names(description):
-            return description
-        template = operation_pb2.SqlOperation()
-        template.CopyFrom(description.template)
-        template.opaque = True
-        template.opaque_reasons.add(code="session-objects", detail=self.private)
-        return replace(
-            description,
-            template=template,
-            shape_digest=sha256(b"private" + description.shape_digest).digest(),
-            static_digest=sha256(b"private" + description.static_digest).digest(),
-            can_estimate=False,
-            cannot_estimate_why=self.private,
-            verification=None,
-        )
-
     def ready_to_describe(self) -> bool:
         """The hot path's question: names known, catalog fresh."""
-        return not self.names_stale and self.describer.fresh
+        return not self.names_stale and self.describer.fresh and self.view_ready
 
     def described(
         self, text: bytes
@@ -130,7 +114,7 @@ class Deciding(MachineBase):
             yield Refresh()
         if self.names is not None:
             described = self.describe(text)
-            if not self.names_stale or isinstance(described, SyntaxProblem):
+            if isinstance(described, SyntaxProblem) or (not self.names_stale and self.view_ready):
                 return described
             if not any(needs_names(d) for d in described):
                 return described
@@ -138,19 +122,20 @@ class Deciding(MachineBase):
             return Refused(
                 deny.error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
             )
-        problem = yield from self.read_names()
-        if problem is not None:
-            return problem
+        if self.names_stale or self.names is None:
+            problem = yield from self.read_names()
+            if problem is not None:
+                return problem
+        if not self.view_ready:
+            problem = yield from self.read_view()
+            if problem is not None:
+                return problem
         return self.describe(text)
 
     def read_names(self) -> Generator[Command | Internal, object, Refused | None]:
         """Ask the target how names resolve now. At a boundary in a transaction of its own, else inside the pipeline."""
-        inside = self.segment_open
         capture = self.question(NAMES_SQL)
-        if inside:
-            yield from self.flushed(capture)
-        else:
-            yield from self._synced(capture)
+        yield from self.answered(capture)
         names = read_names(capture)
         if names is None:
             return Refused(
@@ -159,20 +144,10 @@ class Deciding(MachineBase):
         if names != self.names:
             self.names_version += 1
             self.names = names
+        # Something opaque may have made them.
+        self.temporary = self.temporary or any(schema.startswith("pg_temp_") for schema in names.search_path)
         self.names_stale = False
         return None
-
-    def _synced(self, capture: Capture) -> Generator[Command | Internal, object, None]:
-        """As flushed(), outside any segment: ended by a Sync of the gateway's own, whose ReadyForQuery is swallowed."""
-        synced = Capture()
-        self.send(wire.SYNC, Expect(Kind.SYNC, relay=False, tell=False, capture=synced, final=True))
-        if not capture.done and capture.error is None:
-            self.wanted = capture
-            yield Internal.CAPTURE
-        if not synced.done:
-            self.wanted = synced
-            yield Internal.CAPTURE
-        self.skipping = self.error_told = False
 
     # Deciding
 
@@ -252,7 +227,15 @@ class Deciding(MachineBase):
         if ruling.answer is not Answer.NEEDS_ESTIMATE:
             return ruling
         estimate = RowEstimate(None, why=asked.description.cannot_estimate_why)
-        if asked.description.can_estimate and self.names is not None:
+        if self.private:
+            estimate = yield from self.estimate_here(
+                asked.description,
+                asked.transaction,
+                values=asked.values,
+                formats=asked.formats,
+                types=asked.types,
+            )
+        elif asked.description.can_estimate and self.names is not None:
             bound = tuple(question.operation.sql.values.bound)
             reply = yield EstimateRows(asked.description, self.names, bound)
             if not isinstance(reply, RowEstimate):
@@ -335,16 +318,6 @@ def refuse_reserved(description: Description) -> Refused | None:
     if description.prepared.startswith(reserved) or description.cursor.startswith(reserved):
         return Refused(deny.coded("NOT_SUPPORTED", f"names that begin with {reserved} are the gateway's own"))
     return None
-
-
-def needs_names(description: Description) -> bool:
-    """Does it resolve any name? Transaction control and settings don't, and must not be preceded by a question."""
-    if description.control is not Control.NONE:
-        return False
-    template = description.template
-    if template.opaque or template.relations or template.columns or template.functions:
-        return True
-    return not (description.utility and template.settings)
 
 
 def read_names(capture: Capture) -> SessionNames | None:

@@ -72,7 +72,7 @@ class Extended(Guarding):
         if not isinstance(described, list | tuple) or len(described) > 1:
             return self.poison(deny.error("42601", "cannot insert multiple commands into a prepared statement"))
         description: Description | None = described[0] if described else None
-        statement = Statement(name, text, types, description, self.names_version, self.describer.version)
+        statement = Statement(name, text, types, description, self.names_version, self.catalog_version)
         self.statements[name] = statement
         self.segment_open = True
         return self.send(raw, Expect(Kind.PARSE, value=statement))
@@ -118,7 +118,7 @@ class Extended(Guarding):
 
     def _redescribe(self, statement: Statement) -> bool:
         """Bring the description up to the present names and catalog. False when that takes more than memory."""
-        versions = (self.names_version, self.describer.version)
+        versions = (self.names_version, self.catalog_version)
         if (statement.names_version, statement.catalog_version) == versions:
             return True
         described = self.describe(statement.text)
@@ -129,7 +129,7 @@ class Extended(Guarding):
         return True
 
     def _portal(self, bind: wire.Bind, statement: Statement, running: Running | None) -> Portal:
-        return Portal(bind.portal, statement, bind, running, self.names_version, self.describer.version, self.turn)
+        return Portal(bind.portal, statement, bind, running, self.names_version, self.catalog_version, self.turn)
 
     def _bound(self, portal: Portal, raw: bytes) -> None:
         self._keep(portal)
@@ -158,7 +158,7 @@ class Extended(Guarding):
             self.poison(deny.coded("SYNTAX", "the statement can't be described any more"))
             return
         statement.description = described[0]
-        statement.names_version, statement.catalog_version = self.names_version, self.describer.version
+        statement.names_version, statement.catalog_version = self.names_version, self.catalog_version
         granted = yield from self.decide(self._asked(statement, bind))
         if isinstance(granted, Refused):
             self.refuse_extended(granted)
@@ -229,7 +229,7 @@ class Extended(Guarding):
             return self.send(raw, Expect(Kind.EXECUTE))
         if running.ended:
             return self.poison(deny.error("55000", f'portal "{shown(name)}" cannot be run'))
-        if portal.turn == self.turn and not self.names_stale:
+        if portal.turn == self.turn and not self.names_stale and self.view_ready:
             return self._execute(portal, running, raw, max_rows)
         refused = self.session_refusal()
         if refused is not None:
@@ -239,9 +239,9 @@ class Extended(Guarding):
         return self.start(self._execute_flow(portal, running, raw, max_rows))
 
     def _unchanged(self, portal: Portal, running: Running) -> bool:
-        if self.names_stale or not self.describer.fresh:
+        if not self.ready_to_describe():
             return False
-        if (portal.names_version, portal.catalog_version) != (self.names_version, self.describer.version):
+        if (portal.names_version, portal.catalog_version) != (self.names_version, self.catalog_version):
             return False
         return not running.act.ruling.leased or self.lease(self._asked(portal.statement, portal.bind))[1] is not None
 
@@ -277,7 +277,7 @@ class Extended(Guarding):
                     deny.coded("POLICY_DENIED", "policy changed since the statement was bound", hint="Bind it again.")
                 )
                 return
-        portal.names_version, portal.catalog_version = self.names_version, self.describer.version
+        portal.names_version, portal.catalog_version = self.names_version, self.catalog_version
         self._execute(portal, running, raw, max_rows)
 
     def _decided_again(self, portal: Portal, granted: Granted) -> Running:

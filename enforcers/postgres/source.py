@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import asyncpg
 import structlog
 
 from enforcers.core.errors import CredentialError, UpstreamError
+from enforcers.postgres.catalog.queries import CATALOG_QUERIES
+from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.commands import EstimateRows, RowEstimate
 from enforcers.postgres.describe import Describer
@@ -43,8 +45,31 @@ class LiveDescriber:
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         return self._describer.describe_message(message, catalog=self._catalog.catalog, names=names)
 
+    @property
+    def private_queries(self) -> tuple[tuple[str, str], ...]:
+        return CATALOG_QUERIES
+
+    def private(self, rows: Mapping[str, Sequence[Sequence[str | None]]], names: SessionNames) -> PrivateView:
+        catalog = self._catalog.catalog.with_rows(rows, search_path=names.search_path)
+        return PrivateView(catalog, self._describer)
+
     def invalidate(self) -> None:
         self._catalog.note_ddl()
+
+
+class PrivateView:
+    """One session's catalog (machine_private)."""
+
+    def __init__(self, catalog: Catalog, describer: Describer) -> None:
+        self._catalog = catalog
+        self._describer = describer
+
+    @property
+    def version(self) -> int:
+        return self._catalog.version
+
+    def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
+        return self._describer.describe_message(message, catalog=self._catalog, names=names)
 
 
 class LiveSource:

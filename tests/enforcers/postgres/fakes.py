@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from twokey.type.v1 import operation_pb2
@@ -175,9 +175,15 @@ class ScriptedDescriber:
         self.overrides: dict[str, Callable[[Description], Description]] = {}
         self.outputs: dict[str, Sequence[tuple[str, int, int]]] = {}  # column of t, its table's oid, its number
         self.calls = 0
+        self.private_queries: tuple[tuple[str, str], ...] = (("relations", "SELECT 'pg_catalog.pg_class'"),)
+        self.views: list[Mapping[str, Sequence[Sequence[str | None]]]] = []
 
     def invalidate(self) -> None:
         self.version += 1
+
+    def private(self, rows: Mapping[str, Sequence[Sequence[str | None]]], names: SessionNames) -> ScriptedDescriber:
+        self.views.append(rows)
+        return self
 
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         self.calls += 1
