@@ -17,6 +17,8 @@ from enforcers.postgres.description import Control
 Node = Mapping[str, Any]  # a node of pg_query's JSON
 MAX_DEPTH = 24  # views in functions in views …
 MAX_OBJECTS = 2000
+OPEN = "\x00"  # in place of a column's name: here stand columns whose number and names are unknown
+UNNAMED = "\x01"  # a column whose name can't be told
 
 _PROCEDURAL = {
     "trigger": "procedural-trigger",

@@ -14,7 +14,8 @@ from pglast.parser import ParseError, parse_sql_json
 
 from enforcers.postgres.catalog.objects import Relation
 from enforcers.postgres.describe import functions, queries, references
-from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source, strings, unwrap
+from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source, strings, unwrap
+from enforcers.postgres.describe.labels import label
 
 # Kinds whose meaning is only that of their parts.
 PLAIN = frozenset(
@@ -166,15 +167,19 @@ def target(context: Context, node: Node, scope: Scope) -> list[OutColumn]:
         if found is not None:
             return [OutColumn(name or strings(fields)[-1], found.base, found.wire, found.touched)]
     if kind == "A_Indirection" and "A_Star" in inner.get("indirection", [{}])[-1]:
+        argument, ref = unwrap(inner.get("arg") or {})
+        if argument == "ColumnRef" and len(inner["indirection"]) == 1:
+            fields = strings(ref.get("fields"))
+            if references.names_a_source(context, fields, scope):
+                return references.star(context, fields, scope)
         walk(context, value, scope)
-        context.facts.output_open = True  # as many columns as the row has
-        return []
+        return [OutColumn(OPEN)]  # as many columns as the row has
     if kind == "A_Indirection":
         found = references.field_of_row(context, inner, scope)
         if found is not None:
             return [OutColumn(name or found.name, found.base, found.wire, found.touched)]
     walk(context, value, scope)
-    return [OutColumn(name or references.default_name(kind, inner))]
+    return [OutColumn(name or label(kind, inner))]
 
 
 def _column_ref(context: Context, body: Node, scope: Scope) -> None:
@@ -286,9 +291,7 @@ def _indirection(context: Context, body: Node, scope: Scope) -> None:
             walk(context, item, scope)
         elif "String" in item:
             # (row).name may be a function of the row
-            for function in context.candidates(item["String"].get("sval", ""), "", 1):
-                if not function.builtin:
-                    functions.use(context, [function], "direct")
+            functions.use_own(context, item["String"].get("sval", ""))
 
 
 def _sublink(context: Context, body: Node, scope: Scope) -> None:
@@ -297,8 +300,9 @@ def _sublink(context: Context, body: Node, scope: Scope) -> None:
         names = strings(body.get("operName"))
         for function in context.operator_functions(names[-1] if names else "="):
             functions.use(context, [function], "operator")
-    columns = queries.query(context, body.get("subselect", {}), scope)
-    if body.get("subLinkType") != "EXISTS_SUBLINK":
+    exists = body.get("subLinkType") == "EXISTS_SUBLINK"
+    columns = queries.query(context, body.get("subselect", {}), scope, may_be_open=exists)
+    if not exists:
         for column in columns:
             references.mark(context, column, "other")
 

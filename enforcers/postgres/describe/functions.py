@@ -68,6 +68,13 @@ def use(context: Context, candidates: Sequence[Function], via: str) -> None:
         effects(context, candidate)
 
 
+def use_own(context: Context, name: str) -> None:
+    """A function of one argument may be meant, of those that users made."""
+    for function in context.candidates(name, "", 1):
+        if not function.builtin:
+            use(context, [function], "direct")
+
+
 def effects(context: Context, function: Function) -> None:
     """What running this one function may do, once per statement and way of reaching it."""
     facts = context.facts

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from enforcers.postgres.describe import expressions, functions, references, relations, statements
-from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source, strings, unwrap
+from enforcers.postgres.describe import expressions, functions, references, relations, rowsources, statements
+from enforcers.postgres.describe.context import OPEN, UNNAMED, Context, Node, OutColumn, Scope, Source, strings, unwrap
+from enforcers.postgres.describe.labels import label
 
 _DATA = {"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
 
 
-def query(context: Context, node: Node, outer: Scope) -> list[OutColumn]:
-    """Any statement that yields rows, a wrapped node. outer: the scope it stands in."""
+def query(context: Context, node: Node, outer: Scope, *, may_be_open: bool = False) -> list[OutColumn]:
+    """Any statement that yields rows, a wrapped node. outer: the scope it stands in.
+
+    may_be_open: the caller can do with an OPEN column; else columns that nobody can list make the statement opaque.
+    """
     kind, body = unwrap(node)
     if kind == "SelectStmt":
-        return select(context, body, outer)
-    if kind in _DATA:
-        return statements.data(context, kind, body, outer)
-    context.facts.doubt("unknown-statement", kind or "an empty query")
-    return []
+        columns = select(context, body, outer)
+    elif kind in _DATA:
+        columns = statements.data(context, kind, body, outer)
+    else:
+        context.facts.doubt("unknown-statement", kind or "an empty query")
+        return []
+    if may_be_open or all(column.name != OPEN for column in columns):
+        return columns
+    context.facts.doubt("unresolved", "the columns of a row whose type isn't certain")
+    return [column for column in columns if column.name != OPEN]
 
 
 def with_clause(context: Context, body: Node, scope: Scope) -> None:
@@ -83,9 +92,8 @@ def _target_names(target: Node) -> list[str]:
     if target.get("name"):
         return [str(target["name"])]
     kind, body = unwrap(target.get("val") or {})
-    if kind == "ColumnRef" and "String" in body.get("fields", [{}])[-1]:
-        return [strings(body["fields"])[-1]]
-    return [references.default_name(kind, body)]
+    last = (body.get("fields") or body.get("indirection") or [{}])[-1]
+    return [OPEN if "A_Star" in last else label(kind, body)]
 
 
 def functions_equal(context: Context) -> None:
@@ -169,6 +177,9 @@ def _grouping(context: Context, items: Any, scope: Scope, columns: list[OutColum
         if kind == "GroupingSet":
             _grouping(context, body.get("content"), scope, columns)
             continue
+        if kind == "RowExpr" and body.get("row_format") == "COERCE_IMPLICIT_CAST":
+            _grouping(context, body.get("args"), scope, columns)  # GROUP BY (1, 2) are positions too
+            continue
         if kind == "SortBy":
             if body.get("useOp"):
                 expressions.walk(context, item, scope)
@@ -232,7 +243,7 @@ def _from_item(context: Context, node: Node, scope: Scope) -> tuple[list[OutColu
         lateral = scope if body.get("lateral") else _above(scope)
         source = Source("", query(context, body.get("subquery", {}), lateral))
     elif kind == "RangeFunction":
-        source = _function(context, body, scope)
+        source = rowsources.function(context, body, scope)
     elif kind == "JoinExpr":
         return _join(context, body, scope)
     elif kind == "RangeTableSample":
@@ -244,7 +255,7 @@ def _from_item(context: Context, node: Node, scope: Scope) -> tuple[list[OutColu
         expressions.walk(context, body.get("repeatable"), scope)
         return columns, sources
     elif kind in {"RangeTableFunc", "JsonTable"}:
-        source = _table_function(context, body, scope)
+        source = rowsources.table_function(context, kind, body, scope)
     else:
         context.facts.doubt("unknown-statement", f"{kind} in FROM")
         source = Source("", [], open=True)
@@ -270,7 +281,8 @@ def table(context: Context, body: Node, scope: Scope) -> Source:
     if not body.get("schemaname") and not body.get("catalogname"):
         columns = scope.cte(name)
         if columns is not None:
-            return Source(name, columns)
+            known = [column for column in columns if column.name != OPEN]
+            return Source(name, known, open=len(known) < len(columns))
     relation = relations.lookup(context, body)
     if relation is None:
         return Source(name, [], str(body.get("schemaname", "")), open=True)
@@ -280,11 +292,14 @@ def table(context: Context, body: Node, scope: Scope) -> Source:
 
 def _join(context: Context, body: Node, scope: Scope) -> tuple[list[OutColumn], list[Source]]:
     left, left_sources = _from_item(context, body.get("larg", {}), scope)
-    seen = Scope(scope, [*left], [*left_sources])
-    seen = Scope(Scope(scope.parent, scope.columns, scope.sources, scope.ctes), seen.columns, seen.sources)
+    # One level, as the target has it: a LATERAL right side sees the left and what FROM names before it.
+    seen = Scope(scope.parent, [*scope.columns, *left], [*scope.sources, *left_sources], scope.ctes)
     right, right_sources = _from_item(context, body.get("rarg", {}), seen)
+    sources = [*left_sources, *right_sources]
     using = strings(body.get("usingClause"))
     if body.get("isNatural"):
+        if any(item.open for item in sources) or any(column.name == UNNAMED for column in (*left, *right)):
+            context.facts.doubt("unresolved", "the columns that NATURAL JOIN compares")
         names = {column.name for column in right}
         using = [column.name for column in left if column.name in names]
     if using:
@@ -292,111 +307,16 @@ def _join(context: Context, body: Node, scope: Scope) -> tuple[list[OutColumn], 
         for column in (*left, *right):
             if column.name in using:
                 references.mark(context, column, "other")
-    joined = Scope(seen.parent, [*left, *right], [*left_sources, *right_sources])
+    # ON sees the two sides only, then the query around; no other item of this FROM.
+    joined = Scope(_above(scope), [*left, *right], sources)
     expressions.walk(context, body.get("quals"), joined)
     merged = [OutColumn(name) for name in using]
     rest = [column for column in (*left, *right) if column.name not in using]
     columns = [*merged, *rest]
-    sources = [*left_sources, *right_sources]
+    sources = [*sources]
     if body.get("join_using_alias"):
         sources.append(Source(str(body["join_using_alias"].get("aliasname", "")), merged))
     if body.get("alias"):
         source = _aliased(Source("", columns, "", any(item.open for item in sources)), body["alias"])
         return source.columns, [source]
     return columns, sources
-
-
-def _function(context: Context, body: Node, scope: Scope) -> Source:
-    """A function in FROM. Its columns are computed ones; where their names are unknown the source stays open."""
-    columns: list[OutColumn] = []
-    name = ""
-    open_source = False
-    for item in body.get("functions", []):
-        parts = item.get("List", {}).get("items", [])
-        for part in parts[:1]:
-            found, name, is_open = _function_columns(context, part, scope)
-            columns.extend(found)
-            open_source = open_source or is_open
-        for definition in parts[1:]:
-            listed = definition.get("List", {}).get("items", []) if definition else []
-            columns = columns if not listed else [*_definitions(context, listed, scope)]
-            open_source = open_source and not listed
-    if body.get("coldeflist"):
-        columns, open_source = _definitions(context, body["coldeflist"], scope), False
-    alias = body.get("alias") or {}
-    if alias.get("aliasname") and len(columns) == 1 and not open_source and not body.get("coldeflist"):
-        columns = [OutColumn(str(alias["aliasname"]))]
-    named = strings(alias.get("colnames"))
-    if open_source and named:
-        columns = [OutColumn(item) for item in named]
-    if body.get("ordinality"):
-        columns = [*columns, OutColumn("ordinality")]
-    return Source(name, columns, open=open_source)
-
-
-def _definitions(context: Context, items: Any, scope: Scope) -> list[OutColumn]:
-    columns = []
-    for item in items:
-        definition = item.get("ColumnDef", {})
-        expressions.type_name(context, definition.get("typeName", {}), scope)
-        columns.append(OutColumn(str(definition.get("colname", ""))))
-    return columns
-
-
-def _function_columns(context: Context, node: Node, scope: Scope) -> tuple[list[OutColumn], str, bool]:
-    expressions.walk(context, node, scope)
-    kind, body = unwrap(node)
-    name = references.default_name(kind, body)
-    if kind != "FuncCall":
-        return [OutColumn(name)], name, False
-    parts = strings(body.get("funcname"))
-    count = -1 if body.get("func_variadic") else len(body.get("args", []))
-    found = context.candidates(parts[-1], parts[-2] if len(parts) > 1 else "", count)
-    shapes = set()
-    for candidate in found:
-        shapes.add(_shape(context, candidate.return_type, candidate.argument_names[candidate.arguments :], name))
-    if len(shapes) == 1:
-        shape = shapes.pop()
-        if shape is not None:
-            return [OutColumn(item) for item in shape], name, False
-    return [], name, True
-
-
-def _shape(context: Context, return_type: int, out: tuple[str, ...], name: str) -> tuple[str, ...] | None:
-    returned = context.catalog.type(return_type)
-    if returned is None:
-        return None
-    if returned.kind == "c":
-        relation = context.catalog.relation(returned.relation)
-        return tuple(column.name for column in relation.columns) if relation else None
-    if returned.kind == "p":  # record and the polymorphic ones
-        return out if out and all(out) else ((name,) if returned.name != "record" and not out else None)
-    return (out[0],) if len(out) == 1 and out[0] else (name,)
-
-
-def _table_function(context: Context, body: Node, scope: Scope) -> Source:
-    """XMLTABLE and JSON_TABLE."""
-    for part in ("docexpr", "rowexpr", "namespaces", "context_item", "pathspec", "passing", "on_error"):
-        value = body.get(part)
-        if isinstance(value, dict) and part == "context_item":
-            value = {"JsonValueExpr": value}
-        elif isinstance(value, dict) and part in {"pathspec", "on_error"}:
-            value = value.get("string") if part == "pathspec" else value.get("expr")
-        expressions.walk(context, value, scope)
-    return Source("xmltable", _table_columns(context, body.get("columns"), scope))
-
-
-def _table_columns(context: Context, items: Any, scope: Scope) -> list[OutColumn]:
-    columns = []
-    for item in items or []:
-        _, column = unwrap(item)
-        if column.get("columns"):
-            columns.extend(_table_columns(context, column["columns"], scope))
-            continue
-        expressions.type_name(context, column.get("typeName", {}), scope)
-        for part in ("colexpr", "coldefexpr"):
-            expressions.walk(context, column.get(part), scope)
-        for part in ("on_empty", "on_error"):
-            expressions.walk(context, (column.get(part) or {}).get("expr"), scope)
-        columns.append(OutColumn(str(column.get("colname") or column.get("name") or "")))
-    return columns

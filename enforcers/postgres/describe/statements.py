@@ -6,7 +6,7 @@ from typing import Any
 
 from enforcers.postgres.catalog.objects import Relation
 from enforcers.postgres.describe import definitions, effects, expressions, queries, references, relations, utility
-from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source
+from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source
 
 DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
@@ -15,7 +15,10 @@ def describe(context: Context, kind: str, body: Node) -> list[OutColumn]:
     """A client's statement. The columns it returns are marked as output."""
     scope = Scope()
     if kind in DATA:
-        columns = queries.query(context, {kind: body}, scope)
+        columns = queries.query(context, {kind: body}, scope, may_be_open=True)
+        if any(column.name == OPEN for column in columns):
+            context.facts.output_open = True
+            columns = [column for column in columns if column.name != OPEN]
         if kind == "SelectStmt" and "sql.create" not in context.facts.verbs:
             context.facts.verb("sql.select")
     else:
