@@ -171,7 +171,7 @@ class Approvals:
         return moved
 
     async def _visible(self, viewer: Subject | None, approval: Approval) -> bool:
-        if viewer is None or _is_requester(viewer, approval):
+        if viewer is None or _is_requester(viewer, approval) or _has_answered(viewer, approval):
             return True
         try:
             return _allows((await self._ask(viewer, approval))[1])
@@ -287,6 +287,11 @@ def _refusal(answer: PolicyResult) -> CallerError:
 
 def _is_requester(viewer: Subject, approval: Approval) -> bool:
     return viewer.party.identity == approval.requester.party.identity
+
+
+def _has_answered(viewer: Subject, approval: Approval) -> bool:
+    """Who gave a verdict sees what came of it, though policy takes no second one."""
+    return any(viewer.party.identity == verdict.reviewer.party.identity for verdict in approval.verdicts)
 
 
 def _not_found(approval: str) -> NotFoundError:

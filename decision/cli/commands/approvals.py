@@ -46,7 +46,7 @@ def approvals() -> None:
 @options.as_json
 @click.option("--all", "everything", is_flag=True, help="Finished ones too.")
 def list_(*, who: Who, as_json: bool, everything: bool) -> None:
-    """What waits, oldest first.
+    """What waits for an answer, newest first.
 
     \b
     Example: twokey approvals list --all --json --token-file bob.token

@@ -490,6 +490,16 @@ async def test_enforcer_requester_and_reviewer_see_it(world: World) -> None:
         assert await world.service.list(viewer) == []
 
 
+async def test_who_answered_sees_what_came_of_it(world: World) -> None:
+    made = await world.ask()
+    await world.service.deny(BOB, made.id, reason="no", channel="cli")
+    world.policy.reviewers.clear()
+    assert (await world.service.get(BOB, made.id)).state is ApprovalState.DENIED
+    assert [one.id for one in await world.service.list(BOB, include_finished=True)] == [made.id]
+    with pytest.raises(NotFoundError):
+        await world.service.get(CAROL, made.id)
+
+
 async def test_listing_fails_when_policy_is_away_and_skips_what_it_cannot_judge(world: World) -> None:
     await world.ask()
     world.policy.failing = PolicyUnavailableError("opa is away")
