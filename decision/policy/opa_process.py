@@ -186,6 +186,7 @@ class LocalOpa:
                 *("--tls-cert-file", certificate, "--tls-private-key-file", key, "--min-tls-version", "1.3"),
                 *("--authentication", "token", "--authorization", "basic"),
                 *("--log-level", "error", "--log-format", "json", "--skip-version-check"),
+                "--optimize-store-for-read-speed",  # the data is loaded once and read by every question
                 *("--bundle", "policy", "gate"),
             ]
             process = await self._spawn(arguments, folder, (*first, *second))
