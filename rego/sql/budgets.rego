@@ -105,4 +105,7 @@ all_small if {
 
 small_relation(relation, _) if relation.catalog == true
 
+# The session's own, never analysed: the planner guesses thousands of rows. Cut off at the budget instead.
+small_relation(relation, _) if relation.temporary == true
+
 small_relation(relation, small) if concat(".", [relation.schema, relation.name]) in small

@@ -61,6 +61,15 @@ test_sql_export_budget_allows_small_relations_on_the_shape if {
 	t.decide_with(executor_reads, {"budgets": {"small": {"other": ["public.orders"]}}}).outcome == "deny"
 }
 
+test_sql_export_budget_cuts_off_temporary_relations if {
+	own := object.union(t.relation("t", ["read"]), {"schema": "pg_temp_3", "temporary": true})
+	decision := t.decide(sql(executor_reads, {"relations": [own]}))
+	decision.outcome == "allow"
+	t.obligation(decision, "max-rows") == {"rows": 1000}
+	with_other := [own, t.relation("orders", ["read"])]
+	t.held_by(t.decide(with_values(sql(executor_reads, {"relations": with_other}), "known", 10000)), "SQL-EXPORT-BUDGET")
+}
+
 test_sql_export_budget_allows_what_reads_no_data if {
 	decision := t.decide(sql(executor_reads, {"relations": [], "columns": [], "output": []}))
 	decision.outcome == "allow"
