@@ -60,11 +60,15 @@ CODES: dict[str, Code] = {
     "APPROVAL_EXPIRED": Code("55000", 403, 126),
     "APPROVAL_MISMATCH": Code("42501", 403, 126),
     "APPROVAL_REDEEMED": Code("55000", 409, 126),
+    "APPROVAL_LIMIT": Code("54000", 429, 75),
     "WITHDRAWN": Code("57014", 499, 130),
     "REVOKED": Code("57P01", 401, 126),
     "SESSION_EXPIRED": Code("57P01", 401, 126),
     "UNKNOWN_CONNECTION": Code("3D000", 404, 126),
     "TOKEN_INVALID": Code("28000", 401, 126),
+    "TOKEN_ROLE": Code("28000", 401, 126),
+    "TOKEN_KEYS_UNAVAILABLE": Code("57P03", 503, 69),
+    "DEV_OFF_LOOPBACK": Code("28000", 403, 126),
     "DECISION_UNAVAILABLE": Code("57P03", 503, 69),
     "RECORD_UNAVAILABLE": Code("57P03", 503, 69),
     "UPSTREAM_UNAVAILABLE": Code("08006", 502, 69),
@@ -79,7 +83,6 @@ CODES: dict[str, Code] = {
 
 
 def code_of(reason_code: str) -> Code:
-    """The row of the table; every TOKEN_* is TOKEN_INVALID's, and a code nobody knows is a denial's."""
-    if reason_code.startswith("TOKEN_"):
-        return CODES["TOKEN_INVALID"]
-    return CODES.get(reason_code, CODES["POLICY_DENIED"])
+    """The row of the table; any other TOKEN_* is TOKEN_INVALID's, and a code nobody knows is a denial's."""
+    other = "TOKEN_INVALID" if reason_code.startswith("TOKEN_") else "POLICY_DENIED"
+    return CODES.get(reason_code, CODES[other])
