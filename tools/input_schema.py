@@ -147,7 +147,9 @@ def build() -> Schema:
             "question": one_of("operation", "session", "review", "call"),
             "subject": subject,
             "action": closed({"name": STRING, "verbs": listed(STRING)}),
-            "resource": closed({"type": STRING, "id": STRING, "kind": STRING, "environment": STRING}),
+            "resource": closed(
+                {"type": STRING, "id": STRING, "kind": STRING, "environment": STRING, "subject": STRING}
+            ),
             "operation": closed({"kind": STRING, "id": STRING, "digest": STRING, "shape_digest": STRING, "sql": sql}),
             "values": _values(),
             "context": _context(),

@@ -10,7 +10,18 @@ from twokey.type.v1 import operation_pb2
 
 from decision.audit.record import base64, timestamp
 from decision.errors import DecisionError, TokenError
-from decision.model import JSON, Approval, Durability, Obligation, Outcome, Reason, Session, Subject, new_id
+from decision.model import (
+    JSON,
+    Approval,
+    Durability,
+    Obligation,
+    Outcome,
+    PolicyResult,
+    Reason,
+    Session,
+    Subject,
+    new_id,
+)
 from decision.pdp import opa_input
 
 
@@ -113,6 +124,22 @@ def session_body(session: Session) -> dict[str, object]:
         "enforcer": session.enforcer,
         **who_body(session.subject),
     }
+
+
+def call_denied_body(rpc: str, subject: Subject, document: JSON, result: PolicyResult) -> dict[str, object]:
+    """A call that policy denied to someone with a token."""
+    return {
+        "rpc": rpc,
+        **who_body(subject),
+        "reasons": reasons_document(result.reasons),
+        "revision": result.revision,
+        "input": input_body(document),
+    }
+
+
+def refusal_text(result: PolicyResult) -> str:
+    """Policy's reasons for people, rules named."""
+    return "; ".join(f"{one.reason} [{one.rule}]" for one in result.reasons) or "no rule permits this call"
 
 
 def approval_body(approval: Approval, event: str) -> dict[str, object]:

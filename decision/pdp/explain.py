@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 from twokey.enforcer.v1 import describe_pb2
@@ -13,10 +13,22 @@ from twokey.type.v1 import operation_pb2
 
 from decision.errors import BadRequestError, CallerError, NotFoundError, PolicyUnavailableError, TokenError
 from decision.model import Outcome, Session, Subject, VerifiedToken, new_id
-from decision.pdp.answer import Answer, answer_body, input_body, session_body, values_body, who_body
+from decision.pdp import opa_input
+from decision.pdp.answer import (
+    Answer,
+    answer_body,
+    call_denied_body,
+    input_body,
+    refusal_text,
+    session_body,
+    values_body,
+    who_body,
+)
 from decision.pdp.questions import Answered, Questions
 from decision.pdp.sessions import Connection
 from decision.ports import Clock, Recorder
+
+RPC: Final = "twokey.decision.v1.DecisionService/Explain"
 
 
 class Describer(Protocol):
@@ -65,7 +77,7 @@ class Explain:
         if known is None:
             raise NotFoundError(f"there is no connection {connection[:256]!r}", code="UNKNOWN_CONNECTION")
         now = self._clock.now()
-        subject = self._subject(asker, role=role, about=about, now=now)
+        subject = await self._subject(asker, role=role, about=about, now=now)
         session = Session(
             id="",
             subject=subject,
@@ -87,10 +99,9 @@ class Explain:
             raise PolicyUnavailableError("the enforcer's description lacks what policy needs")
         return await self._record(asker, session, operation, answered, now)
 
-    def _subject(self, asker: Subject, *, role: str, about: str, now: datetime) -> Subject:
+    async def _subject(self, asker: Subject, *, role: str, about: str, now: datetime) -> Subject:
         if about and about != asker.party.name:
-            if asker.party.kind != "person":  # design, section 3: an agent is answered for its own token only
-                raise CallerError("an agent may ask for its own token only")
+            await self._may_ask(asker, about, now)
             party = self._questions.engine.people.by_name(about)
             if party is None:
                 raise NotFoundError(f"{about[:256]!r} is not in people")
@@ -106,6 +117,16 @@ class Explain:
         if role not in asker.roles:
             raise TokenError("the token does not carry the role that was asked for", code="TOKEN_ROLE")
         return replace(asker, role=role)
+
+    async def _may_ask(self, asker: Subject, about: str, now: datetime) -> None:
+        """Policy's word on asking about somebody else. Raises CallerError, PolicyError, PolicyUnavailableError."""
+        context = opa_input.Context(now=now)
+        document = opa_input.call_question(subject=asker, rpc=RPC, context=context, about=about[:256])
+        result = await self._questions.ask(document)
+        if result.outcome is Outcome.ALLOW and not result.needs and not result.obligations:
+            return
+        await self._recorder.append("call-denied", call_denied_body(RPC, asker, document, result))
+        raise CallerError(refusal_text(result))
 
     async def _ask(self, session: Session, kind: str, operation: operation_pb2.Operation, now: datetime) -> Answered:
         if operation.WhichOneof("kind") != "sql":

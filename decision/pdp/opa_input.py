@@ -114,13 +114,14 @@ def session_question(*, subject: Subject, connection: str, kind: str, environmen
     )
 
 
-def call_question(*, subject: Subject, rpc: str, context: Context) -> Document:
-    """`rpc` is the full name: `twokey.approval.v1.ApprovalService/Approve`."""
+def call_question(*, subject: Subject, rpc: str, context: Context, about: str = "") -> Document:
+    """`rpc` is the full name: `twokey.approval.v1.ApprovalService/Approve`. `about`: whom the call is about, by the
+    name in people.yaml, where that is somebody else."""
     return _question(
         question="call",
         subject=subject,
         action={"name": rpc, "verbs": []},
-        resource={"type": "rpc", "id": rpc, "kind": "", "environment": ""},
+        resource={"type": "rpc", "id": rpc, "kind": "", "environment": "", "subject": about},
         operation=operation_document(None),
         values=absent_values(),
         context=context,
@@ -170,7 +171,7 @@ def action_name(command: str) -> str:
 
 
 def _connection(name: str, kind: str, environment: str) -> Document:
-    return {"type": "connection", "id": name, "kind": kind, "environment": environment}
+    return {"type": "connection", "id": name, "kind": kind, "environment": environment, "subject": ""}
 
 
 def subject_document(subject: Subject) -> Document:

@@ -14,7 +14,7 @@ import structlog
 from decision.errors import CallerError, DecisionError, RecordError, TokenError
 from decision.model import Outcome, Subject
 from decision.pdp import opa_input
-from decision.pdp.answer import reasons_document, who_body
+from decision.pdp.answer import call_denied_body, refusal_text
 from decision.pdp.questions import Questions
 from decision.ports import Clock, Recorder, TokenVerifier
 from decision.rpc.callers import Door
@@ -88,21 +88,11 @@ class Authenticator:
         document = opa_input.call_question(subject=subject, rpc=rpc, context=opa_input.Context(now=now))
         result = await self.questions.ask(document)
         if result.outcome is not Outcome.ALLOW or result.needs or result.obligations:
-            await self._denied(rpc, subject, document, result.revision, reasons_document(result.reasons))
-            why = "; ".join(f"{r.reason} [{r.rule}]" for r in result.reasons) or "no rule permits this call"
-            raise CallerError(why)
+            await self._denied(rpc, call_denied_body(rpc, subject, document, result))
+            raise CallerError(refusal_text(result))
         return Caller(enforcer=False, subject=subject, expires=verified.expires)
 
-    async def _denied(
-        self, rpc: str, subject: Subject, document: opa_input.Document, revision: str, reasons: list[object]
-    ) -> None:
-        body = {
-            "rpc": rpc,
-            **who_body(subject),
-            "reasons": reasons,
-            "revision": revision,
-            "input": opa_input.recorded(document),
-        }
+    async def _denied(self, rpc: str, body: dict[str, object]) -> None:
         try:
             await self.recorder.append("call-denied", body)
         except RecordError as error:

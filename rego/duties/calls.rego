@@ -44,6 +44,26 @@ call_permitted if {
 callers := {role | some role in policy.calls.roles[called]}
 
 # METADATA
+# title: Agents ask for themselves
+# description: Denies a question about another subject to anyone but a person acting for themselves.
+# custom: {id: DUTY-CALL-ABOUT}
+deny contains {"rule": "DUTY-CALL-ABOUT", "reason": reason, "next": next} if {
+	input.question == "call"
+	not input.resource.subject in {"", input.subject.name}
+	not only_persons
+	reason := sprintf("%s may ask what it would be told itself, not what %s would be", [
+		facts.subject_name,
+		input.resource.subject,
+	])
+	next := "let a person ask"
+}
+
+only_persons if {
+	input.subject.kind == "person"
+	every actor in input.subject.actors { actor.kind == "person" }
+}
+
+# METADATA
 # title: Calls by registered identities only
 # description: Denies calls by an identity unknown to people.yaml, or an agent without an owner.
 # custom: {id: DUTY-CALL-UNREGISTERED}

@@ -28,6 +28,27 @@ test_duty_call_role_denies if {
 	}
 }
 
+# DUTY-CALL-ABOUT
+explain_about(subject, name) := object.union(
+	t.call(subject, "twokey.decision.v1.DecisionService/Explain"),
+	{"resource": {"subject": name}},
+)
+
+test_duty_call_about_allows if {
+	t.decide(explain_about(t.carol, "executor-7")).outcome == "allow"
+	t.decide(explain_about(t.executor, "")).outcome == "allow"
+	t.decide(explain_about(t.executor, t.executor.name)).outcome == "allow"
+}
+
+test_duty_call_about_denies if {
+	t.denied_by(t.decide(explain_about(t.executor, "carol")), "DUTY-CALL-ABOUT")
+	t.denied_by(t.decide(explain_about(object.union(t.carol, {"kind": "unknown"}), "dana")), "DUTY-CALL-ABOUT")
+
+	# A person's token in an agent's hands is the agent asking.
+	agent := {"iss": "i", "sub": "s", "name": "executor-7", "kind": "agent", "owner": "alice"}
+	t.denied_by(t.decide(explain_about(object.union(t.carol, {"actors": [agent]}), "dana")), "DUTY-CALL-ABOUT")
+}
+
 test_duty_call_unregistered_allows if {
 	not "DUTY-CALL-UNREGISTERED" in t.rules(t.decide(t.call(t.carol, rpc)))
 }

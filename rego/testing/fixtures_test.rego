@@ -113,7 +113,7 @@ question(kind, subject) := {
 	"question": kind,
 	"subject": subject,
 	"action": {"name": "", "verbs": []},
-	"resource": {"type": "connection", "id": "crm", "kind": "postgres", "environment": "production"},
+	"resource": {"type": "connection", "id": "crm", "kind": "postgres", "environment": "production", "subject": ""},
 	"operation": {"kind": "", "id": "", "digest": "", "shape_digest": "", "sql": no_sql},
 	"values": no_values,
 	"context": {
@@ -136,7 +136,7 @@ review(subject, approval) := object.union(question("review", subject), {"context
 
 call(subject, rpc) := object.union(question("call", subject), {
 	"action": {"name": rpc},
-	"resource": {"type": "rpc", "id": rpc, "kind": "", "environment": ""},
+	"resource": {"type": "rpc", "id": rpc, "kind": "", "environment": "", "subject": ""},
 })
 
 relation(name, access) := {

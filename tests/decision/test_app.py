@@ -660,6 +660,9 @@ async def test_explain_records_the_question_and_holds_nothing(run: Running) -> N
     assert (await refused(explain(run, "executor-7", "executor", subject="alice")))[0] == (
         grpc.StatusCode.PERMISSION_DENIED
     )
+    (denied,) = await records(run, "call-denied")
+    assert [reason["rule"] for reason in denied["reasons"]] == ["DUTY-CALL-ABOUT"]
+    assert denied["input"]["resource"]["subject"] == "alice"
     assert (await refused(explain(run, "executor-7", "executor", b"syntax")))[0] == grpc.StatusCode.INVALID_ARGUMENT
     about = await explain(run, "alice", "planner", subject="planner-3")
     assert about.decision.outcome == DENY

@@ -85,7 +85,7 @@ async def call(run: Running, rpc: str, metadata: Any) -> tuple[grpc.StatusCode, 
         response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
     )
     argument = iter([request]) if method.client_streaming else request
-    running_call = stub(argument, metadata=metadata, timeout=1 if method.server_streaming else 10)
+    running_call = stub(argument, metadata=metadata, timeout=3 if method.server_streaming else 10)
     try:
         if method.server_streaming:
             await running_call.read()
