@@ -64,7 +64,9 @@ class Target:
 def targets(stack: Stack) -> tuple[Target, Target]:
     """The planner's own account without the gateway, and the planner through it."""
     host, port = stack.address()
-    direct = Target("127.0.0.1", stack.database.port, f"{DATABASE}_ro", stack.up_environment()["COMPANY_RO_PASSWORD"], DATABASE)
+    direct = Target(
+        "127.0.0.1", stack.database.port, f"{DATABASE}_ro", stack.up_environment()["COMPANY_RO_PASSWORD"], DATABASE
+    )
     return direct, Target(host, port, "planner", stack.token("planner-3", "planner"), DATABASE)
 
 
