@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from decision.cli.demo.stack import CONFIG, DATABASE, Stack
+from decision.cli.errors import CliError
 from tests.e2e.clients import admin, connect, pending, until
 
 
@@ -37,7 +38,7 @@ def answers(stack: Stack, role: str = "planner") -> bool:
     try:
         with connect(stack, role) as client:
             return client.execute("SELECT count(*) FROM orders WHERE id < 3").fetchone() == (2,)
-    except psycopg.Error:
+    except (psycopg.Error, CliError):  # the latter: no token from a service that is away
         return False
 
 
@@ -125,7 +126,7 @@ def test_opa_killed_hung_and_back(own_stack: Stack) -> None:
             client.execute("SELECT count(*) AS while_hung FROM orders WHERE id < 9")
         assert refused.value.sqlstate == "57P03", refused.value
         assert time.monotonic() - began < 10
-        with pytest.raises(psycopg.OperationalError, match="policy"), connect(stack, "executor"):
+        with pytest.raises(psycopg.OperationalError, match="can't be reached"), connect(stack, "executor"):
             pass  # nobody logs in unasked either
         os.kill(opa, signal.SIGKILL)
         until(lambda: answers(stack, "executor"), timeout_s=30, what="answers after OPA came back")
@@ -139,16 +140,46 @@ def test_decision_service_killed_while_held_fails_closed_and_the_retry_finds_the
         running = pool.submit(client.execute, statement)
         approval = str(until(lambda: pending(stack, containing="77"), what="the hold"))
         (service,) = processes(stack, "-m decision --")
-        os.kill(service, signal.SIGKILL)
-        with pytest.raises(psycopg.Error):
-            running.result(40)
+        os.kill(stack.pid, signal.SIGSTOP)  # so that nobody starts it again yet
+        try:
+            os.kill(service, signal.SIGKILL)
+            with pytest.raises(psycopg.Error) as refused:
+                running.result(20)
+            assert refused.value.sqlstate == "57P03", refused.value
+            assert approval in str(refused.value)
+            with pytest.raises(psycopg.Error) as unasked:
+                client.execute("SELECT count(*) AS unasked FROM orders WHERE id < 3")
+            assert unasked.value.sqlstate in {"57P03", "57P01"}
+        finally:
+            os.kill(stack.pid, signal.SIGCONT)
     assert admin(stack, "SELECT count(*) FROM orders WHERE id = 77") == "1"
-    until(lambda: answers(stack), timeout_s=40, what="the decision service's return")
-    assert until(lambda: pending(stack, containing="77"), timeout_s=30) == approval
+    until(lambda: answers(stack), timeout_s=30, what="the decision service's return")
+    assert until(lambda: pending(stack, containing="77")) == approval
     assert stack.review("approve", approval).returncode == 0
     with connect(stack, "executor") as client:
         assert client.execute(statement).rowcount == 1
     assert admin(stack, "SELECT count(*) FROM orders WHERE id = 77") == "0"
+    held = [record for record in stack.records() if record.get("approval") == approval]
+    assert next(record["state"] for record in held if record["kind"] == "approval") == "pending"
+
+
+def test_a_decision_service_that_is_back_at_once_finds_the_same_session_held(own_stack: Stack) -> None:
+    stack = own_stack
+    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.execute, "DELETE FROM orders WHERE id = 78")
+        approval = str(until(lambda: pending(stack, containing="78"), what="the hold"))
+        (service,) = processes(stack, "-m decision --")
+        os.kill(service, signal.SIGKILL)
+
+        def approved() -> bool:
+            try:
+                return stack.review("approve", approval).returncode == 0
+            except CliError:
+                return False  # no token while it is away
+
+        until(approved, timeout_s=30, what="the verdict")
+        assert running.result(20).rowcount == 1
+    assert admin(stack, "SELECT count(*) FROM orders WHERE id = 78") == "0"
 
 
 def test_a_policy_that_does_not_compile_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
