@@ -124,6 +124,7 @@ class Function:
     configured: bool  # has any SET clause
     hash: str
     source: str  # SQL: the body; internal: the C symbol; else empty
+    default_text: str = ""  # the expressions of default arguments, as one printed list
 
     def accepts(self, count: int) -> bool:
         if self.variadic:

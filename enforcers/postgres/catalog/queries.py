@@ -99,6 +99,12 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
         "c.oid",
         f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{{i,I}}'::pg_catalog.\"char\"[])",
     ),
+    "partition_keys": (
+        _text("b.partrelid", "b.partattrs"),
+        f"pg_catalog.pg_partitioned_table b {_JOIN_CLASS}b.partrelid",
+        "c.oid",
+        _NOT_FOREIGN_TEMP,
+    ),
     "rules": (
         _text("r.oid", "r.ev_class", "r.rulename", "r.ev_type", "r.is_instead", "r.ev_enabled")
         + f",{RULE_HASH},(CASE WHEN r.rulename OPERATOR(pg_catalog.=) '_RETURN'::pg_catalog.name"
@@ -177,7 +183,7 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
         + f",{FUNCTION_HASH},(CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'sql'::pg_catalog.name"
         " THEN (CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_catalog.pg_get_function_sqlbody(p.oid) END)"
         " WHEN l.lanname OPERATOR(pg_catalog.=) 'internal'::pg_catalog.name THEN p.prosrc"
-        " ELSE '' END)::pg_catalog.text",
+        " ELSE '' END)::pg_catalog.text,pg_catalog.pg_get_expr(p.proargdefaults,0::pg_catalog.oid)::pg_catalog.text",
         "pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang",
         "p.oid",
         "",

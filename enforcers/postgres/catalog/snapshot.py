@@ -117,7 +117,7 @@ def _functions(rows: Rows, namespaces: Mapping[int, str]) -> dict[int, Function]
     functions: dict[int, Function] = {}
     for row in rows["functions"]:
         (oid, name, namespace, nargs, ndefaults, variadic, kind, volatility, definer, leakproof, language, retset,
-         return_type, types, argument_names, config, digest, source) = map(_text, row)  # fmt: skip
+         return_type, types, argument_names, config, digest, source, default_text) = map(_text, row)  # fmt: skip
         schema = namespaces.get(int(namespace))
         if schema is None:
             continue
@@ -125,7 +125,7 @@ def _functions(rows: Rows, namespaces: Mapping[int, str]) -> dict[int, Function]
         functions[int(oid)] = Function(
             int(oid), schema, name, int(nargs), int(ndefaults), variadic != "0", kind, _VOLATILITY[volatility],
             definer == "true", leakproof == "true", language, retset == "true", int(return_type), _array(types),
-            _names(argument_names), _search_path(settings), bool(settings), digest, source,
+            _names(argument_names), _search_path(settings), bool(settings), digest, source, default_text,
         )  # fmt: skip
     return functions
 
@@ -207,6 +207,7 @@ class Catalog:
     triggers: Mapping[int, tuple[Trigger, ...]]
     children: Mapping[int, tuple[int, ...]]  # inheritance and partitions
     parents: Mapping[int, tuple[int, ...]]
+    partition_keys: Mapping[int, tuple[int, ...]]  # attribute numbers; 0 stands for an expression
     event_triggers: tuple[int, ...]  # functions of the enabled ones
     foreign_words: frozenset[str]  # words whose keyword class differs from the parser's
     temporary_schema: str  # the session's own, when its objects are in here
@@ -245,6 +246,7 @@ class Catalog:
             triggers=frozen.get("triggers", {}),  # type: ignore[arg-type]  # as above
             children=frozen.get("children", {}),  # type: ignore[arg-type]  # as above
             parents=frozen.get("parents", {}),  # type: ignore[arg-type]  # as above
+            partition_keys={int(_text(row[0])): _array(row[1]) for row in rows["partition_keys"]},
             event_triggers=tuple(int(_text(row[3])) for row in rows["event_triggers"] if row[4] != "D"),
             foreign_words=foreign_words,
             temporary_schema=temporary_schema,

@@ -47,6 +47,7 @@ class Facts:
     expanded: set[tuple[object, ...]] = field(default_factory=set)
     functions_used: dict[int, Function] = field(default_factory=dict)  # every one that may run; for digests
     types: set[int] = field(default_factory=set)
+    casts: set[int] = field(default_factory=set)  # types that something is cast to explicitly
     called: set[tuple[str, str]] = field(default_factory=set)  # (function or operator, name), however it resolved
     names: dict[str, int] = field(default_factory=dict)  # relation names as written, quoted -> oid
     free: set[int] = field(default_factory=set)  # byte offsets of constants that nothing here depends on

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from enforcers.postgres.describe import functions, queries, references, relations
+from enforcers.postgres.describe import effects, expressions, functions, queries, references, relations
 from enforcers.postgres.describe.context import Context, Node, Scope, strings, unwrap
 
 _CREATE = frozenset(
@@ -191,14 +191,48 @@ def define(context: Context, kind: str, body: Node, scope: Scope, *, verb: str) 
         facts.makes_temporary = facts.changes_names = True
     if kind in _CHANGES_NAMES:
         facts.changes_names = True
-    if verb not in {"sql.role", "sql.grant"}:
+    if verb != "sql.role":
         event_triggers(context)
     if kind not in {"CreateFunctionStmt", "ViewStmt", "RuleStmt"}:
         inner = context.inner("check") if context.via == "direct" else context
-        for call in _everywhere(body, "FuncCall"):
-            functions.call(inner, call, scope)
+        _computed(inner, kind, body, scope)
     _held_queries(context, kind, body, scope)
     _loose_ends(context, kind, body)
+
+
+def _computed(context: Context, kind: str, body: Node, scope: Scope) -> None:
+    """Expressions that a definition holds may run at once: functions, operators, casts of a user's own."""
+    for call in _everywhere(body, "FuncCall"):
+        functions.call(context, call, scope)
+    for operator in _everywhere(body, "A_Expr"):
+        names = strings(operator.get("name"))
+        for function in context.operator_functions(names[-1], names[-2] if len(names) > 1 else ""):
+            functions.use(context, [function], "operator")
+    for cast in _everywhere(body, "TypeCast"):
+        expressions.type_name(context, cast.get("typeName") or {}, scope)
+    if kind != "AlterTableStmt" or not any(
+        str(command.get("subtype")) in _REWRITES for command in _everywhere(body, "AlterTableCmd")
+    ):
+        return
+    for name in _everywhere(body, "typeName"):
+        expressions.type_name(context, name, scope)
+    table = body.get("relation") or {}
+    relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))
+    for oid in [relation.oid, *relations.descendants(context, relation.oid)] if relation is not None else []:
+        stored = context.catalog.relation(oid)
+        if stored is not None:
+            for column in stored.columns:
+                found = context.catalog.type(column.type_oid)
+                if found is not None:
+                    functions.touch_type(context, found, via="type")
+            effects.computed(context, stored, "insert")
+
+
+# Subcommands of ALTER TABLE that compute on the rows already there.
+_REWRITES = frozenset(
+    ["AT_AddColumn", "AT_AlterColumnType", "AT_AddConstraint", "AT_ValidateConstraint", "AT_SetExpression",
+     "AT_AttachPartition", "AT_AddIdentity", "AT_SetAccessMethod", "AT_SetLogged", "AT_SetUnLogged", "AT_SetNotNull"]
+)  # fmt: skip
 
 
 def _names_temporary_schema(node: Any) -> bool:

@@ -157,7 +157,7 @@ class Describer:
             if changed:
                 facts.doubt("earlier-statement", changed)
             columns = statements.describe(context, kind, body)
-            functions.implicit_casts(context)
+            functions.user_casts(context)
             shape = shape_of(own, [place - offset for place in facts.free])
             description = _finish(facts, columns, (kind, body), text=own, shape=shape, catalog=catalog, names=names)
             found.append((description, shape))

@@ -44,7 +44,7 @@ def write(context: Context, relation: Relation, event: str, columns: Collection[
     if relation.kind == "view":
         _through_view(context, relation, event, columns)
         return
-    _computed(context, relation, event)
+    computed(context, relation, event)
     relations.family(context, relation, event)
     for oid in relations.descendants(context, relation.oid):
         child = context.catalog.relation(oid)
@@ -54,12 +54,13 @@ def write(context: Context, relation: Relation, event: str, columns: Collection[
                 # a row that moves to another partition is deleted here and inserted there
                 _triggers(context, child, "delete")
                 _triggers(context, child, "insert")
-            _computed(context, child, event)
+            computed(context, child, event)
             _foreign_keys(context, child, event, columns)
     _foreign_keys(context, relation, event, columns)
 
 
-def _computed(context: Context, relation: Relation, event: str) -> None:
+def computed(context: Context, relation: Relation, event: str) -> None:
+    """What the target computes for a row that it stores."""
     for expression in context.catalog.expressions.get(relation.oid, ()):
         if expression.kind in _EXPRESSIONS[event]:
             expressions.stored(context.inner(expression.kind), expression.text, relation=relation)
@@ -141,6 +142,9 @@ def _computed_defaults(context: Context, relation: Relation) -> None:
 def _through_view(context: Context, relation: Relation, event: str, columns: Collection[str] | None) -> None:
     """A simple view passes its writes on to the table below; a view that can't fails on the server."""
     below: dict[int, tuple[Relation, set[str]]] = {}
+    source = _only_source(context, relation)
+    if source is not None:
+        below[source.oid] = (source, set())
     for column in relations.view(context, relation):
         if column.base is None or (len(column.touched) > 1 and column.touched[1][0].kind == "view"):
             base = next((item for item in column.touched[1:]), None)
@@ -154,3 +158,17 @@ def _through_view(context: Context, relation: Relation, event: str, columns: Col
     inner = context.inner("view")
     for base_relation, names in below.values():
         write(inner, base_relation, event, None if columns is None else names)
+
+
+def _only_source(context: Context, relation: Relation) -> Relation | None:
+    """The table of a view over one table, which can be written through even where no column is a copy of its own."""
+    text = next((rule.text for rule in context.catalog.rules.get(relation.oid, ()) if rule.name == "_RETURN"), "")
+    try:
+        items = orjson.loads(parse_sql_json(text))["stmts"][0]["stmt"]["SelectStmt"]["fromClause"]
+    except (ParseError, orjson.JSONDecodeError, KeyError, IndexError):
+        return None
+    kind, table = unwrap(items[0])
+    if len(items) != 1 or kind != "RangeVar":
+        return None
+    inner = context.inner("view", path=context.catalog.printed_path)
+    return inner.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))

@@ -348,7 +348,7 @@ _HANDLERS: dict[str, Callable[[Context, Node, Scope], None]] = {
 def stored(context: Context, text: str, *, relation: Relation | None, shown: bool = False) -> None:
     """An expression that the catalog holds: default, check, policy, index. Its columns are the relation's own.
 
-    shown: its value can be seen (a generated column that is read), so what it is made of counts as read.
+    shown: its value can be seen (a generated column that is read, a policy), so what it is made of counts as read.
     """
     key = ("expression", text, context.via, relation.oid if relation else 0, shown)
     if key in context.facts.expanded or context.too_deep:

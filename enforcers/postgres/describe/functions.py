@@ -84,6 +84,10 @@ def effects(context: Context, function: Function) -> None:
     facts.expanded.add(key)
     facts.functions_used[function.oid] = function
     label = f"{function.schema}.{function.name}()"
+    if function.default_text and not function.builtin:
+        expressions.stored(
+            context.inner("function" if context.via == "direct" else context.via), function.default_text, relation=None
+        )
     if function.builtin:
         verb, code = builtin_effect(function)
         if verb:
@@ -183,25 +187,30 @@ def touch_type(context: Context, found: Type, *, via: str) -> None:
 
 
 def cast_to(context: Context, found: Type) -> None:
-    """Explicit casts that a user defined and that end at this type."""
-    for cast in context.catalog.own.casts:
-        if cast.target == found.oid and cast.method == "f":
-            function = context.catalog.function(cast.function)
-            if function is not None:
-                use(context, [function], "cast")
+    """Something is cast to this type explicitly; to what a domain is over first."""
+    inner: Type | None = found
+    while inner is not None:
+        context.facts.casts.add(inner.oid)
+        inner = context.catalog.type(inner.base) if inner.kind == "d" else None
 
 
-def implicit_casts(context: Context) -> None:
-    """Casts that the server may add by itself between types that this statement touches. Asked last."""
+def user_casts(context: Context) -> None:
+    """Casts that a user defined, written here or added by the server, between types that this statement touches.
+
+    Asked last. A parameter's type is the client's to choose, so that it may be any.
+    """
+    facts = context.facts
+    any_source = facts.parameters > 0 or "sql.prepare" in facts.verbs
     done: set[int] = set()
     while True:
         due = [
             cast
             for cast in context.catalog.own.casts
-            if (cast.context != "e" or cast.target in _JSON)
+            if (cast.context != "e" or cast.target in _JSON or cast.target in facts.casts)
             and cast.method == "f"
             and cast.function not in done
-            and all(oid < FIRST_USER_OID or oid in context.facts.types for oid in (cast.source, cast.target))
+            and (cast.source < FIRST_USER_OID or cast.source in facts.types or any_source)
+            and (cast.target < FIRST_USER_OID or cast.target in facts.types)
         ]
         if not due:
             return
@@ -241,10 +250,7 @@ def _named_effects(context: Context, name: str, arguments: Sequence[Node]) -> No
             touch_setting(context, setting, action, value or "")
     elif name == "current_setting" and arguments:
         setting = constant_text(arguments[0])
-        if setting is None:
-            facts.doubt("dynamic-setting", "current_setting of a name that isn't a constant")
-        else:
-            touch_setting(context, setting, "show", "")
+        touch_setting(context, "*" if setting is None else setting, "show", "")
 
 
 def _sequence(context: Context, written: str | None) -> None:

@@ -131,12 +131,30 @@ def _whole_row(context: Context, fields: list[str], scope: Scope) -> bool:
         return False
     for column in source.columns:
         mark(context, column, "other")
+        for relation, _ in column.touched[:1]:
+            row_type = context.catalog.type(relation.row_type)
+            if row_type is not None:
+                functions.touch_type(context, row_type, via="type")
     return True
 
 
 def _system_column(context: Context, fields: list[str], scope: Scope) -> bool:
     if fields[-1] not in _SYSTEM_COLUMNS:
         return False
-    if len(fields) > 1:
-        return _source(fields[:-1], scope) is not None
+    source = _source(fields[:-1], scope) if len(fields) > 1 else None
+    if len(fields) > 1 and source is None:
+        return False
+    if fields[-1] == "tableoid":
+        sources = [source] if source is not None else _all_sources(scope)
+        found = {below[0].oid: below[0] for item in sources for column in item.columns for below in column.touched}
+        for relation in found.values():
+            relations.which_partition(context, relation)
     return True
+
+
+def _all_sources(scope: Scope | None) -> list[Source]:
+    found: list[Source] = []
+    while scope is not None:
+        found.extend(scope.sources)
+        scope = scope.parent
+    return found

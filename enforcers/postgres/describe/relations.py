@@ -44,9 +44,8 @@ def descendants(context: Context, oid: int) -> list[int]:
     return found
 
 
-def _kin(context: Context, oid: int) -> list[Relation]:
-    """Every ancestor and descendant: a column is known under each of their names."""
-    found = descendants(context, oid)
+def _ancestors(context: Context, oid: int) -> list[Relation]:
+    found: list[int] = []
     todo = list(context.catalog.parents.get(oid, ()))
     while todo:
         parent = todo.pop()
@@ -54,6 +53,20 @@ def _kin(context: Context, oid: int) -> list[Relation]:
             found.append(parent)
             todo.extend(context.catalog.parents.get(parent, ()))
     return [relation for item in found if (relation := context.catalog.relation(item)) is not None]
+
+
+def _kin(context: Context, oid: int) -> list[Relation]:
+    """Every ancestor and descendant: a column is known under each of their names."""
+    below = [context.catalog.relation(item) for item in descendants(context, oid)]
+    return [relation for relation in below if relation is not None] + _ancestors(context, oid)
+
+
+def which_partition(context: Context, relation: Relation) -> None:
+    """Which partition a row is in tells something of the key: its columns count as read."""
+    key = context.catalog.partition_keys.get(relation.oid, ())
+    for column in relation.columns:
+        if column.attnum in key or 0 in key:
+            mark(context, relation, column, "other")
 
 
 def mark(context: Context, relation: Relation, column: Column, use: str) -> None:
@@ -84,6 +97,9 @@ def read(context: Context, relation: Relation, *, children: bool = True, access:
             facts.verb("sql.select")
     if children:
         family(context, relation, access)
+    if access == "read":
+        for ancestor in _ancestors(context, relation.oid):
+            which_partition(context, ancestor)
     if relation.kind == "foreign-table":
         facts.doubt("remote", f"foreign table {relation.schema}.{relation.name}")
     if relation.catalog and relation.name in _HOLDS_VALUES:
@@ -112,10 +128,13 @@ def family(context: Context, relation: Relation, access: str) -> None:
 
 
 def policies(context: Context, relation: Relation) -> None:
-    """Whatever policy may apply: which one does depends on rights that change at any time."""
+    """Whatever policy may apply: which one does depends on rights that change at any time.
+
+    Which rows come depends on the columns it looks at: they count as read.
+    """
     for expression in context.catalog.expressions.get(relation.oid, ()):
         if expression.kind == "policy":
-            expressions.stored(context.inner("policy"), expression.text, relation=relation)
+            expressions.stored(context.inner("policy"), expression.text, relation=relation, shown=True)
 
 
 def view(context: Context, relation: Relation) -> list[OutColumn]:

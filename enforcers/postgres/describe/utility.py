@@ -256,10 +256,10 @@ def _truncate(context: Context, body: Node, scope: Scope) -> None:
         if relation is not None:
             pending.append((context, relation))
     if pending and all(relation.temporary for _, relation in pending):
+        for inner, relation in pending:
+            effects.write(inner, relation, "truncate")
         facts.verbs.pop("sql.truncate", None)
         facts.verb("sql.temporary")
-        for inner, relation in pending:
-            facts.access(relation, "truncate", inner.via)
         return
     done: set[int] = set()
     while pending:
@@ -341,6 +341,13 @@ def _maintenance(context: Context, body: Node, scope: Scope) -> None:
         if relation is not None:
             facts.access(relation, "ddl", context.via)
             _index_expressions(context, relation.oid)
+    if not body.get("rels"):
+        _all_index_expressions(context)
+
+
+def _all_index_expressions(context: Context) -> None:
+    for oid in context.catalog.expressions:
+        _index_expressions(context, oid)
 
 
 def _index_expressions(context: Context, oid: int) -> None:
@@ -362,6 +369,9 @@ def _reindex(context: Context, body: Node, scope: Scope) -> None:
         if relation is not None:
             facts.access(relation, "ddl", context.via)
             _index_expressions(context, relation.oid)
+    else:
+        _all_index_expressions(context)
+    definitions.event_triggers(context)
 
 
 def _cluster(context: Context, body: Node, scope: Scope) -> None:
