@@ -173,6 +173,7 @@ class SessionGate:
         act.sequence = self._sequence
         message = intent_message(self._session, act)
         self._entries[act.operation] = recorder.add(self._window, message, size, now)
+        recorder.pace(self._window, records, delay)
         return True
 
     async def begin(self, act: Act) -> None:
