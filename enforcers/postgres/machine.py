@@ -231,6 +231,10 @@ class SessionMachine(Extended):
         return True
 
     def _forward(self, raw: bytes, acts: tuple[Running, ...]) -> None:
+        if self.skipping:  # as the target does with a Query behind an error: it skips to Sync
+            for running in acts:
+                self.ended(running, "not-executed", error="an earlier message failed")
+            return
         for running in acts:
             running.begun = True
             self.follow(running.description)

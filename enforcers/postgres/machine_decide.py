@@ -264,6 +264,10 @@ class Deciding(Private):
             if result.reason and result.end is HoldEnd.DENIED:
                 text = f"{text}: {result.reason}"
             return Ruling(answer=Answer.DENIED, decision="", code=code, message=f"{text} ({hold.approval})", hint=hint)
+        if self.skipping:
+            yield Withdraw(hold, "an earlier message of the same pipeline failed")
+            message = "an earlier message of the pipeline failed, so this statement did not run"
+            return Ruling(answer=Answer.DENIED, decision="", code="POLICY_DENIED", message=message)
         changed = yield from self._redescribed(asked, question)
         if changed:
             return Ruling(

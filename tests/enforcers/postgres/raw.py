@@ -30,13 +30,13 @@ class Raw:
         return await cls.connect_to(one.port, user="executor", database="crm")
 
     @classmethod
-    async def connect_to(cls, port: int, *, user: str, database: str) -> Raw:
+    async def connect_to(cls, port: int, *, user: str, database: str, password: str = "good") -> Raw:
         raw = cls(*await asyncio.open_connection("127.0.0.1", port))
         raw.writer.write(wire.startup_packet([(b"user", user.encode()), (b"database", database.encode())]))
         while True:
             kind, frame = await raw.message()
             if kind == "R" and frame[5:9] == b"\0\0\0\x03":
-                raw.writer.write(wire.password(b"good"))
+                raw.writer.write(wire.password(password.encode()))
             elif kind == "K":
                 raw.process, raw.secret = wire.parse_key_data(frame)
             elif kind == "Z":

@@ -193,6 +193,47 @@ def test_an_approved_act_is_redeemed_then_forwarded() -> None:
     assert target == wire.query(b"DELETE x")
 
 
+def test_an_error_that_comes_while_the_next_message_is_decided_takes_it_along() -> None:
+    one = Dialogue().named()
+    messages = (wire.parse(b"", b"SELECT bad"), wire.bind(b"", b""), wire.execute(b""), wire.SYNC)
+    _, target, commands = one.client(*messages)
+    assert kinds(target) == "P"
+    assert isinstance(commands[0], Ask)
+    client, _, _ = one.target(error("22P02"))
+    assert kinds(client) == "E"
+    client, target, _ = one.reply(ALLOW)
+    assert (client, kinds(target)) == (b"", "S")
+    client, _, commands = one.target(wire.ready(b"I"))
+    assert (kinds(client), commands) == ("Z", [])
+    assert one.gate.ended == [("SELECT bad", "not-executed")]
+
+
+def test_an_approval_for_what_its_pipeline_took_along_is_not_redeemed() -> None:
+    one = Dialogue(lambda _t: HELD).named()
+    _, _, commands = one.ask(wire.parse(b"", b"DELETE bad"), wire.bind(b"", b""), wire.execute(b""), wire.SYNC)
+    assert isinstance(commands[0], Wait)
+    one.target(error("22P02"))
+    _, target, commands = one.reply(HoldResult(HoldEnd.APPROVED))
+    assert target == b""
+    assert isinstance(commands[0], Withdraw)
+    client, target, _ = one.reply(None)
+    assert (client, kinds(target)) == (b"", "S")
+    client, _, _ = one.target(wire.ready(b"I"))
+    assert kinds(client) == "Z"
+
+
+def test_a_query_behind_an_error_is_skipped_as_the_target_skips_it() -> None:
+    one = Dialogue().named()
+    _, _, commands = one.client(wire.parse(b"", b"SELECT bad"), wire.query(b"SELECT 1"))
+    assert isinstance(commands[0], Ask)
+    one.target(error("22P02"))
+    client, target, _ = one.reply(ALLOW)
+    assert (client, target) == (b"", b"")
+    client, target, _ = one.client(wire.SYNC)
+    assert (client, target) == (b"", wire.SYNC)
+    assert one.gate.ended == [("SELECT 1", "not-executed")]
+
+
 def test_a_withdrawal_tells_the_service() -> None:
     one = Dialogue(lambda _t: HELD).named()
     one.ask(wire.query(b"DELETE x"))
