@@ -199,16 +199,20 @@ def test_a_policy_that_does_not_compile_is_refused_and_the_old_one_stays(tmp_pat
 
 def test_a_target_that_dies_mid_result_ends_in_a_clear_error(own_stack: Stack) -> None:
     stack = own_stack
-    with connect(stack, "planner") as client:
-        pid = admin(stack, "SELECT pid FROM pg_stat_activity WHERE usename = 'company_ro' AND state = 'idle' LIMIT 1")
-        assert pid
-        admin(
-            stack,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'company_ro'",
-        )
-        with pytest.raises(psycopg.OperationalError):
-            client.execute("SELECT count(*) FROM orders WHERE id < 3")
-    until(lambda: answers(stack), what="a new session")
+    kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'company_rw'"
+    with connect(stack, "executor", connection="sandbox") as client, client.cursor() as cursor:
+        rows = cursor.stream("SELECT a.id FROM orders a CROSS JOIN orders b")  # 400 million, row by row
+        for _ in range(1000):
+            next(rows)
+        assert int(admin(stack, kill)) >= 1
+        with pytest.raises(psycopg.OperationalError) as ended:
+            for _ in rows:
+                pass
+        assert ended.value.sqlstate in {"57P01", "08006"}, ended.value
+        assert str(ended.value).strip()
+    until(lambda: answers(stack, "executor"), what="a new session")
+    outcomes = [record["outcome"] for record in stack.records() if record["kind"] == "act"]
+    assert any(isinstance(outcome, dict) and outcome["status"] in {"failed", "unknown"} for outcome in outcomes)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
@@ -221,11 +225,10 @@ def test_a_full_disk_stops_what_needs_a_record_and_heals(tmp_path: Path) -> None
         with Stack(config=config) as stack:
             assert answers(stack, "executor")
             filler = small / "filler"
-            with filler.open("wb") as out:
+            with filler.open("wb", buffering=0) as out:
                 try:
                     while True:
                         out.write(b"x" * 4096)
-                        out.flush()
                 except OSError:
                     pass
             before = admin(stack, "SELECT status FROM orders WHERE id = 9")
