@@ -47,6 +47,7 @@ class Arguments:
 def run(arguments: Arguments) -> int:
     """Exit status: 0 after a drain, 1 when something failed, 2 when it could not start."""
     configure_logging()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop handles it: a reload must never end a gateway
     try:
         harden()
         document = _read_document(arguments.settings_fd)
@@ -140,7 +141,8 @@ async def _bound_drain(core: EnforcerCore) -> None:
 
 
 def drain_on_signals(core: EnforcerCore) -> None:
-    """SIGTERM and SIGINT drain; the second stops at once."""
+    """SIGTERM and SIGINT drain; the second stops at once. SIGHUP changes nothing: what policy, people and
+    classification say is the decision service's, and certificates come with the settings."""
 
     def told() -> None:
         if core.draining:
@@ -151,6 +153,7 @@ def drain_on_signals(core: EnforcerCore) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, told)
     loop.add_signal_handler(signal.SIGINT, told)
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.info("nothing to reload here"))
 
 
 def _supervise(arguments: Arguments, settings: Settings, document: bytes) -> int:

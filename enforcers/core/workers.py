@@ -54,6 +54,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: log.info("nothing to reload here"))
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._count):

@@ -82,6 +82,10 @@ async def start(settings: object) -> Enforcer:
     return Enforcer(process, reader)
 
 
+def children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_it_serves_drains_and_exits_0(workers: int) -> None:
     authority, service = Authority(), ScriptedService()
@@ -95,6 +99,30 @@ async def test_it_serves_drains_and_exits_0(workers: int) -> None:
         status, log = await enforcer.finish()
         assert status == 0, log
         assert SECRET not in log
+    finally:
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_reload_signal_ends_nothing(workers: int) -> None:
+    authority, service = Authority(), ScriptedService()
+    server, port = await start_service(service, authority)
+    try:
+        enforcer = await start(document(authority, port, workers=workers))
+        host, listening = await enforcer.address()
+        processes = [enforcer.process.pid, *children(enforcer.process.pid)]
+        for process in processes:
+            os.kill(process, signal.SIGHUP)
+        log = b""
+        assert enforcer.process.stderr is not None
+        async with asyncio.timeout(10):
+            while log.count(b"nothing to reload here") < len(processes):
+                log += await enforcer.process.stderr.read(4096)
+        _, writer = await asyncio.open_connection(host, listening)
+        writer.close()
+        enforcer.process.send_signal(signal.SIGTERM)
+        status, rest = await enforcer.finish()
+        assert status == 0, rest
     finally:
         await server.stop(None)
 
