@@ -109,10 +109,11 @@ class Replies:
                 if head.index >= len(head.acts):
                     raise UpstreamError("the target sent a row that nobody asked for")
                 running = head.acts[head.index]
-                running.rows += 1
-                running.bytes += length
-                position = end
-                continue
+                if running.limit is None or running.rows < running.limit:
+                    running.rows += 1
+                    running.bytes += length
+                    position = end
+                    continue
             if kind == _BOUND and expects and expects[0].bare and expects[0].kind is Kind.BIND:
                 expects.popleft()
                 position = end
@@ -139,10 +140,11 @@ class Replies:
         head = self.expects[0] if self.expects else None
         if head is not None and head.plain and head.index < len(head.acts) and kind in {_COPY_DATA, _D}:
             running = head.acts[head.index]
-            running.rows += 1
-            running.bytes += length
-            self._passing = missing
-            return True
+            if kind == _COPY_DATA or running.limit is None or running.rows < running.limit:
+                running.rows += 1
+                running.bytes += length
+                self._passing = missing
+                return True
         if length > (_MAX_ROW_BYTES if kind == _D else wire.MAX_SERVER_CONTROL_BYTES) and kind != _COPY_DATA:
             raise UpstreamError("the target sent a message too large to be checked")
         return False
@@ -248,7 +250,7 @@ class Replies:
                 raise UpstreamError("the target answered more statements than were asked")
             head.index += 1
             if running.limited:
-                head.muted = True
+                head.muted, head.plain = True, False
                 return self._limited(running)
             self._follower.ended(running, "completed", tag="" if empty else raw[5:-1].decode("utf-8", "replace"))
         elif not empty and head.relay:

@@ -110,7 +110,7 @@ class Expect:
         self.name = name
         self.value = value
         self.bare = relay and capture is None  # its answer is relayed, and that is all
-        self.plain = relay and (not acts or all(a.masker is None and a.limit is None for a in acts))
+        self.plain = relay and (not acts or all(a.masker is None for a in acts))  # its rows pass, up to the limit
 
 
 @dataclass(slots=True, eq=False)

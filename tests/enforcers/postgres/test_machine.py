@@ -614,3 +614,15 @@ def test_how_strings_are_read_can_not_be_changed() -> None:
         client, target, commands = one.client(wire.query(b"SET standard_conforming_strings = off"))
         assert (kinds(client), target, commands) == ("EZ", b"", [])
         assert b"0A000" in client
+
+
+def test_a_row_beyond_the_limit_does_not_pass_in_pieces() -> None:
+    one = Dialogue(lambda _t: with_duties(ALLOW, max_rows=1)).named()
+    one.ask(wire.query(b"SELECT 1"))
+    row = wire.data_row([b"x" * 100])
+    described = wire.message(b"T", b"\0\0")
+    client, _, _ = one.target(described + row + row[:50])
+    assert client == described + row
+    client, _, _ = one.target(row[50:] + tag("SELECT 2"), wire.ready(b"I"))
+    assert kinds(client) == "EZ"
+    assert one.gate.ends[-1][1].rows == 1
