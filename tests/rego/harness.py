@@ -14,6 +14,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from decision.cli.opa import find
+
 ROOT = Path(__file__).resolve().parents[2]
 REGO = ROOT / "rego"
 Json = dict[str, Any]
@@ -21,12 +23,8 @@ Json = dict[str, Any]
 
 @cache
 def opa() -> str:
-    """OPA on PATH, or the one that set-up fetched."""
-    fetched = ROOT / ".cache" / "bin" / "opa"
-    found = str(fetched) if fetched.is_file() else shutil.which("opa")
-    if found is None:
-        raise FileNotFoundError("opa is neither in .cache/bin nor on PATH: run make setup")
-    return found
+    """The OPA that set-up obtained. Raises CliError when there is none."""
+    return str(find(os.environ))
 
 
 @cache

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from decision.cli import opa
 from decision.policy.bundle import ConnectionSource, PolicySources
 from decision.policy.engine import Engine, start_engine
 from decision.policy.opa_process import LocalOpa, OpaSettings
-
-ROOT = Path(__file__).resolve().parents[3]
 
 ALLOW = {"version": 1, "question": "allow"}
 
@@ -55,12 +54,8 @@ agents:
 
 
 def opa_path() -> Path:
-    local = ROOT / ".cache" / "bin" / "opa"
-    if local.exists():
-        return local
-    found = shutil.which("opa")
-    assert found, "the tests need OPA: make setup"
-    return Path(found)
+    """The OPA that set-up obtained. Raises CliError when there is none."""
+    return opa.find(os.environ)
 
 
 def write_policy(folder: Path, rule: str = "tiny.allow") -> None:
