@@ -12,6 +12,8 @@ from decision.policy.bundle import ConnectionSource, PolicySources
 from decision.policy.engine import Engine, start_engine
 from decision.policy.opa_process import LocalOpa, OpaSettings
 
+ROOT = Path(__file__).resolve().parents[3]
+
 ALLOW = {"version": 1, "question": "allow"}
 
 TINY = """package twokey.main
