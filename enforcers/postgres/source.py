@@ -36,7 +36,7 @@ class LiveDescriber:
 
     @property
     def version(self) -> int:
-        return self._catalog.catalog.version
+        return self._catalog.version
 
     @property
     def fresh(self) -> bool:

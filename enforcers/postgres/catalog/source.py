@@ -94,14 +94,16 @@ class CatalogSource:
             raise UpstreamError("the target's catalog has not been read yet")
         return self._catalog
 
+    @property
+    def version(self) -> int:
+        """Of the last snapshot read; 0 before the first. Asked for every act, so it counts as no use."""
+        catalog = self._catalog
+        return 0 if catalog is None else catalog.version
+
     def fresh(self) -> bool:
         """The snapshot was confirmed at most a second ago, and after the last DDL that was seen."""
-        self._touch()
-        return (
-            self._catalog is not None
-            and self._confirmed > self._noted
-            and self._clock() - self._confirmed <= FRESH_SECONDS
-        )
+        now = self._touch()
+        return self._catalog is not None and self._confirmed > self._noted and now - self._confirmed <= FRESH_SECONDS
 
     def note_ddl(self) -> None:
         """Some session changed, or may have changed, the catalog: not fresh until asked again."""
@@ -151,11 +153,13 @@ class CatalogSource:
         if connection is not None:
             connection.terminate()
 
-    def _touch(self) -> None:
+    def _touch(self) -> float:
+        """Someone uses it; what time it is."""
         now = self._clock()
         if now - self._used > IDLE_SECONDS:
             self._wake.set()
         self._used = now
+        return now
 
     async def _fail(self) -> None:
         await self.close()
