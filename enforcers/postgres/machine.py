@@ -357,6 +357,7 @@ class SessionMachine(Extended):
         self.boundary = False
         self.segment_open = False
         self.copy_in = self.await_copy = self.limited_execute = False
+        self.settle_acts("failed" if status == ord("E") else "completed")
         transaction = self.transaction
         if status != ord("I"):
             transaction.active = True
@@ -377,12 +378,12 @@ class SessionMachine(Extended):
         if self.uncommitted or transaction.touched_names:
             self.uncommitted = False
             self.objects_changed()
-        self.isolation = ""
         self.transaction = Transaction()
 
     def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:
         self.copy_in = self.await_copy = False
         self.cursors_unknown = True
+        self.settle_acts("failed", error="rolled back with its pipeline")
         if self.transaction.active:
             self.transaction.failed = True
         for expect in dropped:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from enum import Enum
+from functools import lru_cache
 
 from enforcers.core.ports import Duties, Gate, Outcome
 from enforcers.postgres import deny, wire
@@ -31,7 +32,6 @@ from enforcers.postgres.machine_state import (
 from enforcers.postgres.operations import Digests, LeaseKeys
 
 MAX_QUIET = 4096
-NO_DUTIES = Duties()
 
 
 class Internal(Enum):
@@ -79,12 +79,12 @@ class MachineBase:
         self.cursors: dict[str, Description] = {}  # SQL cursors of this transaction, as declared
         self.cursors_unknown = False  # something failed or was opaque: which cursor has which name is not certain
         self.ddl_seen = False
+        self.unsettled: list[tuple[Running, str]] = []  # ran to their end in an implicit transaction that goes on
         self.temporary = False  # the session has, or may have, temporary objects of its own
         self.uncommitted = False  # its transaction has, or may have, defined objects that others don't see yet
         self.view: View | None = None  # the catalog as this session sees it (machine_private)
         self.view_stale = True
         self.view_base = 0  # version of the shared catalog when it was asked for
-        self.isolation = ""  # of the present transaction, where it is known
         self.turn = 0
         self.closed = False
         self.gone = False
@@ -217,10 +217,34 @@ class MachineBase:
         if status == "completed" and (running.description.ddl or running.description.template.opaque):
             self.saw_ddl()
 
+    def completed(self, running: Running, tag: str, *, alone: bool) -> None:
+        """The target ran it to its end. Where its transaction is an implicit one (a pipeline, a message of several
+        statements) what it did stands only once that ends, so its outcome waits for it."""
+        description = running.description
+        control = description.control
+        if control in {Control.COMMIT, Control.PREPARED}:
+            self.settle_acts("completed")
+        elif control is Control.ROLLBACK:
+            self.settle_acts("failed", error="rolled back")
+        elif not (alone or self.transaction.active or description.single_transaction):
+            running.settling = True
+            self.unsettled.append((running, tag))
+            if description.ddl or description.template.opaque:
+                self.saw_ddl()
+            return
+        self.ended(running, "completed", tag=tag)
+
+    def settle_acts(self, status: str, *, error: str = "") -> None:
+        """The implicit transaction is over."""
+        if self.unsettled:
+            acts, self.unsettled = self.unsettled, []
+            for running, tag in acts:
+                self.ended(running, status, tag=tag, error=error)
+
     def drop_portal(self, portal: Portal) -> None:
         """The portal is gone: its act ends with what it did."""
         running = portal.running
-        if running is None or running.ended:
+        if running is None or running.ended or running.settling:
             return
         if any(running in expect.acts for expect in self.replies.expects):
             running.orphan = True  # its last answer is still to come
@@ -229,6 +253,7 @@ class MachineBase:
 
     def end_all(self, status_running: str, *, error: str) -> None:
         """Every act that is still open: those sent for execution with this status, the others never ran."""
+        self.settle_acts(status_running, error=error)
         for expect in self.replies.expects:
             for index, running in enumerate(expect.acts):
                 if expect.kind is Kind.EXECUTE or (expect.kind is Kind.QUERY and index >= expect.index):
@@ -270,7 +295,8 @@ class MachineBase:
         elif description.control in {Control.ROLLBACK, Control.ROLLBACK_TO, Control.COMMIT, Control.PREPARED}:
             self.view_stale = True
         self._follow_cursor(description)
-        if description.template.opaque or description.prepared or description.template.command in {"DISCARD"}:
+        forgets = description.template.command.startswith(("DEALLOCATE", "DISCARD"))
+        if description.template.opaque or description.prepared or forgets:
             for statement in self.statements.values():
                 statement.suspect = bool(statement.name)
 
@@ -338,9 +364,13 @@ def is_quiet(description: Description) -> bool:
 def apply_effects(transaction: Transaction, description: Description) -> None:
     """How a statement that succeeds changes the transaction it runs in."""
     control = description.control
-    if control is Control.BEGIN:
-        transaction.active = True
+    if control in {Control.BEGIN, Control.SET_TRANSACTION}:
+        transaction.active = transaction.active or control is Control.BEGIN
+        for setting in description.template.settings:
+            if setting.name == "transaction_isolation" and setting.value:
+                transaction.isolation = setting.value
     elif control in {Control.COMMIT, Control.ROLLBACK, Control.PREPARED}:
+        # AND CHAIN opens the next one at once, with this one's isolation: ReadyForQuery tells (settled).
         transaction.active = transaction.failed = transaction.written = False
     elif control is Control.ROLLBACK_TO:
         transaction.failed = False
@@ -352,10 +382,9 @@ def apply_effects(transaction: Transaction, description: Description) -> None:
         transaction.ddl = transaction.touched_names = True
 
 
+@lru_cache(256)
 def obligations(duties: Duties) -> tuple[str, ...]:
     """The names of those that a completed act has met."""
-    if duties is NO_DUTIES or duties == NO_DUTIES:
-        return ()
     there = {
         "mask-columns": bool(duties.mask),
         "max-rows": duties.max_rows is not None,

@@ -227,7 +227,7 @@ class Extended(Guarding):
         if running is None:
             self.segment_open = True
             return self.send(raw, Expect(Kind.EXECUTE))
-        if running.ended:
+        if running.ended or running.settling:
             return self.poison(deny.error("55000", f'portal "{shown(name)}" cannot be run'))
         if portal.turn == self.turn and not self.names_stale and self.view_ready:
             return self._execute(portal, running, raw, max_rows)

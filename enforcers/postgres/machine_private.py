@@ -41,8 +41,8 @@ class Private(MachineBase):
         if any(capture.error is not None or not capture.done for capture in (isolation, *captures.values())):
             return Refused(deny.coded("UPSTREAM_UNAVAILABLE", "the target did not show this session's own objects"))
         self.view, self.view_stale, self.view_base = None, False, base
-        self.isolation = text(isolation.rows[0][0]) or "" if isolation.rows else ""
-        if self.isolation == "read committed" and sum(len(capture.rows) for capture in captures.values()) <= MAX_ROWS:
+        level = text(isolation.rows[0][0]) if isolation.rows else None
+        if level == "read committed" and sum(len(capture.rows) for capture in captures.values()) <= MAX_ROWS:
             rows = {name: [[text(cell) for cell in row] for row in capture.rows] for name, capture in captures.items()}
             self.view = self.describer.private(rows, names)
         return None

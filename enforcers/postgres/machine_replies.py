@@ -29,6 +29,9 @@ class Follower(Protocol):
 
     def ended(self, running: Running, status: str, *, tag: str = "", sqlstate: str = "", error: str = "") -> None: ...
 
+    def completed(self, running: Running, tag: str, *, alone: bool) -> None:
+        """CommandComplete. alone: it was a message of its own, so its transaction, if implicit, is over too."""
+
     def settled(self, status: int) -> None:
         """ReadyForQuery for the client: one of b"ITE"."""
 
@@ -252,7 +255,8 @@ class Replies:
             if running.limited:
                 head.muted, head.plain = True, False
                 return self._limited(running)
-            self._follower.ended(running, "completed", tag="" if empty else raw[5:-1].decode("utf-8", "replace"))
+            tag = "" if empty else raw[5:-1].decode("utf-8", "replace")
+            self._follower.completed(running, tag, alone=head.kind is Kind.QUERY and len(head.acts) == 1)
         elif not empty and head.relay:
             # A statement that the description does not know of: an act without a decision.
             raise UpstreamError("the target executed a statement that was not described")
@@ -300,6 +304,7 @@ class Replies:
             self._follower.failed([], until_sync=False, told=True)
             return shown
         if head.kind is Kind.SYNC:
+            self._follower.failed([], until_sync=False, told=True)  # its commit failed
             return shown if head.relay else b""
         if head.kind is Kind.EXECUTE and head.acts:
             running = head.acts[0]

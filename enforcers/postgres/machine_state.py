@@ -51,7 +51,19 @@ class Capture:
 class Running:
     """An act being executed: counts towards its Outcome."""
 
-    __slots__ = ("act", "begun", "bytes", "description", "ended", "limit", "limited", "masker", "orphan", "rows")
+    __slots__ = (
+        "act",
+        "begun",
+        "bytes",
+        "description",
+        "ended",
+        "limit",
+        "limited",
+        "masker",
+        "orphan",
+        "rows",
+        "settling",
+    )
 
     def __init__(self, act: Act, description: Description) -> None:
         self.act = act
@@ -62,6 +74,7 @@ class Running:
         self.rows = 0
         self.bytes = 0
         self.begun = False  # sent to the target for execution
+        self.settling = False  # it ran to its end; its transaction has not
         self.ended = False
         self.orphan = False  # its portal is gone, its answer is still to come
 
@@ -149,10 +162,10 @@ class Transaction:
     written: bool = False
     touched_names: bool = False  # its end (ROLLBACK, or COMMIT after SET LOCAL) changes how names resolve
     ddl: bool = False
-    savepoints: int = 0
+    isolation: str = ""  # where a statement of the client's set it for this transaction
 
     def copy(self) -> Transaction:
-        return Transaction(self.active, self.failed, self.written, self.touched_names, self.ddl, self.savepoints)
+        return Transaction(self.active, self.failed, self.written, self.touched_names, self.ddl, self.isolation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,16 +144,17 @@ class LeaseKeys:
     def __init__(self, *, read_only: bool, maximum: int = 4096) -> None:
         self._read_only = read_only
         self._maximum = maximum
-        self._known: dict[tuple[bytes, str, bool, int, int], bytes] = {}
+        self._known: dict[tuple[bytes, str, bool, int, int, str], bytes] = {}
 
     def key(self, description: Description, transaction: Transaction, position: int, statements: int) -> bytes:
         status = "idle" if not (transaction.active or transaction.failed) else status_of(transaction)
-        parts = (description.shape_digest, status, transaction.written, position, statements)
+        isolation = transaction.isolation
+        parts = (description.shape_digest, status, transaction.written, position, statements, isolation)
         key = self._known.get(parts)
         if key is None:
             if len(self._known) >= self._maximum:
                 self._known.clear()
-            text = f"{parts[1]}\0{parts[2]}\0{self._read_only}\0{position}\0{statements}".encode()
+            text = f"{parts[1]}\0{parts[2]}\0{self._read_only}\0{position}\0{statements}\0{isolation}".encode()
             key = sha256(_LEASE + description.shape_digest + text).digest()
             self._known[parts] = key
         return key
@@ -179,6 +180,7 @@ def build(
     sql.CopyFrom(description.template)
     sql.transaction.status = status_of(transaction)
     sql.transaction.written = transaction.written
+    sql.transaction.isolation = transaction.isolation
     sql.transaction.read_only = read_only
     sql.position = position
     sql.statements = statements

@@ -14,6 +14,7 @@ SHOWN = frozenset(
         "session_replication_role",
         "transaction_read_only",
         "default_transaction_read_only",
+        "transaction_isolation",
     ]
 )
 NAMES = frozenset({"search_path", "role", "session_authorization", "*"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from enforcers.postgres.commands import (
     Wait,
     Withdraw,
 )
+from enforcers.postgres.description import Description
 from enforcers.postgres.machine import MAX_QUEUED_FRAMES, SessionMachine
 from enforcers.postgres.machine_state import POISON
 from tests.enforcers.postgres.fakes import (
@@ -234,6 +236,79 @@ def test_a_query_behind_an_error_is_skipped_as_the_target_skips_it() -> None:
     assert one.gate.ended == [("SELECT 1", "not-executed")]
 
 
+PIPELINE = (wire.parse(b"", b"UPDATE x"), wire.bind(b"", b""), wire.execute(b""))
+
+
+def test_an_act_in_a_pipeline_is_completed_once_its_commit_is() -> None:
+    one = Dialogue().named()
+    one.ask(*PIPELINE, wire.SYNC)
+    one.target(P1 + B2 + tag("UPDATE 3"))
+    assert one.gate.ended == []
+    one.target(wire.ready(b"I"))
+    assert one.gate.ended == [("UPDATE x", "completed")]
+
+
+def test_an_act_whose_commit_fails_has_failed() -> None:
+    one = Dialogue().named()
+    one.ask(*PIPELINE, wire.SYNC)
+    client, _, _ = one.target(P1 + B2 + tag("UPDATE 3"), error("23503"), wire.ready(b"I"))
+    assert kinds(client) == "12CEZ"
+    assert one.gate.ended == [("UPDATE x", "failed")]
+    assert one.gate.ends[0][1].rows == 3
+
+
+def test_an_act_of_an_explicit_transaction_is_completed_at_once() -> None:
+    one = Dialogue(lambda _t: LEASED).named()
+    one.ask(wire.query(b"BEGIN"))
+    one.target(tag("BEGIN"), wire.ready(b"T"))
+    one.ask(*PIPELINE, wire.SYNC)
+    one.target(P1 + B2 + tag("UPDATE 3"))
+    assert one.gate.ended[-1] == ("UPDATE x", "completed")
+
+
+def test_statements_of_one_message_share_the_fate_of_their_transaction() -> None:
+    one = Dialogue().named()
+    one.client(wire.query(b"UPDATE x; UPDATE y"))
+    one.reply(ALLOW)
+    one.reply(ALLOW)
+    one.target(tag("UPDATE 1"), error("23505"), wire.ready(b"I"))
+    assert sorted(one.gate.ended) == [("UPDATE x", "failed"), ("UPDATE y", "failed")]
+
+
+def test_an_act_that_ran_in_a_pipeline_whose_target_died_has_an_unknown_outcome() -> None:
+    one = Dialogue().named()
+    one.ask(*PIPELINE, wire.SYNC)
+    one.target(P1 + B2 + tag("UPDATE 3"))
+    one.machine.target_lost("gone")
+    assert one.gate.ended == [("UPDATE x", "unknown")]
+
+
+def test_a_portal_that_ran_out_in_a_pipeline_is_not_run_again() -> None:
+    one = Dialogue(lambda _t: LEASED).named()
+    one.ask(wire.parse(b"", b"UPDATE x"), wire.bind(b"p", b""), wire.execute(b"p"), wire.FLUSH)
+    one.target(P1 + B2 + tag("UPDATE 3"))
+    _, target, _ = one.client(wire.execute(b"p"), wire.SYNC)
+    assert POISON in target
+    assert wire.execute(b"p") not in target
+
+
+@pytest.mark.parametrize("text", [b"DEALLOCATE ALL", b"DISCARD ALL"])
+def test_what_was_deallocated_can_be_prepared_again(text: bytes) -> None:
+    one = Dialogue(lambda _t: LEASED).named()
+    one.client(wire.parse(b"a", b"SELECT 1"), wire.SYNC)
+    one.target(P1, wire.ready(b"I"))
+    one.describer.overrides[text.decode()] = _commanded
+    one.ask(wire.query(text))
+    one.target(tag(text.decode()), wire.ready(b"I"))
+    _, target, _ = one.client(wire.parse(b"a", b"SELECT 1"), wire.SYNC)
+    assert POISON not in target
+
+
+def _commanded(description: Description) -> Description:
+    description.template.command = description.text.decode()
+    return replace(description, prepared="")
+
+
 def test_a_withdrawal_tells_the_service() -> None:
     one = Dialogue(lambda _t: HELD).named()
     one.ask(wire.query(b"DELETE x"))
@@ -419,7 +494,8 @@ def test_rebinding_a_portal_before_its_answer_keeps_its_outcome() -> None:
     assert isinstance(commands[0], Ask)  # the transaction has written meanwhile: another question
     one.reply(ALLOW)
     one.target(B2 + tag("UPDATE 3") + B2 + error("23505"), wire.ready(b"I"))
-    assert [(o.status, o.rows) for _, o in one.gate.ends] == [("completed", 3), ("failed", 0)]
+    # One implicit transaction: what the first did is rolled back with the second.
+    assert [(o.status, o.rows) for _, o in one.gate.ends] == [("failed", 0), ("failed", 3)]
 
 
 def test_a_cancel_holds_back_the_next_statement() -> None:
