@@ -102,6 +102,11 @@ class Stack:
             raise CliError("twokey up is not running")
         return self._process.pid
 
+    @property
+    def passwords(self) -> Mapping[str, str]:
+        """The target's, by user: for tests that look for them where they must not be."""
+        return self._passwords
+
     # -- life -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
