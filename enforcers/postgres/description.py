@@ -79,6 +79,8 @@ class Description:
     others: frozenset[tuple[int, int]] = frozenset()  # (table oid, attnum) of every column with use `other`
     # Sets client_encoding, standard_conforming_strings or backslash_quote to what can't be described: to be refused.
     changes_grammar: bool = False
+    known_rows: int | None = None  # at most so many rows, as the statement itself says (FETCH 10): no need to estimate
+    collects: bool = False  # gathers rows into one value (array_agg, ARRAY(…)): its rows are those that are gathered
     output_open: bool = False  # the result may have columns that are not in template.output
 
 

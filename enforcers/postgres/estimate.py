@@ -58,6 +58,8 @@ class Estimator:
         values: Sequence[operation_pb2.BoundValue] = (),
     ) -> Estimated:
         """Never raises for what the target does."""
+        if description.known_rows is not None:
+            return Estimated(float(description.known_rows))
         if not description.can_estimate:
             return Estimated(None, why=description.cannot_estimate_why or "not estimated")
         if len(description.text) > MAX_STATEMENT:
@@ -195,6 +197,8 @@ def read_plan(plan: Any, description: Description) -> Estimated:
     if not isinstance(top, Mapping):
         raise ValueError("not a plan")  # noqa: TRY004 - what is wrong is the target's answer, not a caller's type
     rows = max(_touched(top), default=0.0) if set(description.template.verbs) - _READ else _rows(top)
+    if description.collects:
+        rows = max(rows, *_gathered(top), 0.0)
     return Estimated(rows, float(top.get("Total Cost", 0.0)))
 
 
@@ -213,4 +217,19 @@ def _touched(node: Mapping[str, Any]) -> list[float]:
             members = [_rows(child) for child in children if child.get("Parent Relationship") != "InitPlan"]
             found.append(sum(members))
         todo.extend(children)
+    return found
+
+
+def _gathered(top: Mapping[str, Any]) -> list[float]:
+    """How many rows come into each node that may make one value of many: aggregates, and subqueries of the SELECT."""
+    found: list[float] = []
+    todo = [top]
+    while todo:
+        current = todo.pop()
+        for child in current.get("Plans", []):
+            if isinstance(child, Mapping):
+                todo.append(child)
+                below = child.get("Parent Relationship") in {"InitPlan", "SubPlan"}
+                if below or current.get("Node Type") in {"Aggregate", "WindowAgg"}:
+                    found.append(_rows(child))
     return found

@@ -227,7 +227,9 @@ class Deciding(Private):
         if ruling.answer is not Answer.NEEDS_ESTIMATE:
             return ruling
         estimate = RowEstimate(None, why=asked.description.cannot_estimate_why)
-        if self.private:
+        if asked.description.known_rows is not None:
+            estimate = RowEstimate(float(asked.description.known_rows))
+        elif self.private:
             estimate = yield from self.estimate_here(
                 asked.description,
                 asked.transaction,

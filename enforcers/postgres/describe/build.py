@@ -69,6 +69,8 @@ def build(
         prepared=facts.prepared,
         wire=tuple(column.wire or (0, 0) for column in columns),
         others=frozenset((oid, attnum) for oid, attnum, use in facts.columns if use == "other"),
+        known_rows=facts.known_rows,
+        collects=facts.collects,
         output_open=facts.output_open,
     )
 

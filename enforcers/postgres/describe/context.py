@@ -54,6 +54,8 @@ class Facts:
     wheres: list[bool] = field(default_factory=list)
     parameters: int = 0
     unsafe: str = ""  # why EXPLAIN can't be asked: the first function not on the safe list
+    known_rows: int | None = None
+    collects: bool = False  # many rows become one value
     output_open: bool = False  # the columns of the result are not all known
     writes: bool = False
     changes_names: bool = False

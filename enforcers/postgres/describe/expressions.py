@@ -69,6 +69,7 @@ PLAIN = frozenset(
         "SortBy",
     ]
 )
+_COLLECTS = frozenset(["JsonArrayAgg", "JsonArrayQueryConstructor", "JsonObjectAgg"])
 # Fields that hold a node without its kind.
 _BARE = {
     "typeName": "TypeName",
@@ -103,6 +104,7 @@ def walk(context: Context, node: Any, scope: Scope) -> None:
     if handler is not None:
         handler(context, body, scope)
     elif kind in PLAIN:
+        context.facts.collects = context.facts.collects or kind in _COLLECTS
         _parts(context, body, scope)
     else:
         context.facts.doubt("unknown-statement", f"{kind} in an expression")
@@ -301,6 +303,8 @@ def _sublink(context: Context, body: Node, scope: Scope) -> None:
         for function in context.operator_functions(names[-1] if names else "="):
             functions.use(context, [function], "operator")
     exists = body.get("subLinkType") == "EXISTS_SUBLINK"
+    if body.get("subLinkType") == "ARRAY_SUBLINK":
+        context.facts.collects = True
     columns = queries.query(context, body.get("subselect", {}), scope, may_be_open=exists)
     if not exists:
         for column in columns:

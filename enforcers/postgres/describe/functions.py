@@ -52,6 +52,14 @@ def _not_a_function(context: Context, name: str, schema: str, arguments: Sequenc
         context.facts.doubt("unresolved", f"function {quoted(schema, name)}")
 
 
+_COLLECTS = frozenset(
+    ["array_agg", "string_agg", "xmlagg", "json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg",
+     "range_agg", "json_agg_strict", "jsonb_agg_strict", "json_object_agg_strict", "jsonb_object_agg_strict",
+     "json_object_agg_unique", "jsonb_object_agg_unique", "json_object_agg_unique_strict",
+     "jsonb_object_agg_unique_strict"]
+)  # fmt: skip
+
+
 def use(context: Context, candidates: Sequence[Function], via: str) -> None:
     """Any of these may run."""
     facts = context.facts
@@ -83,6 +91,8 @@ def effects(context: Context, function: Function) -> None:
         return
     facts.expanded.add(key)
     facts.functions_used[function.oid] = function
+    if function.kind == "a" and (not function.builtin or function.name in _COLLECTS):
+        facts.collects = True
     label = f"{function.schema}.{function.name}()"
     if function.default_text and not function.builtin:
         expressions.stored(

@@ -184,10 +184,18 @@ def _declare(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
     return columns
 
 
+_FETCH_ALL = 1 << 31  # howMany of ALL is the largest long
+
+
 def _fetch(context: Context, body: Node, scope: Scope) -> None:
     facts = context.facts
-    facts.verb("sql.fetch")
+    facts.verb("sql.fetch", "sql.select")
     facts.cursor = str(body.get("portalname", ""))
+    count = abs(int(body.get("howMany", 0)))
+    if body.get("direction") in {"FETCH_ABSOLUTE", "FETCH_RELATIVE"}:
+        count = 1
+    if count < _FETCH_ALL:
+        facts.known_rows = max(count, 1)
     facts.doubt("cursor-unknown", facts.cursor)
     facts.returns_rows = not body.get("ismove")
     facts.output_open = True
