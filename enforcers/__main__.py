@@ -14,6 +14,7 @@ def main() -> int:
     parser.add_argument("--settings-fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--worker", type=int, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--metrics-port", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--supervisor", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     return run(
@@ -23,6 +24,7 @@ def main() -> int:
             ready_fd=given.ready_fd,
             worker=given.worker,
             supervisor=given.supervisor,
+            metrics_port=given.metrics_port,
         )
     )
 

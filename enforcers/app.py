@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -22,6 +22,8 @@ from structlog.tracebacks import ExceptionDictTransformer
 from enforcers.core.core import EnforcerCore, running_core
 from enforcers.core.errors import EnforcerError, SettingsError
 from enforcers.core.listeners import Listeners, bind
+from enforcers.core.metrics import METRICS
+from enforcers.core.metrics_http import serve_metrics
 from enforcers.core.ports import Serve
 from enforcers.core.process import calm_collector, end_with_parent, harden
 from enforcers.core.workers import Command, Supervisor
@@ -42,6 +44,7 @@ class Arguments:
     ready_fd: int
     worker: int | None = None
     supervisor: int = 0  # process id
+    metrics_port: int = 0  # what a worker's predecessor had; 0: any
 
 
 def run(arguments: Arguments) -> int:
@@ -109,8 +112,11 @@ async def _worker(arguments: Arguments, settings: Settings, listeners: Listeners
     async with running_core(settings, protocol=arguments.protocol, worker=arguments.worker or 0) as core:
         drain_on_signals(core)
         listening = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            announcing = group.create_task(_announce(core, listening, arguments.ready_fd, listeners))
+        async with (
+            serve_metrics(METRICS.registry, port=arguments.metrics_port) as metrics,
+            asyncio.TaskGroup() as group,
+        ):
+            announcing = group.create_task(_announce(core, listening, arguments.ready_fd, listeners, metrics))
             guard = group.create_task(_bound_drain(core))
             try:
                 await serve(core, settings, listeners.sockets, ready=listening.set, attach=core.attach)
@@ -119,17 +125,20 @@ async def _worker(arguments: Arguments, settings: Settings, listeners: Listeners
                 guard.cancel()
 
 
-async def _announce(core: EnforcerCore, listening: asyncio.Event, ready_fd: int, listeners: Listeners) -> None:
+async def _announce(
+    core: EnforcerCore, listening: asyncio.Event, ready_fd: int, listeners: Listeners, metrics: str
+) -> None:
     """One ready line, once clients are accepted and the decision service was heard."""
     await listening.wait()
     while not await core.ready(HEARD_SECONDS):
         log.warning("waiting for the decision service")
     calm_collector()
-    _write_ready(ready_fd, listeners.addresses)
+    _write_ready(ready_fd, listeners.addresses, [metrics])
 
 
-def _write_ready(ready_fd: int, addresses: Mapping[str, Address]) -> None:
-    line = orjson.dumps({"ready": True, "connections": {name: str(address) for name, address in addresses.items()}})
+def _write_ready(ready_fd: int, addresses: Mapping[str, Address], metrics: Sequence[str]) -> None:
+    connections = {name: str(address) for name, address in addresses.items()}
+    line = orjson.dumps({"ready": True, "connections": connections, "metrics": metrics})
     with os.fdopen(ready_fd, "wb") as file:
         file.write(line + b"\n")
 
@@ -167,7 +176,8 @@ def _supervise(arguments: Arguments, settings: Settings, document: bytes) -> int
 
 
 async def _supervised(command: Command, count: int, ready_fd: int, addresses: Mapping[str, Address]) -> None:
-    await Supervisor(command, count).run(lambda: _write_ready(ready_fd, addresses))
+    supervisor = Supervisor(command, count)
+    await supervisor.run(lambda: _write_ready(ready_fd, addresses, supervisor.metrics))
 
 
 def configure_logging() -> None:

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from decision.cli.errors import CliError, UnreachableError
@@ -24,6 +24,7 @@ class RunFile:
     http: str
     postgres: dict[str, str]
     ca: str  # PEM
+    metrics: list[str] = field(default_factory=list)  # host:port of each gateway process
 
 
 def make_state_dir(path: Path) -> None:

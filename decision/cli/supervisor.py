@@ -62,6 +62,7 @@ class Addresses:
     grpc: str
     http: str
     postgres: dict[str, str] = field(default_factory=dict)
+    metrics: list[str] = field(default_factory=list)  # of the gateways; chosen anew at each start
 
 
 ALL = Parts()
@@ -109,6 +110,7 @@ class Supervisor:
         )
         self._stopping = asyncio.Event()
         self._signals = 0
+        self._announced = False
 
     async def run(self, announce: Callable[[Mapping[str, object]], None]) -> None:
         """Until SIGTERM or SIGINT. Raises CliError: it could not start; then nothing is left running."""
@@ -118,8 +120,8 @@ class Supervisor:
         try:
             started = await self._unless_stopped(self._start_all())
             if started:
-                if self._parts.decision:
-                    self._write_run_file()
+                self._write_run_file()
+                self._announced = True
                 announce(self._ready_line())
                 await self._watch()
         finally:
@@ -169,6 +171,10 @@ class Supervisor:
         if not isinstance(connections, dict) or set(connections) != set(at.postgres):
             raise CliError("the PostgreSQL enforcer's ready line does not name every connection")
         at.postgres = {name: str(address) for name, address in connections.items()}
+        metrics = ready.get("metrics")
+        at.metrics = [str(address) for address in metrics] if isinstance(metrics, list) else []
+        if self._announced:
+            self._write_run_file()
         log("info", "enforcer ready", postgres=at.postgres, pid=self._enforcer.pid)
 
     def _ready_line(self) -> dict[str, object]:
@@ -181,6 +187,9 @@ class Supervisor:
         return line
 
     def _write_run_file(self) -> None:
+        """Gateways that run apart leave the decision service's file alone."""
+        if not self._parts.decision:
+            return
         at = self._addresses
         run = RunFile(
             pid=os.getpid(),
@@ -189,6 +198,7 @@ class Supervisor:
             http=at.http,
             postgres=at.postgres if self._parts.postgres else {},
             ca=self._run.tls.ca,
+            metrics=at.metrics,
         )
         runfile.write(self._loaded.run_file, run)
 

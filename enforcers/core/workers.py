@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import orjson
 import structlog
 
 from enforcers.core.errors import EnforcerError
@@ -48,6 +49,12 @@ class Supervisor:
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._ready = 0
+        self._metrics: dict[int, str] = {}
+
+    @property
+    def metrics(self) -> list[str]:
+        """Where each worker serves its metrics; one that is started again tries to have its predecessor's address."""
+        return [address for _, address in sorted(self._metrics.items())]
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Until stop(), then until every worker has drained. ready() is called once all serve."""
@@ -81,7 +88,9 @@ class Supervisor:
         while not self._stopping.is_set():
             started = time.monotonic()
             process, ready_fd = await self._start(number)
-            serving = await self._await_ready(ready_fd)
+            line = await self._await_ready(ready_fd)
+            serving = bool(line)
+            self._metrics[number] = _metrics_of(line) or self._metrics.get(number, "")
             if first and serving:
                 self._ready += 1
                 if self._ready == self._count:
@@ -131,6 +140,8 @@ class Supervisor:
                 str(settings_fd),
                 "--ready-fd",
                 str(ready_write),
+                "--metrics-port",
+                self._metrics.get(number, "").rpartition(":")[2] or "0",
                 pass_fds=(settings_fd, ready_write),
                 stdin=asyncio.subprocess.DEVNULL,
             )
@@ -143,19 +154,29 @@ class Supervisor:
         self._processes[number] = process
         return process, ready_read
 
-    async def _await_ready(self, descriptor: int) -> bool:
-        """True when the worker wrote its ready line; False when it ended or took too long."""
+    async def _await_ready(self, descriptor: int) -> bytes:
+        """The worker's ready line; b"" when it ended or took too long."""
         reader = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
         )
         try:
             async with asyncio.timeout(START_SECONDS):
-                return bool(await reader.readline())
+                return await reader.readline()
         except TimeoutError:
-            return False
+            return b""
         finally:
             transport.close()
+
+
+def _metrics_of(line: bytes) -> str:
+    """The one address of a worker's ready line; "" where it names none."""
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return ""
+    found = document.get("metrics") if isinstance(document, dict) else None
+    return found[0] if isinstance(found, list) and found and isinstance(found[0], str) else ""
 
 
 def _memory_file(document: bytes) -> int:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from enforcers.app import load_protocol
@@ -41,12 +42,17 @@ class Enforcer:
         self.process = process
         self.ready = ready
 
-    async def address(self) -> tuple[str, int]:
+    async def said(self) -> dict[str, Any]:
+        """Its ready line."""
         async with asyncio.timeout(30):
             line = await self.ready.readline()
         if not line:
             raise AssertionError((await self.finish())[1])
-        host, port = json.loads(line)["connections"]["crm"].rsplit(":", 1)
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    async def address(self) -> tuple[str, int]:
+        host, port = (await self.said())["connections"]["crm"].rsplit(":", 1)
         return host, int(port)
 
     async def finish(self) -> tuple[int, str]:
@@ -99,6 +105,25 @@ async def test_it_serves_drains_and_exits_0(workers: int) -> None:
         status, log = await enforcer.finish()
         assert status == 0, log
         assert SECRET not in log
+    finally:
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_each_worker_serves_its_metrics_on_loopback(workers: int) -> None:
+    authority, service = Authority(), ScriptedService()
+    server, port = await start_service(service, authority)
+    try:
+        enforcer = await start(document(authority, port, workers=workers))
+        addresses = (await enforcer.said())["metrics"]
+        assert len(set(addresses)) == workers
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for address in addresses:
+                assert address.startswith("127.0.0.1:")
+                assert "twokey_sessions 0.0" in (await client.get(f"http://{address}/metrics")).text
+        enforcer.process.send_signal(signal.SIGTERM)
+        status, log = await enforcer.finish()
+        assert status == 0, log
     finally:
         await server.stop(None)
 

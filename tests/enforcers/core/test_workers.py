@@ -20,7 +20,8 @@ document = os.fdopen(int(given["--settings-fd"]), "rb").read()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 with open(os.path.join(document.decode(), given["--worker"]), "a") as file:
     file.write(f"{os.getpid()}\\n")
-os.write(int(given["--ready-fd"]), b"ready\\n")
+port = given["--metrics-port"] if given["--metrics-port"] != "0" else str(7000 + int(given["--worker"]))
+os.write(int(given["--ready-fd"]), b'{"metrics": ["127.0.0.1:' + port.encode() + b'"]}\\n')
 while True:
     signal.pause()
 """
@@ -53,6 +54,7 @@ async def test_workers_start_again_and_stop_in_order(tmp_path: Path, monkeypatch
         await ready.wait()
         first = [pids(tmp_path, 0)[0], pids(tmp_path, 1)[0]]
         assert len(set(first)) == 2
+        assert kept.metrics == ["127.0.0.1:7000", "127.0.0.1:7001"]
         assert [await started.get(), await started.get()]
         os.kill(first[0], signal.SIGKILL)
         assert await started.get() == 0
