@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -114,6 +115,15 @@ def test_explain_says_what_it_needs(stack: Stack) -> None:
     broken = stack.twokey("explain", "--connection", "company", "--role", "planner", "SELEC 1", token=token)
     assert broken.returncode == 1
     assert "syntax error" in broken.stderr
+
+
+def test_the_only_connection_needs_no_naming(stack: Stack) -> None:
+    one = stack.folder / "one.yaml"
+    one.write_text(re.sub(r"(?s)  - name: sandbox.*?(?=store:)", "", stack.config.read_text()))
+    token = stack.token("planner-3", "planner")
+    done = stack.twokey("explain", "-c", str(one), "--role", "planner", "SELECT 1", token=token, config=False)
+    assert done.returncode == 0, done.stderr
+    assert "decision   allow" in done.stdout
 
 
 def test_an_agent_explains_for_itself_only_and_a_person_for_others(stack: Stack) -> None:
@@ -403,6 +413,9 @@ def test_the_dev_issuer_is_refused_beyond_this_machine(stack: Stack, tmp_path: P
 def test_the_ready_line_is_one_line_of_json_and_sigterm_drains(own_stack: Stack) -> None:
     assert own_stack.ready["ready"] is True
     assert set(own_stack.ready) == {"ready", "decision", "http", "postgres"}
+    run = json.loads((own_stack.folder / "state" / "run.json").read_text())
+    metrics = [httpx.get(f"http://{address}/metrics", trust_env=False) for address in run["metrics"]]
+    assert ["twokey_sessions" in answer.text for answer in metrics] == [True]
     with connect(own_stack, "planner") as idle, connect(own_stack, "executor") as busy, ThreadPoolExecutor(1) as pool:
         idle.execute("SELECT 1")
         running = pool.submit(busy.execute, "SELECT pg_sleep(1.5), 'finished'")
