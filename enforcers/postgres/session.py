@@ -81,6 +81,7 @@ class Session(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
         self._withdrawn: asyncio.Event | None = None
+        self._cancelled_early = False  # a CancelRequest between the question and the hold it leads to
         self._target_full = False
         self._reading = True
         self._closed = False
@@ -226,7 +227,8 @@ class Session(asyncio.Protocol):
             upstream.abort()
             return
         self._source = source
-        self.machine = SessionMachine(gate, describer)
+        self.machine = machine = SessionMachine(gate, describer)
+        machine.replies.flush = self._write_relayed
         self.key = self._gateway.register(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -271,6 +273,7 @@ class Session(asyncio.Protocol):
         if self._withdrawn is not None:
             self._withdrawn.set()
         elif self.machine is not None:
+            self._cancelled_early = True
             self.machine.cancel()
             self._carry_out()
 
@@ -311,6 +314,11 @@ class Session(asyncio.Protocol):
         if machine.overfull or not self._reading:
             self._adjust_reading()
 
+    def _write_relayed(self) -> None:
+        if self.machine is not None and self._transport is not None and self.machine.to_client:
+            self._transport.write(b"".join(self.machine.to_client))
+            self.machine.to_client.clear()
+
     def _start(self, command: Command) -> None:
         if isinstance(command, Close):
             self._close(command.reason)
@@ -330,6 +338,7 @@ class Session(asyncio.Protocol):
         if gate is None or source is None:
             raise RuntimeError("a command before the session is open")
         if isinstance(command, Ask):
+            self._cancelled_early = False
             return await gate.ask(command.question)
         if isinstance(command, Redeem):
             return await gate.redeem(command.question, command.hold)
@@ -359,13 +368,15 @@ class Session(asyncio.Protocol):
     async def _wait(self, gate: Gate, hold: Hold) -> HoldResult:
         """The hold's end, or the client's own Ctrl-C, whichever comes first."""
         self._withdrawn = withdrawn = asyncio.Event()
+        if self._cancelled_early:
+            withdrawn.set()
         try:
             result: HoldResult | None = None
             async with asyncio.TaskGroup() as group:
                 held = group.create_task(gate.wait(hold))
                 cancelled = group.create_task(withdrawn.wait())
                 await asyncio.wait({held, cancelled}, return_when=asyncio.FIRST_COMPLETED)
-                if held.done() and not held.cancelled():
+                if held.done() and not held.cancelled() and not withdrawn.is_set():
                     result = held.result()
                 held.cancel()
                 cancelled.cancel()
