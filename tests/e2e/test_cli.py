@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,6 +17,7 @@ import psycopg
 import pytest
 
 from decision.cli.demo.stack import Stack
+from tests.e2e.background import Background
 from tests.e2e.clients import APPROVAL, admin, connect, pending, until
 
 OPERATION = re.compile(r"op_[a-z2-7]{26}")
@@ -142,7 +142,7 @@ def test_an_agent_explains_for_itself_only_and_a_person_for_others(stack: Stack)
 def test_an_approval_from_list_to_redemption(stack: Stack) -> None:
     bob = stack.token("bob", "reviewer")
     admin(stack, "INSERT INTO orders SELECT 60010, customer_id, placed, total, status FROM orders WHERE id = 1")
-    with connect(stack, "executor") as client, ThreadPoolExecutor(2) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DELETE FROM orders WHERE id = %s", [60010])
         approval = held(stack, "60010")
         waiting = pool.submit(
@@ -169,7 +169,7 @@ def test_an_approval_from_list_to_redemption(stack: Stack) -> None:
 
 def test_denied_and_withdrawn_are_told_apart(stack: Stack) -> None:
     bob, agent = stack.token("bob", "reviewer"), stack.token("executor-7", "executor")
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DELETE FROM orders WHERE id = 60021")
         approval = held(stack, "60021")
         assert stack.twokey("approvals", "deny", approval, "--reason", "no\x1b[2J", token=bob).returncode == 0
@@ -204,7 +204,7 @@ def test_nothing_is_said_without_a_token(stack: Stack) -> None:
 
 def test_a_killed_session_is_cut_in_the_middle_of_its_result(stack: Stack) -> None:
     frank = stack.token("frank", "admin")
-    with connect(stack, "executor", connection="sandbox") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor", connection="sandbox") as client, Background() as pool:
         client.execute("SELECT 1")
         listed = stack.twokey("sessions", "list", "--json", token=frank).stdout.splitlines()
         sessions = [json.loads(line) for line in listed]
@@ -416,7 +416,7 @@ def test_the_ready_line_is_one_line_of_json_and_sigterm_drains(own_stack: Stack)
     run = json.loads((own_stack.folder / "state" / "run.json").read_text())
     metrics = [httpx.get(f"http://{address}/metrics", trust_env=False) for address in run["metrics"]]
     assert ["twokey_sessions" in answer.text for answer in metrics] == [True]
-    with connect(own_stack, "planner") as idle, connect(own_stack, "executor") as busy, ThreadPoolExecutor(1) as pool:
+    with connect(own_stack, "planner") as idle, connect(own_stack, "executor") as busy, Background() as pool:
         idle.execute("SELECT 1")
         running = pool.submit(busy.execute, "SELECT pg_sleep(1.5), 'finished'")
         until(
@@ -439,7 +439,7 @@ def test_the_ready_line_is_one_line_of_json_and_sigterm_drains(own_stack: Stack)
 
 
 def test_a_second_sigterm_stops_at_once(own_stack: Stack) -> None:
-    with connect(own_stack, "executor") as busy, ThreadPoolExecutor(1) as pool:
+    with connect(own_stack, "executor") as busy, Background() as pool:
         running = pool.submit(busy.execute, "SELECT pg_sleep(20)")
         until(
             lambda: admin(own_stack, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%'") != "1"

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -15,6 +14,7 @@ import pytest
 
 from decision.cli.demo.stack import CONFIG, DATABASE, Stack
 from decision.cli.errors import CliError
+from tests.e2e.background import Background
 from tests.e2e.clients import admin, connect, pending, until
 
 
@@ -136,7 +136,7 @@ def test_opa_killed_hung_and_back(own_stack: Stack) -> None:
 def test_decision_service_killed_while_held_fails_closed_and_the_retry_finds_the_approval(own_stack: Stack) -> None:
     stack = own_stack
     statement = "DELETE FROM orders WHERE id = 77"
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, statement)
         approval = str(until(lambda: pending(stack, containing="77"), what="the hold"))
         (service,) = processes(stack, "-m decision --")
@@ -165,7 +165,7 @@ def test_decision_service_killed_while_held_fails_closed_and_the_retry_finds_the
 
 def test_a_decision_service_that_is_back_at_once_finds_the_same_session_held(own_stack: Stack) -> None:
     stack = own_stack
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DELETE FROM orders WHERE id = 78")
         approval = str(until(lambda: pending(stack, containing="78"), what="the hold"))
         (service,) = processes(stack, "-m decision --")
@@ -260,7 +260,7 @@ def test_two_reviewers_at_once_make_one_verdict(stack: Stack) -> None:
     admin(stack, "INSERT INTO orders VALUES (60001, 1, '2026-01-01', 1, 'new') ON CONFLICT DO NOTHING")
     stack.token("bob", "reviewer")
     stack.token("dana", "reviewer")
-    with connect(stack, "executor") as client, ThreadPoolExecutor(3) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DELETE FROM orders WHERE id = 60001")
         approval = str(until(lambda: pending(stack, containing="60001")))
         yes = pool.submit(stack.review, "approve", approval, subject="bob")

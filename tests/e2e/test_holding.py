@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from decision.cli.demo.stack import Stack
+from tests.e2e.background import Background
 from tests.e2e.clients import APPROVAL, admin, connect, pending, until
 
 
@@ -45,7 +45,7 @@ def test_the_same_session_goes_on_when_a_reviewer_approves(stack: Stack) -> None
 
 def test_one_approval_is_one_redemption(stack: Stack) -> None:
     insert(stack, 50002)
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         statement = "DELETE FROM orders WHERE id = 50002"
         first = pool.submit(client.execute, statement)
         approval = held(stack, "50002")
@@ -74,7 +74,7 @@ def test_requester_owner_and_strangers_may_not_approve(
     stack: Stack, subject: str, roles: tuple[str, ...], rule: str
 ) -> None:
     insert(stack, 50003)
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DELETE FROM orders WHERE id = 50003")
         approval = held(stack, "50003")
         done = stack.review("approve", approval, subject=subject, roles=roles)
@@ -88,7 +88,7 @@ def test_requester_owner_and_strangers_may_not_approve(
 
 def test_a_denial_in_a_transaction_leaves_it_failed(stack: Stack) -> None:
     insert(stack, 50004)
-    with connect(stack, "executor", autocommit=False) as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor", autocommit=False) as client, Background() as pool:
         client.execute("SELECT 1")
         running = pool.submit(client.execute, "DELETE FROM orders WHERE id = 50004")
         assert stack.review("deny", held(stack, "50004"), reason="no").returncode == 0
@@ -126,7 +126,7 @@ def test_ctrl_c_withdraws(stack: Stack) -> None:
 def test_an_approval_covers_these_bound_values_only(stack: Stack) -> None:
     insert(stack, 50007, 50008)
     statement = "DELETE FROM orders WHERE id = %s"
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, statement, [50007])
         approval = held(stack, "50007")
         assert stack.review("approve", approval).returncode == 0
@@ -154,7 +154,7 @@ def test_a_client_that_has_gone_never_executes_and_its_retry_finds_the_approval(
     with connect(stack, "executor") as client:
         assert until(lambda: client.execute(statement).rowcount == 1, what="the retry")
     assert rows(stack, "id = 50009") == "0"
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         insert(stack, 50009)
         running = pool.submit(client.execute, statement)
         assert held(stack, "50009") != approval
@@ -166,7 +166,7 @@ def test_a_client_that_has_gone_never_executes_and_its_retry_finds_the_approval(
 
 def test_the_reviewer_sees_statement_values_effects_and_requester(stack: Stack) -> None:
     insert(stack, 50010)
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DELETE FROM customers WHERE id = %s AND name = %s", [50010, "x\u202ey"])
         approval = held(stack, "50010")
         shown = stack.twokey("approvals", "show", approval, token=stack.token("bob", "reviewer")).stdout
@@ -179,7 +179,7 @@ def test_the_reviewer_sees_statement_values_effects_and_requester(stack: Stack) 
 
 
 def test_exports_above_the_budget_are_held_and_below_it_run(stack: Stack) -> None:
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         assert len(client.execute("SELECT id FROM orders WHERE id <= 50").fetchall()) == 50
         running = pool.submit(lambda: client.execute("SELECT * FROM orders WHERE id <= 10000").fetchall())
         approval = held(stack, "10000")
@@ -188,7 +188,7 @@ def test_exports_above_the_budget_are_held_and_below_it_run(stack: Stack) -> Non
 
 
 def test_opaque_work_of_an_executor_is_held_and_the_reviewer_told_so(stack: Stack) -> None:
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DO $$ BEGIN PERFORM 50011; END $$")
         approval = held(stack, "50011")
         shown = stack.twokey("approvals", "show", approval, token=stack.token("bob", "reviewer")).stdout
@@ -234,7 +234,7 @@ def test_definition_changed_while_held_voids_the_approval(stack: Stack) -> None:
         "CREATE TABLE held_a (id int); INSERT INTO held_a VALUES (1); ALTER TABLE held_a OWNER TO company_rw",
     )
     try:
-        with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+        with connect(stack, "executor") as client, Background() as pool:
             running = pool.submit(client.execute, "DELETE FROM held_a WHERE id = 1 /* 50014 */")
             approval = held(stack, "50014")
             admin(
@@ -253,7 +253,7 @@ def test_definition_changed_while_held_voids_the_approval(stack: Stack) -> None:
 
 def test_the_trail_of_a_held_act_is_whole(stack: Stack) -> None:
     insert(stack, 50015)
-    with connect(stack, "executor") as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor") as client, Background() as pool:
         running = pool.submit(client.execute, "DELETE FROM orders WHERE id = %s", [50015])
         approval = held(stack, "50015")
         assert stack.review("approve", approval, reason="checked").returncode == 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
 from decision.cli.demo.stack import Stack
+from tests.e2e.background import Background
 from tests.e2e.clients import admin, connect, pending, until
 
 
@@ -93,7 +93,7 @@ def test_rollback_and_savepoints_bring_the_real_table_back(stack: Stack) -> None
 
 
 def test_a_definition_in_a_transaction_is_held_in_production(stack: Stack) -> None:
-    with connect(stack, "executor", autocommit=False) as client, ThreadPoolExecutor(1) as pool:
+    with connect(stack, "executor", autocommit=False) as client, Background() as pool:
         running = pool.submit(client.execute, "CREATE TABLE own_held (id int)")
         approval = str(until(lambda: pending(stack, containing="own_held"), what="the hold"))
         assert stack.review("deny", approval, reason="not today").returncode == 0
@@ -113,7 +113,7 @@ def test_uncommitted_definitions_are_described_and_gone_after_a_rollback(stack: 
         (relation,) = sql["relations"]
         assert (relation["schema"], relation["name"], relation["temporary"]) == ("public", "own_draft", False)
         client.rollback()
-        with ThreadPoolExecutor(1) as pool:
+        with Background() as pool:
             running = pool.submit(client.execute, "SELECT * FROM own_draft")
             until(lambda: pending(stack, containing="own_draft"), what="a hold of what can't be described")
             client.cancel_safe()
