@@ -64,6 +64,8 @@ class Replies:
         self._buffer = bytearray()
         self._need = 5
         self._after: list[Callable[[], None]] = []
+        # Set by the shell: writes `out`. The client need not wait while its act is accounted for.
+        self.flush: Callable[[], None] | None = None
 
     @property
     def mid_message(self) -> bool:
@@ -86,6 +88,8 @@ class Replies:
             data = bytes(self._buffer)
             self._buffer.clear()
         self._scan(data)
+        if self._after and self.flush is not None:
+            self.flush()
         while self._after:
             after, self._after = self._after, []
             for call in after:
