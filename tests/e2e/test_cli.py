@@ -130,7 +130,7 @@ def test_an_agent_explains_for_itself_only_and_a_person_for_others(stack: Stack)
     ask = ("explain", "--connection", "company", "--role", "executor", "--subject", "executor-7", "SELECT 1")
     agent = stack.twokey(*ask, token=stack.token("planner-3", "planner"))
     assert agent.returncode == 1
-    assert "own token" in agent.stderr
+    assert "DUTY-CALL-ABOUT" in agent.stderr
     person = stack.twokey(*ask, token=stack.token("alice", "executor"))
     assert person.returncode == 0, person.stderr
     assert "decision   allow" in person.stdout
