@@ -85,10 +85,19 @@ class SessionMachine(Extended):
             return
         self.turn += 1
         try:
-            for frame in self._framer.feed(data):
-                self.queue.append(frame)
-                self.queued_bytes += len(frame.raw)
-            self._pump()
+            frames = self._framer.feed(data)
+            if self.queue:
+                self._enqueue(frames)
+                self._pump()
+                return
+            # The usual case, without the queue between: nothing waits.
+            for position, frame in enumerate(frames):
+                if self.closed:
+                    return
+                if self._blocked(frame[0]):
+                    self._enqueue(frames[position:])
+                    return
+                self._dispatch(frame)
         except ProtocolError as error:
             self._broken_client(error)
 
@@ -143,6 +152,10 @@ class SessionMachine(Extended):
         except ProtocolError as error:
             self._broken_client(error)
 
+    def _enqueue(self, frames: Sequence[wire.Frame]) -> None:
+        self.queue.extend(frames)
+        self.queued_bytes += sum(len(frame.raw) for frame in frames)
+
     def _pump(self) -> None:
         queue = self.queue
         while queue and not self.closed and not self._blocked(queue[0].kind):
@@ -157,13 +170,13 @@ class SessionMachine(Extended):
             return True
         if not self.await_copy and not self.limited_execute:
             return False
+        if kind == _SYNC and not self.await_copy and not self.transaction.active and not self.transaction.written:
+            return False  # an implicit transaction: a result that turns out too large takes all of it back
         if not any(expect.kind is Kind.EXECUTE for expect in self.replies.expects):
             self.await_copy = self.limited_execute = False
             return False
         if self.await_copy:
             return True
-        if kind == _SYNC and not self.transaction.active and not self.transaction.written:
-            return False
         # The result may still turn out too large; nothing behind it may run before that is known.
         if not self.limit_flushed:
             self.limit_flushed = True
@@ -172,7 +185,10 @@ class SessionMachine(Extended):
 
     def _dispatch(self, frame: wire.Frame) -> None:
         kind, raw = frame
-        if self.copy_in:
+        handler = self._handlers.get(kind)
+        if handler is not None and raw and not self.copy_in and not self.skipping:
+            handler(raw)
+        elif self.copy_in:
             self._copy(kind, raw)
         elif self.skipping and kind != _TERMINATE:
             if kind == _SYNC:
@@ -185,10 +201,9 @@ class SessionMachine(Extended):
                 self._refuse_query(Refused(error))
             else:
                 self.poison(error)
+        elif handler is None:
+            raise ProtocolError(f"message type {chr(kind)!r} is out of order")
         else:
-            handler = self._handlers.get(kind)
-            if handler is None:
-                raise ProtocolError(f"message type {chr(kind)!r} is out of order")
             handler(raw)
 
     def _copy(self, kind: int, raw: bytes) -> None:
