@@ -7,7 +7,6 @@ queue, the client isn't read.
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
@@ -31,6 +30,7 @@ from enforcers.postgres.commands import (
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.machine import SessionMachine
 from enforcers.postgres.operations import new_operation_id
+from enforcers.postgres.peer import watch_peer
 from enforcers.postgres.startup import (
     CancelRequested,
     RefusedStartupError,
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HANDSHAKE_SECONDS = 30.0
-USER_TIMEOUT_MS = 30_000  # a peer silent that long, with data or keepalives unanswered, is gone
-_KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
 
 
 class Source(Protocol):
@@ -95,7 +93,7 @@ class Session(asyncio.Protocol):
             raise TypeError("a stream transport is needed")
         stream = cast("asyncio.Transport", transport)
         self._transport = stream
-        _watch_peer(stream)
+        watch_peer(stream)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(HANDSHAKE_SECONDS, self._too_slow)
         if not self._gateway.admit(self):
@@ -484,19 +482,3 @@ async def _cancel_and_abort(target: Target, upstream: Upstream) -> None:
     except UpstreamError as error:
         log.warning("cancel failed", error=str(error))
     upstream.abort()
-
-
-def _watch_peer(transport: asyncio.Transport) -> None:
-    """A client that vanished without a word is found out: keepalives, and a bound on unanswered data."""
-    found = transport.get_extra_info("socket")
-    if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in _KEEPALIVE:
-        option = getattr(socket, name, None)
-        if option is not None:
-            found.setsockopt(socket.IPPROTO_TCP, option, value)
-    timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if timeout is not None:
-        found.setsockopt(socket.IPPROTO_TCP, timeout, USER_TIMEOUT_MS)
