@@ -39,8 +39,6 @@ def check(files: Mapping[str, Document]) -> None:
     _words(files.get("harmless"), ("settings",), classes, "class of settings.yaml")
     _words(files.get("leases"), ("groups",), groups, "group of verbs.yaml")
     _names(files.get("masking"), ("clear",), roles)
-    for rpc, _ in _entries(files.get("calls"), ("roles",)):
-        _words(files.get("calls"), ("roles", rpc), roles, "role of roles.yaml")
 
 
 def _check_roles(document: Document | None, groups: Collection[str], classes: Collection[str]) -> None:

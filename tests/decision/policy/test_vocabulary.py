@@ -32,7 +32,6 @@ MISSPELT = [
     ("masking", "executor:", "executr:", "'executr' is no role"),
     ("budgets", "write: 500", "writes: 500", "no key that policy reads"),
     ("budgets", "write: 500", "write: many", "no number of rows"),
-    ("calls", "Approve: [reviewer]", "Approve: [reviewers]", "'reviewers' is no role"),
 ]
 
 
