@@ -32,6 +32,11 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class StopWaiting:
+    """The Wait that is outstanding has no purpose any more: answer it as withdrawn. Answered by nothing itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """Answered by None."""
 
@@ -79,4 +84,4 @@ class Close:
     reason: str
 
 
-Command = Ask | Redeem | Wait | Withdraw | Begin | Refresh | EstimateRows | CancelTarget | Close
+Command = Ask | Redeem | Wait | StopWaiting | Withdraw | Begin | Refresh | EstimateRows | CancelTarget | Close

@@ -20,6 +20,7 @@ from twokey.type.v1 import operation_pb2
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import Answer, Gate
 from enforcers.postgres import deny, wire
+from enforcers.postgres.commands import StopWaiting
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.description import Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
@@ -412,6 +413,8 @@ class SessionMachine(Extended):
                 self.drop_portal(expect.value)
                 del self.portals[expect.name]
         if until_sync:
+            if self.waiting and not self.skipping:
+                self.commands.append(StopWaiting())
             self.skipping = True
             self.error_told = self.error_told or told
 

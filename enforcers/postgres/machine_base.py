@@ -66,6 +66,7 @@ class MachineBase:
         self.queue: deque[wire.Frame] = deque()
         self.queued_bytes = 0
         self.flow: Flow | None = None
+        self.waiting = False  # the flow waits for a verdict
         self.wanted: Capture | None = None  # what the flow waits for, of the gateway's own questions
         self.error_told = False  # the client has its one error of this pipeline
         self.boundary = False  # a Query or Sync is unanswered: the segment is complete

@@ -256,7 +256,9 @@ class Deciding(Private):
 
     def _hold(self, asked: Asked, question: Question, hold: Hold) -> Generator[Command | Internal, object, Ruling]:
         self.tell(deny.held(hold))
+        self.waiting = True
         result = yield Wait(hold)
+        self.waiting = False
         if not isinstance(result, HoldResult):
             raise TypeError("Wait was answered by something else")
         if result.end is HoldEnd.WITHDRAWN:

@@ -24,6 +24,7 @@ from enforcers.postgres.commands import (
     Redeem,
     Refresh,
     RowEstimate,
+    StopWaiting,
     Wait,
     Withdraw,
 )
@@ -320,6 +321,9 @@ class Session(asyncio.Protocol):
     def _start(self, command: Command) -> None:
         if isinstance(command, Close):
             self._close(command.reason)
+        elif isinstance(command, StopWaiting):
+            if self._withdrawn is not None:
+                self._withdrawn.set()
         elif isinstance(command, CancelTarget):
             self._gateway.tasks.spawn(self._cancel_target(), name="cancel", failed=self._broken)
         else:

@@ -195,6 +195,17 @@ async def test_nothing_pipelined_overtakes_a_hold_or_survives_its_denial(stack: 
         assert admin(stack, "SELECT status FROM orders WHERE id = 71001") == "new"
 
 
+async def test_a_hold_ends_with_its_pipeline(stack: Stack) -> None:
+    admin(stack, "INSERT INTO orders VALUES (71006, 1, '2026-01-01', 1, 'new') ON CONFLICT DO NOTHING")
+    async with raw(stack, "executor") as client:
+        slow_and_bad = run(b"SELECT 1/(count(pg_sleep(0.5)) - count(*))")
+        frames = await exchange(client, slow_and_bad + run(b"DELETE FROM orders WHERE id = 71006") + SYNC)
+        assert "N" in [kind for kind, _ in frames]  # it was held
+        assert errors(frames) == ["22012"]
+        assert await asyncio.to_thread(pending, stack, containing="71006") is None
+    assert admin(stack, "SELECT count(*) FROM orders WHERE id = 71006") == "1"
+
+
 async def test_an_approved_portal_runs_once(stack: Stack) -> None:
     admin(stack, "INSERT INTO orders VALUES (71002, 1, '2026-01-01', 1, 'new') ON CONFLICT DO NOTHING")
     async with raw(stack, "executor") as client:

@@ -22,6 +22,7 @@ from enforcers.postgres.commands import (
     Redeem,
     Refresh,
     RowEstimate,
+    StopWaiting,
     Wait,
     Withdraw,
 )
@@ -214,8 +215,9 @@ def test_an_approval_for_what_its_pipeline_took_along_is_not_redeemed() -> None:
     one = Dialogue(lambda _t: HELD).named()
     _, _, commands = one.ask(wire.parse(b"", b"DELETE bad"), wire.bind(b"", b""), wire.execute(b""), wire.SYNC)
     assert isinstance(commands[0], Wait)
-    one.target(error("22P02"))
-    _, target, commands = one.reply(HoldResult(HoldEnd.APPROVED))
+    _, _, commands = one.target(error("22P02"))
+    assert commands == [StopWaiting()]
+    _, target, commands = one.reply(HoldResult(HoldEnd.APPROVED))  # it came first all the same
     assert target == b""
     assert isinstance(commands[0], Withdraw)
     client, target, _ = one.reply(None)
