@@ -1,0 +1,173 @@
+"""Attacks on approvals against the running service: real OPA and policy, real store, real gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_status import rpc_status
+from twokey.approval.v1 import approval_pb2
+from twokey.decision.v1 import decision_pb2
+from twokey.type.v1 import decision_pb2 as type_pb2
+from twokey.type.v1 import operation_pb2
+
+from tests.decision.running import PEOPLE, Running, operation, running
+
+ALLOW, DENY = type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_DENY
+HOLD = type_pb2.OUTCOME_REQUIRE_APPROVAL
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(tmp_path) as started:
+        yield started
+
+
+def delete(number: int = 1) -> operation_pb2.Operation:
+    return operation(f"DELETE FROM orders WHERE id = {number}", "delete")
+
+
+async def held(run: Running, number: int = 1, **opening: str) -> tuple[str, str]:
+    """A session of the executor, and the approval its act waits for."""
+    opened = await run.open("executor-7", "executor", **opening)
+    answer = await run.decide(opened.session.id, delete(number))
+    assert answer.decision.outcome == HOLD, answer
+    return opened.session.id, str(answer.decision.approval.id)
+
+
+async def verdict(
+    run: Running, approval: str, who: str, *roles: str, approve: bool = True, actors: tuple[str, ...] = ()
+) -> str:
+    """The state it leads to, or the reason code of the refusal."""
+    metadata = run.bearer(who, *(roles or ("reviewer",)), actors=actors)
+    try:
+        if approve:
+            after = await run.approval.Approve(
+                approval_pb2.ApproveRequest(id=approval, channel="cli"), metadata=metadata, timeout=20
+            )
+        else:
+            after = await run.approval.Deny(
+                approval_pb2.DenyRequest(id=approval, channel="cli"), metadata=metadata, timeout=20
+            )
+    except grpc.aio.AioRpcError as error:
+        status = rpc_status.from_call(error)
+        assert status is not None
+        return str(status.message)
+    return str(approval_pb2.State.Name(after.state))
+
+
+async def state(run: Running, approval: str) -> str:
+    found = await run.approval.Get(approval_pb2.GetRequest(id=approval), metadata=run.enforcer, timeout=20)
+    return str(approval_pb2.State.Name(found.state))
+
+
+async def people(run: Running, text: str) -> None:
+    (run.folder / "people.yaml").write_text(text)
+    await run.service.reload()
+
+
+@pytest.mark.parametrize(
+    ("who", "actors"),
+    [
+        ("executor-7", ()),  # A1: the requester
+        ("alice", ()),  # A4: the human who owns it
+        ("planner-3", ()),  # an agent of somebody else
+        ("bob", ("executor-7",)),  # A2: a reviewer's token in the requester's hands
+        ("executor-7", ("bob",)),  # A3: the requester, with a reviewer acting for it
+        ("carol", ()),  # not of the group
+    ],
+)
+async def test_a1_to_a4_no_one_of_the_requesters_closure_approves(
+    run: Running, who: str, actors: tuple[str, ...]
+) -> None:
+    _, approval = await held(run)
+    said = await verdict(run, approval, who, actors=actors)
+    assert not said.startswith("STATE_"), said
+    assert await state(run, approval) == "STATE_PENDING"
+
+
+async def test_a5_an_account_linked_after_the_request_counts_as_the_owners(run: Running) -> None:
+    session, approval = await held(run)
+    bob = '  - {name: bob, identities: [{iss: "https://idp.example", sub: b1}], groups: [dba]}\n'
+    assert bob in PEOPLE
+    linked = PEOPLE.replace(bob, "").replace("sub: a1}]", 'sub: a1}, {iss: "https://idp.example", sub: b1}]')
+    await people(run, linked.replace("owner: bob", "owner: carol"))
+    said = await verdict(run, approval, "alice")
+    assert not said.startswith("STATE_")
+    assert await state(run, approval) == "STATE_PENDING"
+    assert (await run.decide(session, delete(), approval=approval)).decision.outcome == DENY
+
+
+@pytest.mark.parametrize("other", [delete(2), operation("DELETE FROM orders WHERE id = 1 ", "delete")])
+async def test_a7_an_approval_is_for_these_bytes_only(run: Running, other: operation_pb2.Operation) -> None:
+    session, approval = await held(run)
+    assert await verdict(run, approval, "bob") == "STATE_APPROVED"
+    answer = await run.decide(session, other, approval=approval)
+    assert (answer.decision.outcome, answer.decision.reason_code) == (DENY, "APPROVAL_MISMATCH")
+    assert (await run.decide(session, delete(), approval=approval)).decision.outcome == ALLOW
+
+
+async def test_a15_fifty_redemptions_at_once_allow_one(run: Running) -> None:
+    session, approval = await held(run)
+    assert await verdict(run, approval, "bob") == "STATE_APPROVED"
+    answers = await asyncio.gather(*(run.decide(session, delete(), approval=approval) for _ in range(50)))
+    won = [answer for answer in answers if answer.decision.outcome == ALLOW]
+    assert len(won) == 1
+    assert won[0].execution.startswith("exe_")
+    assert not any(answer.execution for answer in answers if answer.decision.outcome != ALLOW)
+
+
+async def test_a17_no_verdict_counts_after_the_end(run: Running) -> None:
+    session, denied = await held(run, 1)
+    withdrawn = str((await run.decide(session, delete(2))).decision.approval.id)
+    assert await verdict(run, denied, "bob", approve=False) == "STATE_DENIED"
+    await run.approval.Withdraw(approval_pb2.WithdrawRequest(id=withdrawn), metadata=run.enforcer, timeout=20)
+    for approval, ended in ((denied, "STATE_DENIED"), (withdrawn, "STATE_WITHDRAWN")):
+        said = await verdict(run, approval, "bob")
+        assert not said.startswith("STATE_"), said
+        assert await state(run, approval) == ended
+        number = 1 if approval == denied else 2
+        assert (await run.decide(session, delete(number), approval=approval)).decision.outcome == DENY
+
+
+async def test_a17_an_approval_of_a_closed_session_is_not_that_sessions_any_more(run: Running) -> None:
+    session, approval = await held(run)
+    await run.decision.CloseSession(
+        decision_pb2.CloseSessionRequest(session=session), metadata=run.enforcer, timeout=20
+    )
+    assert await verdict(run, approval, "bob") == "STATE_APPROVED"
+    answer = await run.decide(session, delete(), approval=approval)
+    assert (answer.decision.outcome, answer.decision.reason_code) == (DENY, "REVOKED")
+    assert await state(run, approval) == "STATE_APPROVED"
+
+
+async def test_a18_a_reviewer_who_lost_the_group_before_the_use_does_not_count(run: Running) -> None:
+    session, approval = await held(run)
+    assert await verdict(run, approval, "bob") == "STATE_APPROVED"
+    await people(run, PEOPLE.replace("sub: b1}], groups: [dba]}", "sub: b1}]}"))
+    answer = await run.decide(session, delete(), approval=approval)
+    assert answer.decision.outcome == DENY
+    assert not answer.execution
+    assert await state(run, approval) == "STATE_APPROVED"
+
+
+async def test_a20_fifty_verdicts_of_one_person_are_one(run: Running) -> None:
+    _, approval = await held(run)
+    said = await asyncio.gather(*(verdict(run, approval, "bob") for _ in range(50)))
+    assert said.count("STATE_APPROVED") >= 1
+    found = await run.approval.Get(approval_pb2.GetRequest(id=approval), metadata=run.enforcer, timeout=20)
+    assert len(found.verdicts) == 1
+
+
+async def test_another_subject_never_finds_or_uses_the_approval(run: Running) -> None:
+    _, approval = await held(run)
+    assert await verdict(run, approval, "bob") == "STATE_APPROVED"
+    other = await run.open("carol", "executor")
+    assert other.session.id, other
+    answer = await run.decide(other.session.id, delete(), approval=approval)
+    assert (answer.decision.outcome, answer.decision.reason_code) == (DENY, "APPROVAL_MISMATCH")
+    asked = await run.decide(other.session.id, delete())
+    assert asked.decision.approval.id != approval
