@@ -93,7 +93,8 @@ def _template(
         command=command,
         verbs=list(facts.verbs),
         opaque=bool(facts.opaque),
-        has_where=bool(facts.wheres) and all(facts.wheres),
+        # ON CONFLICT DO UPDATE, MERGE and cascades have none and change only what their own statement finds.
+        has_where=all(facts.wheres) and bool(facts.wheres or {"sql.update", "sql.delete"} & facts.verbs.keys()),
         returns_rows=bool(columns) or facts.output_open if returns is None else returns,
         not_covered=sorted(facts.not_covered),
         search_path=names.search_path,
