@@ -21,9 +21,19 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with Stack() as running:
-        yield running
+def running() -> Iterator[Stack]:
+    with Stack() as started:
+        yield started
+
+
+@pytest.fixture
+def stack(running: Stack) -> Stack:
+    """The module's, up: a test that failed may have left it stopped."""
+    try:
+        os.kill(running.pid, 0)
+    except CliError:
+        running.start_twokey()
+    return running
 
 
 def tree(pid: int) -> dict[int, str]:
@@ -217,6 +227,7 @@ def test_standard_output_is_exactly_one_line(stack: Stack) -> None:
     process.wait(10)
     process.stdout.close()
     until(lambda: gone(children))
+    stack.start_twokey()
 
 
 def test_children_do_not_outlive_a_supervisor_that_is_killed(stack: Stack) -> None:
@@ -270,19 +281,19 @@ def test_the_halves_run_apart_with_a_secret_of_their_own(tmp_path: Path) -> None
         environ = apart.up_environment()
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ, text=True)
 
-    running: list[subprocess.Popen[str]] = []
+    halves: list[subprocess.Popen[str]] = []
     try:
         apart.start_database()
-        running.append(serve("decision", "--dev", "--enforcer-secret", str(secret)))
-        assert running[0].stdout is not None
-        assert set(json.loads(running[0].stdout.readline())) == {"ready", "decision", "http"}
-        running.append(serve("postgres", "--enforcer-secret", str(secret)))
-        assert running[1].stdout is not None
-        apart.ready = json.loads(running[1].stdout.readline())
+        halves.append(serve("decision", "--dev", "--enforcer-secret", str(secret)))
+        assert halves[0].stdout is not None
+        assert set(json.loads(halves[0].stdout.readline())) == {"ready", "decision", "http"}
+        halves.append(serve("postgres", "--enforcer-secret", str(secret)))
+        assert halves[1].stdout is not None
+        apart.ready = json.loads(halves[1].stdout.readline())
         assert works(apart)
     finally:
-        for process in reversed(running):
+        for process in reversed(halves):
             process.terminate()
             process.communicate(timeout=60)
         apart.stop()
-    assert [process.returncode for process in running] == [0, 0]
+    assert [process.returncode for process in halves] == [0, 0]
