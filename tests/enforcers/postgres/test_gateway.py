@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import uvloop
 
-from enforcers.core.ports import Answer, Duties, HoldEnd, MaskedColumn, Ruling
+from enforcers.core.ports import Answer, Duties, HoldEnd, MaskedColumn, Question, Ruling
 from enforcers.postgres.wire import (
     SYNC,
     bind,
@@ -239,6 +239,50 @@ async def test_cancel_withdraws_a_held_statement(gateway: Start) -> None:
             await asyncio.wait_for(waiting, 5)
         assert one.gate.withdrawn == ["apr_1"]
         assert await (await connection.execute("SELECT count(*) FROM t")).fetchone() == (20,)
+
+
+async def test_a_cancel_between_the_question_and_its_hold_is_not_lost(
+    gateway: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await gateway(gate_of(lambda text: HELD if text.startswith("DELETE") else ALLOW))
+    asked, answer = asyncio.Event(), asyncio.Event()
+    async with await connect(one) as connection:
+        ask = one.gate.ask
+
+        async def slow(question: Question) -> Ruling:
+            asked.set()
+            await answer.wait()
+            return await ask(question)
+
+        monkeypatch.setattr(one.gate, "ask", slow)
+        waiting = asyncio.ensure_future(connection.execute("DELETE FROM t"))
+        await asyncio.wait_for(asked.wait(), 5)
+        await connection.cancel_safe(timeout=5)
+        answer.set()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await asyncio.wait_for(waiting, 5)
+        assert one.gate.withdrawn == ["apr_1"]
+        assert one.gate.redeemed == []
+        one.gate.waiting.clear()
+        waiting = asyncio.ensure_future(connection.execute("DELETE FROM t"))
+        await asyncio.wait_for(held(one), 5)  # the cancel counted once
+        one.gate.decide_hold(HoldEnd.DENIED)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_cancel_at_the_moment_of_the_approval_withdraws_it(gateway: Start) -> None:
+    one = await gateway(gate_of(lambda text: HELD if text.startswith("DELETE") else ALLOW))
+    async with await connect(one) as connection:
+        waiting = asyncio.ensure_future(connection.execute("DELETE FROM t"))
+        await asyncio.wait_for(held(one), 5)
+        (session,) = one.gateway._sessions  # both in one turn of the loop
+        session.cancel()
+        one.gate.decide_hold(HoldEnd.APPROVED)
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await asyncio.wait_for(waiting, 5)
+        assert one.gate.withdrawn == ["apr_1"]
+        assert one.gate.redeemed == []
 
 
 async def test_a_client_gone_while_held_never_runs(gateway: Start, postgres: Postgres) -> None:
