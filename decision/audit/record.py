@@ -115,10 +115,26 @@ def encode_checked(value: object) -> bytes:
         raise RecordFormatError("the record can't be encoded") from error
 
 
+class Checked(dict[str, object]):
+    """A body that its builder keeps within the subset by construction, so that no second walk is needed.
+
+    Only for what is built field by field from typed messages: texts that protobuf has decoded, integers compared with
+    MAX_INTEGER, no name of the header's. `size`: as `check` gives it, about.
+    """
+
+    __slots__ = ("size",)
+
+    def __init__(self, body: dict[str, object], size: int) -> None:
+        super().__init__(body)
+        self.size = size
+
+
 def check_body(kind: str, body: JSON) -> int:
     """A record's own fields: a known kind, none of the header's names. Its size. Raises RecordFormatError."""
     if kind not in KINDS:
         raise RecordFormatError(f"{kind!r} is not a kind of record")
+    if type(body) is Checked:
+        return body.size
     if not _HEADER.isdisjoint(body):
         raise RecordFormatError("a record's body can't set its header")
     return check(body if type(body) is dict else dict(body))

@@ -10,7 +10,7 @@ from typing import Final
 from google.protobuf import timestamp_pb2
 from twokey.audit.v1 import audit_pb2
 
-from decision.audit.record import MAX_INTEGER, base64
+from decision.audit.record import MAX_INTEGER, Checked, base64
 from decision.errors import BadRequestError
 from decision.pdp.answer import bound_body
 
@@ -19,7 +19,7 @@ _OPERATION_ID: Final = re.compile(r"op_[a-z2-7]{26}\Z")
 _DECISION_ID: Final = re.compile(r"dec_[a-z2-7]{26}\Z")
 
 
-def act_body(act: audit_pb2.Act) -> dict[str, object]:
+def act_body(act: audit_pb2.Act) -> Checked:
     """One act's record. Raises BadRequestError for an act that says nothing or something impossible."""
     if not _OPERATION_ID.match(act.operation):
         raise BadRequestError("an act's operation id is not one")
@@ -28,13 +28,16 @@ def act_body(act: audit_pb2.Act) -> dict[str, object]:
     has_intent, has_outcome = act.HasField("intent"), act.HasField("outcome")
     if not has_intent and not has_outcome:
         raise BadRequestError("an act has an intent, an outcome or both")
-    return {
-        "session": act.session,
-        "operation": act.operation,
-        "sequence": act.sequence,
-        "intent": _intent(act.intent) if has_intent else None,
-        "outcome": _outcome(act.outcome) if has_outcome else None,
-    }
+    return Checked(
+        {
+            "session": act.session,
+            "operation": act.operation,
+            "sequence": act.sequence,
+            "intent": _intent(act.intent) if has_intent else None,
+            "outcome": _outcome(act.outcome) if has_outcome else None,
+        },
+        512 + 2 * act.ByteSize(),
+    )
 
 
 def _intent(intent: audit_pb2.LeasedIntent) -> dict[str, object]:
@@ -56,6 +59,9 @@ def _outcome(outcome: audit_pb2.ActOutcome) -> dict[str, object]:
     if outcome.status not in STATUSES:
         raise BadRequestError("an outcome's status is not in the closed list")
     duration = outcome.duration
+    microseconds = duration.seconds * 1_000_000 + duration.nanos // 1_000
+    if max(abs(outcome.rows), abs(outcome.bytes), abs(outcome.masked_fields), abs(microseconds)) > MAX_INTEGER:
+        raise BadRequestError("a number of an outcome is out of range")
     return {
         "status": outcome.status,
         "command_tag": outcome.command_tag,
@@ -64,7 +70,7 @@ def _outcome(outcome: audit_pb2.ActOutcome) -> dict[str, object]:
         "masked_fields": outcome.masked_fields,
         "sqlstate": outcome.sqlstate,
         "error": outcome.error,
-        "duration_us": duration.seconds * 1_000_000 + duration.nanos // 1_000,
+        "duration_us": microseconds,
         "execution": outcome.execution,
         "obligations_met": list(outcome.obligations_met),
     }

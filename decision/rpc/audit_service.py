@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -12,6 +12,7 @@ from twokey.audit.v1 import audit_pb2, audit_pb2_grpc
 from decision.audit.record import MAX_INTEGER
 from decision.errors import BadRequestError, StoreError
 from decision.metrics import Metrics
+from decision.model import JSON
 from decision.pdp.answer import who_body
 from decision.pdp.deadlines import stored
 from decision.pdp.sessions import Sessions
@@ -54,7 +55,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self._metrics.acted(len(records))
         return audit_pb2.RecordActsResponse(last_record=last)
 
-    async def _append(self, records: list[tuple[str, dict[str, object]]], executions: list[str]) -> int:
+    async def _append(self, records: Sequence[tuple[str, JSON]], executions: Sequence[str]) -> int:
         last = await self._recorder.append_many(records)
         for execution in executions:
             try:

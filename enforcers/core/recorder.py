@@ -22,7 +22,7 @@ from enforcers.core.metrics import METRICS, TALLY
 
 BATCH_ACTS = 512
 BATCH_BYTES = 4 << 20
-LINGER = 0.015  # seconds an act waits for company, a third of the shipped window: a call costs as much as fifty acts
+LINGER = 0.025  # seconds an act waits for company, half of the shipped window: a call costs as much as fifty acts
 RETRY_SECONDS = 0.25
 PATIENCE = 10.0  # seconds a session waits for room before it is refused
 CLOSE_PATIENCE = 8.0
