@@ -109,9 +109,21 @@ class Deciding(Private):
     def described(
         self, text: bytes
     ) -> Generator[Command | Internal, object, Sequence[Description] | SyntaxProblem | Refused]:
-        """Describe under a fresh catalog and the session's real names, reading those again only where it matters."""
+        """Describe under a fresh catalog and the session's real names, reading those again only where it matters.
+
+        What isn't found is looked for again at once: it may have been made elsewhere within the last second.
+        """
         if not self.describer.fresh:
             yield Refresh()
+        described = yield from self._described(text)
+        if isinstance(described, Sequence) and any(_unresolved(d) for d in described):
+            yield Refresh()
+            described = yield from self._described(text)
+        return described
+
+    def _described(
+        self, text: bytes
+    ) -> Generator[Command | Internal, object, Sequence[Description] | SyntaxProblem | Refused]:
         if self.names is not None:
             described = self.describe(text)
             if isinstance(described, SyntaxProblem) or (not self.names_stale and self.view_ready):
@@ -326,6 +338,10 @@ def refuse_reserved(description: Description) -> Refused | None:
     if description.prepared.startswith(reserved) or description.cursor.startswith(reserved):
         return Refused(deny.coded("NOT_SUPPORTED", f"names that begin with {reserved} are the gateway's own"))
     return None
+
+
+def _unresolved(description: Description) -> bool:
+    return any(reason.code == "unresolved" for reason in description.template.opaque_reasons)
 
 
 def read_names(capture: Capture) -> SessionNames | None:

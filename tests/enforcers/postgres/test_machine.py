@@ -238,6 +238,24 @@ def test_a_query_behind_an_error_is_skipped_as_the_target_skips_it() -> None:
     assert one.gate.ended == [("SELECT 1", "not-executed")]
 
 
+def test_what_is_not_found_is_looked_for_again_before_anyone_is_asked() -> None:
+    one = Dialogue().named()
+
+    def unknown(description: Description) -> Description:
+        description.template.opaque = True
+        description.template.opaque_reasons.add(code="unresolved", detail='relation "new"')
+        return description
+
+    one.describer.overrides["SELECT new"] = unknown
+    _, _, commands = one.client(wire.query(b"SELECT new"))
+    assert commands == [Refresh()]
+    one.describer.overrides.clear()
+    one.describer.version += 1
+    _, _, commands = one.reply(None)
+    assert isinstance(commands[0], Ask)
+    assert not commands[0].question.operation.sql.opaque
+
+
 PIPELINE = (wire.parse(b"", b"UPDATE x"), wire.bind(b"", b""), wire.execute(b""))
 
 
