@@ -61,10 +61,19 @@ async def test_watching_health_costs_no_memory(tmp_path: Path, monkeypatch: pyte
         await engine.close()
 
 
+def _until_stopped(pid: int) -> None:
+    """A signal is sent before it has stopped every thread."""
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 async def test_hung_opa_is_unavailable_within_the_deadline_then_replaced(engine: Engine, events: Events) -> None:
     pid = local(engine).pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    await asyncio.to_thread(_until_stopped, pid)
     began = time.monotonic()
     with pytest.raises(PolicyUnavailableError):
         await engine.evaluate(ALLOW)
