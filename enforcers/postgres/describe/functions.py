@@ -17,7 +17,7 @@ from enforcers.postgres.catalog.queries import FIRST_USER_OID
 from enforcers.postgres.describe import expressions, statements
 from enforcers.postgres.describe.context import Context, Node, Scope, quoted, strings, unwrap
 from enforcers.postgres.describe.safe_functions import builtin_effect, is_safe
-from enforcers.postgres.describe.settings import touch_setting
+from enforcers.postgres.describe.settings import touch_setting, value_matters
 
 _JSON = frozenset({114, 3802})  # to_json and its kin look for any cast to json or jsonb
 _VOLATILITY = {"immutable": 0, "stable": 1, "volatile": 2}
@@ -207,10 +207,9 @@ def cast_to(context: Context, found: Type) -> None:
 def user_casts(context: Context) -> None:
     """Casts that a user defined, written here or added by the server, between types that this statement touches.
 
-    Asked last. A parameter's type is the client's to choose, so that it may be any.
+    Asked last.
     """
     facts = context.facts
-    any_source = facts.parameters > 0 or "sql.prepare" in facts.verbs
     done: set[int] = set()
     while True:
         due = [
@@ -219,8 +218,7 @@ def user_casts(context: Context) -> None:
             if (cast.context != "e" or cast.target in _JSON or cast.target in facts.casts)
             and cast.method == "f"
             and cast.function not in done
-            and (cast.source < FIRST_USER_OID or cast.source in facts.types or any_source)
-            and (cast.target < FIRST_USER_OID or cast.target in facts.types)
+            and all(oid < FIRST_USER_OID or oid in facts.types for oid in (cast.source, cast.target))
         ]
         if not due:
             return
@@ -252,7 +250,7 @@ def _named_effects(context: Context, name: str, arguments: Sequence[Node]) -> No
         setting, value = constant_text(arguments[0]), constant_text(arguments[1])
         local = unwrap(arguments[2])[1].get("boolval")
         facts.verb("sql.set")
-        if setting is None or value is None:
+        if setting is None or (value is None and value_matters(setting)):
             facts.doubt("dynamic-setting", "set_config of a name or value that isn't a constant")
             facts.changes_names = True
         if setting is not None:

@@ -45,6 +45,12 @@ def touch_setting(context: Context, name: str, action: str, value: str) -> None:
         context.facts.doubt("dynamic-setting", f"{lowered} changes what text means")
 
 
+def value_matters(name: str) -> bool:
+    """Does anything here or in policy depend on the value this setting is given?"""
+    lowered = _ALIASES.get(name.lower(), name.lower())
+    return lowered in SHOWN or lowered in NAMES or lowered in _GRAMMAR
+
+
 def normal(name: str, value: str) -> str:
     """Booleans as on or off. Names keep their case: "Reader" is another role than reader."""
     if name not in _BOOLEAN:
