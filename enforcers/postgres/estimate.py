@@ -20,6 +20,7 @@ import orjson
 from twokey.type.v1 import operation_pb2
 
 from enforcers.core.errors import CredentialError, UpstreamError
+from enforcers.postgres.binary_values import text_of
 from enforcers.postgres.description import Description, SessionNames
 
 Connect = Callable[[str], Awaitable[asyncpg.Connection]]
@@ -164,25 +165,18 @@ class Estimator:
                 await connection.execute(f"DEALLOCATE {name}")
 
 
-_INTEGERS = {21: 2, 23: 4, 20: 8}
-_TEXTS = frozenset({25, 1043, 1042, 19})
-
-
 def _literal(value: operation_pb2.BoundValue) -> str | None:
     """A string constant that means itself under any setting; None for a binary form of a type not known here."""
     if value.is_null:
         return "NULL"
-    content = value.value
     if value.binary:
-        if _INTEGERS.get(value.type_oid) == len(content):
-            return f"'{int.from_bytes(content, 'big', signed=True)}'"
-        if value.type_oid == 16 and len(content) == 1:
-            return "'t'" if content[0] else "'f'"
-        if value.type_oid not in _TEXTS:
+        text = text_of(value.type_oid, value.value)
+    else:
+        try:
+            text = value.value.decode()
+        except UnicodeDecodeError:
             return None
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
+    if text is None:
         return None
     if "\x00" in text:
         return None
