@@ -33,7 +33,7 @@ def _targets(test: Path) -> list[Path]:
     names = ["_".join(words[:count]) for count in range(len(words), 0, -1)]
     folder = ROOT / test.parent
     found = [folder / f"{name}.py" for name in names] + [folder / name / "__init__.py" for name in names]
-    if words[0] == "real":  # test_real_x.py: the whole package against the real x
+    if words[0] in {"real", "attacks"}:  # test_real_x.py, test_attacks.py: the whole package, against the real x or us
         found.append(folder / "__init__.py")
     return [*found, folder / "__main__.py"] if "main" in words else found
 
