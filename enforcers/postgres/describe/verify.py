@@ -71,7 +71,31 @@ def dependencies(facts: Facts, catalog: Catalog) -> tuple[Dependency, ...]:
         if oid >= FIRST_USER_OID:
             sql = _agg("pg_proc p", _is("p.oid", oid), q.FUNCTION_HASH)
             found.append(Dependency("function", f"function {oid}", function.hash, sql))
+    if found or facts.types:
+        found.extend(_types(facts, catalog))
     return tuple(found)
+
+
+def _types(facts: Facts, catalog: Catalog) -> list[Dependency]:
+    """The checks of domains, and which casts users have made: a new one may be applied without being written.
+
+    What an operator calls, and a type's input and output functions, never change under one oid; the functions
+    themselves are dependencies of their own.
+    """
+    kind = "k.contype OPERATOR(pg_catalog.=) 'c'::pg_catalog.\"char\""
+    found = []
+    for oid in sorted(facts.types):
+        domain = catalog.type(oid)
+        if oid < FIRST_USER_OID or domain is None or domain.kind != "d":
+            continue
+        expected = ",".join(sorted(check.hash for check in catalog.domain_checks(oid)))
+        sql = _agg("pg_constraint k", f"{_is('k.contypid', oid)} AND {kind}", q.CONSTRAINT_HASH)
+        found.append(Dependency("object", f"checks of domain {oid}", expected, sql))
+    casts = sorted(f"{item.source} {item.target} {item.function} {item.context}" for item in catalog.own.casts)
+    value = "pg_catalog.concat_ws(' ',q.castsource,q.casttarget,q.castfunc,q.castcontext)"
+    where = f"q.oid OPERATOR(pg_catalog.>=) {FIRST_USER_OID}::pg_catalog.oid"
+    found.append(Dependency("object", "casts", ",".join(casts), _agg("pg_cast q", where, value)))
+    return found
 
 
 def _candidates(catalog: Catalog, kind: str, name: str) -> Dependency:

@@ -31,6 +31,7 @@ STATEMENTS = [
     "INSERT INTO watched VALUES (1)",
     "UPDATE shop.items SET price = 2",
     "SELECT * FROM parts",
+    "SELECT m::whole, 1::positive FROM purses",
 ]
 
 
@@ -72,6 +73,10 @@ async def test_unchanged_means_equal(server: Server, sql: str) -> None:
         ("SELECT purge(1)", "ALTER FUNCTION purge(int) SET search_path = shadow"),
         ("SELECT purge(1)", "CREATE FUNCTION purge(x bigint) RETURNS int LANGUAGE sql AS 'SELECT 1'"),
         ("SELECT upper('x')", "CREATE FUNCTION upper(x varchar) RETURNS text LANGUAGE sql AS 'SELECT 1'"),
+        ("SELECT 1::positive", "ALTER DOMAIN positive ADD CHECK (idx(VALUE) > 0)"),
+        ("SELECT 1::positive", "ALTER DOMAIN positive DROP CONSTRAINT positive_check"),
+        ("SELECT id FROM cards WHERE pan = 'x'", "CREATE CAST (int AS mood) WITH INOUT AS IMPLICIT"),
+        ("SELECT lazy()", "CREATE OR REPLACE FUNCTION lazy(x int DEFAULT 7) RETURNS int LANGUAGE sql AS 'SELECT x'"),
         ("SELECT 1 + 1", "CREATE OPERATOR public.+ (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq)"),
     ],
 )
