@@ -187,8 +187,9 @@ def _grouping(context: Context, items: Any, scope: Scope, columns: list[OutColum
             continue
         if kind == "A_Const" and "ival" in body:
             position = int(body["ival"].get("ival", 0))
-            if 1 <= position <= len(columns):
-                references.mark(context, columns[position - 1], "other")
+            unsure = any(column.name == OPEN for column in columns)
+            for column in columns if unsure else columns[max(position - 1, 0) : max(position, 0)]:
+                references.mark(context, column, "other")
             continue
         named = []
         if kind == "ColumnRef" and len(body.get("fields", [])) == 1:
