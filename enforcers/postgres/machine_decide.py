@@ -241,7 +241,7 @@ class Deciding(Private):
         estimate = RowEstimate(None, why=asked.description.cannot_estimate_why)
         if asked.description.known_rows is not None:
             estimate = RowEstimate(float(asked.description.known_rows))
-        elif self.private:
+        elif self.private and not self._seen_by_others(asked.description):
             estimate = yield from self.estimate_here(
                 asked.description,
                 asked.transaction,
@@ -251,7 +251,7 @@ class Deciding(Private):
             )
         elif asked.description.can_estimate and self.names is not None:
             bound = tuple(question.operation.sql.values.bound)
-            reply = yield EstimateRows(asked.description, self.names, bound)
+            reply = yield EstimateRows(asked.description, shared_names(self.names), bound)
             if not isinstance(reply, RowEstimate):
                 raise TypeError("EstimateRows was answered by something else")
             estimate = reply
@@ -263,6 +263,11 @@ class Deciding(Private):
             values.estimate.rows = estimate.rows
             values.estimate.cost = estimate.cost
         return expect_ruling((yield Ask(question)))
+
+    def _seen_by_others(self, description: Description) -> bool:
+        """It touches nothing that only this session sees, so that another connection plans it just the same. A new
+        object of an open transaction may stand in front of another by its name; a temporary one would be described."""
+        return not self.uncommitted and not any(use.temporary for use in description.template.relations)
 
     # Holding
 
@@ -308,6 +313,12 @@ class Deciding(Private):
         if self.names is None:
             raise RuntimeError("decided before the session's names were read")
         return self.digests.digest(description, self.names, bound)
+
+
+def shared_names(names: SessionNames) -> SessionNames:
+    """The same without the session's temporary schema, which no other connection has."""
+    path = tuple(schema for schema in names.search_path if not schema.startswith("pg_temp_"))
+    return names if path == names.search_path else replace(names, search_path=path)
 
 
 def expect_ruling(reply: object) -> Ruling:

@@ -128,3 +128,15 @@ def test_where_catalog_questions_would_see_the_past_own_objects_stay_opaque(stac
         client.execute("CREATE TABLE own_past (id int)")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="uncommitted DDL"):
             client.execute("INSERT INTO own_past VALUES (1)")
+
+
+def test_temporary_objects_do_not_hold_work_on_shared_ones(stack: Stack) -> None:
+    with connect(stack, "executor") as client:
+        client.execute("CREATE TEMP TABLE aside (id int)")
+        client.execute("BEGIN")
+        assert client.execute("UPDATE orders SET status = status WHERE id = 3").rowcount == 1
+        client.execute("ROLLBACK")
+        client.execute("BEGIN")
+        client.execute("CREATE TEMP TABLE gone (id int)")
+        client.execute("ROLLBACK")
+        assert client.execute("UPDATE orders SET status = status WHERE id = 3").rowcount == 1
