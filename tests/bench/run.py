@@ -1,6 +1,6 @@
 """`make bench`: what the gateway costs, as ratios against the same server without it, in one run.
 
-    python -m tests.bench.run [--seconds 5] [--rounds 3] [--json FILE]
+    python -m tests.bench.run [--seconds 5] [--rounds 3] [--workers 1] [--json FILE]
 
 Direct and gateway take turns round by round, so that a machine whose speed drifts drifts for both; each figure is
 the median of the rounds. Policy is in force, leases are warm, intents are recorded in the lease's window.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import asyncpg
 
-from decision.cli.demo.stack import DATABASE, Stack
+from decision.cli.demo.stack import CONFIG, DATABASE, Stack
 
 CELLS = tuple((protocol, clients) for protocol in ("simple", "prepared") for clients in (1, 8))
 SCALE = 5
@@ -195,9 +195,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=5, help="of each pgbench run")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs a cell")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the gateway on its one port")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
-    with Stack() as stack:
+    config = CONFIG + f"enforcers: {{{{postgres: {{{{workers: {arguments.workers}}}}}}}}}\n"
+    with Stack(config=config) as stack:
         prepare(stack)
         rows = throughput(stack, arguments.seconds, arguments.rounds)
         for row in (asyncio.run(misses(stack, 200)), asyncio.run(connects(stack, 40))):
