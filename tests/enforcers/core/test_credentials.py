@@ -81,10 +81,11 @@ async def test_exec_sees_only_path_and_home(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_exec_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("enforcers.core.credentials.FETCH_SECONDS", 0.5)
+    monkeypatch.setattr("enforcers.core.credentials.FETCH_SECONDS", 20.0)
     assert "status 3" in await refused(program(f"print('{CANARY}'); raise SystemExit(3)"))
     assert "started" in await refused(ExecSource(("/nonexistent/program",)))
     assert "too long" in await refused(program("import sys; sys.stdout.write('x' * 1_000_000)"))
+    monkeypatch.setattr("enforcers.core.credentials.FETCH_SECONDS", 0.5)
     async with asyncio.timeout(5):
         # With a helper that keeps the pipe open: the whole group is killed.
         assert "no answer" in await refused(ExecSource(("/bin/sh", "-c", "sleep 60 & sleep 60")))
