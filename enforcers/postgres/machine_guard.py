@@ -57,10 +57,9 @@ class Guarding(Deciding):
         if refusal:
             return refusal
         capture = Capture()
-        for name in (STATEMENT,):
-            self.send(wire.close(b"S", name), Expect(Kind.CLOSE, relay=False))
-            self.send(wire.parse(name, description.text), Expect(Kind.PARSE, relay=False, capture=capture))
-            self.send(wire.describe(b"S", name), Expect(Kind.DESCRIBE, relay=False, capture=capture, final=True))
+        self.send(wire.close(b"S", STATEMENT), Expect(Kind.CLOSE, relay=False))
+        self.send(wire.parse(STATEMENT, description.text), Expect(Kind.PARSE, relay=False, capture=capture))
+        self.send(wire.describe(b"S", STATEMENT), Expect(Kind.DESCRIBE, relay=False, capture=capture, final=True))
         yield from self.flushed(capture)
         if capture.error is not None:
             return b""
