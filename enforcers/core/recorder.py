@@ -154,9 +154,11 @@ class Recorder:
         """Send until cancelled."""
         while True:
             await self._wake.wait()
-            if len(self._queue) < BATCH_ACTS:
+            # Counted from the oldest: it may have waited already, for the batch before.
+            linger = self._queue[0].queued + LINGER - time.monotonic()
+            if len(self._queue) < BATCH_ACTS and linger > 0:
                 try:
-                    async with asyncio.timeout(LINGER):
+                    async with asyncio.timeout(linger):
                         await self._hurry.wait()
                 except TimeoutError:
                     pass
