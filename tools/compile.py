@@ -1,0 +1,84 @@
+"""Compiles the gateway's hot loop with mypyc: `python tools/compile.py FOLDER` writes the binaries and their manifest.
+
+The sources stay what they are, typed Python, and run unchanged where nothing was compiled (enforcers/compiled.py says
+when the binaries are used). Needs a C compiler and Python's headers; set-up goes on without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = (
+    "enforcers/core/acts.py",
+    "enforcers/core/leases.py",
+    "enforcers/postgres/machine.py",
+    "enforcers/postgres/machine_base.py",
+    "enforcers/postgres/machine_decide.py",
+    "enforcers/postgres/machine_guard.py",
+    "enforcers/postgres/machine_portals.py",
+    "enforcers/postgres/machine_private.py",
+    "enforcers/postgres/machine_replies.py",
+    "enforcers/postgres/machine_state.py",
+    "enforcers/postgres/operations.py",
+    "enforcers/postgres/wire.py",
+)
+
+
+def digests() -> dict[str, str]:
+    return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in MODULES}
+
+
+def module_name(path: Path) -> str:
+    """`enforcers/core/acts.cpython-311-x86_64-linux-gnu.so` -> `enforcers.core.acts`."""
+    return ".".join((*path.parts[:-1], path.name.split(".", 1)[0]))
+
+
+def build(work: Path) -> Path:
+    """Compile in `work`, which gets a copy of the sources. The folder that holds the binaries."""
+    from mypyc.build import mypycify  # noqa: PLC0415 - a build tool, imported only to build
+    from setuptools import setup  # noqa: PLC0415
+
+    for part in ("enforcers", "proto"):
+        shutil.copytree(ROOT / part, work / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", work / "pyproject.toml")
+    os.chdir(work)
+    os.environ["MYPYPATH"] = "proto/gen"
+    output = work / "binaries"
+    extensions = mypycify(["--config-file=pyproject.toml", *MODULES], opt_level="3", debug_level="0")
+    # No other argument reaches setuptools: the project's own metadata is not what is built here.
+    (work / "pyproject.toml").unlink()
+    setup(name="twokey-compiled", packages=[], ext_modules=extensions, script_args=["-q", "build_ext", "-b", output])
+    return output
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: python tools/compile.py FOLDER", file=sys.stderr)
+        return 2
+    target = Path(sys.argv[1]).absolute()
+    sources = digests()
+    with tempfile.TemporaryDirectory(prefix="twokey-compile-") as folder:
+        output = build(Path(folder))
+        if digests() != sources:
+            print("compile: the sources changed meanwhile; run it again", file=sys.stderr)
+            return 1
+        draft = target.with_name(target.name + ".new")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(output, draft)
+    files = {module_name(path.relative_to(draft)): str(path.relative_to(draft)) for path in draft.rglob("*.so")}
+    manifest = {"tag": sys.implementation.cache_tag, "sources": sources, "files": files}
+    (draft / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    draft.replace(target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
