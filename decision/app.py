@@ -25,6 +25,7 @@ from decision.pdp.pipeline import Pipeline
 from decision.pdp.questions import Questions
 from decision.pdp.review import Review
 from decision.pdp.revocations import Revocations
+from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Sessions
 from decision.policy.bundle import PolicySources
 from decision.policy.engine import start_engine
@@ -150,6 +151,7 @@ class Service:
         self.decision = DecisionService(
             pipeline=pipeline,
             sessions=self.sessions,
+            session_calls=SessionCalls(sessions=self.sessions, questions=questions, recorder=log, clock=clock),
             revocations=self.revocations,
             explain=explain,
             supervisor=self._supervisor,

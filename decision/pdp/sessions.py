@@ -139,6 +139,10 @@ class Sessions:
             raise NotFoundError("no such session")
         self._known[session] = None
 
+    async def find(self, session: str) -> Session | None:
+        """As the store has it, open or closed. Raises StoreError."""
+        return await stored(self._store.get(session))
+
     async def list(self, *, include_closed: bool) -> Sequence[Session]:
         return await stored(self._store.list(include_closed=include_closed))
 

@@ -15,6 +15,7 @@ from decision.metrics import Metrics
 from decision.pdp.explain import Explain
 from decision.pdp.pipeline import Pipeline
 from decision.pdp.revocations import Revocations
+from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Opened, Opening, Sessions
 from decision.rpc import convert
 from decision.rpc.auth import CALLER
@@ -30,6 +31,7 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         *,
         pipeline: Pipeline,
         sessions: Sessions,
+        session_calls: SessionCalls,
         revocations: Revocations,
         explain: Explain,
         supervisor: Supervisor,
@@ -37,6 +39,7 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
     ) -> None:
         self._pipeline = pipeline
         self._sessions = sessions
+        self._session_calls = session_calls
         self._revocations = revocations
         self._explain = explain
         self._supervisor = supervisor
@@ -107,13 +110,13 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         )
 
     async def ListSessions(self, request: decision_pb2.ListSessionsRequest, context: Any) -> Any:
-        found = await self._sessions.list(include_closed=request.all)
+        found = await self._session_calls.list(CALLER.get().required_subject(), include_closed=request.all)
         return decision_pb2.ListSessionsResponse(sessions=[convert.session(item) for item in found])
 
     async def Revoke(self, request: decision_pb2.RevokeRequest, context: Any) -> Any:
         subject = CALLER.get().required_subject()
         ended = await self._supervisor.run(
-            self._sessions.end(request.session, request.reason or "revoked", kind="revoked", by=subject)
+            self._session_calls.revoke(subject, session=request.session, reason=request.reason)
         )
         return decision_pb2.RevokeResponse(sessions=int(ended))
 

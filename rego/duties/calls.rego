@@ -20,6 +20,43 @@ allow contains {"rule": "DUTY-CALL", "reason": reason, "next": ""} if {
 }
 
 # METADATA
+# title: RPCs about one's own sessions
+# description: Allows a person acting for themselves what calls.yaml gives to a role for sessions of their own, or of their agents.
+# custom: {id: DUTY-CALL-OWN}
+allow contains {"rule": "DUTY-CALL-OWN", "reason": reason, "next": ""} if {
+	input.question == "call"
+	input.resource.type == "rpc"
+	facts.registered
+	some role in input.subject.roles
+	role in policy.calls.own[called]
+	own_only
+	reason := sprintf("%s may call %s about sessions of their own", [role, called])
+}
+
+# The sessions that the call is about; none before they are known, when only the caller is judged.
+own_only if {
+	input.subject.kind == "person"
+	count(input.subject.actors) == 0
+	every session in input.context.sessions {
+		some party in input.subject.closure
+		party in session.closure
+	}
+}
+
+# METADATA
+# title: Other people's sessions
+# description: Denies a call about other people's sessions to whom calls.yaml gives it only for their own, and to every agent.
+# custom: {id: DUTY-CALL-OTHERS}
+deny contains {"rule": "DUTY-CALL-OTHERS", "reason": reason, "next": next} if {
+	input.question == "call"
+	call_permitted
+	not permitted_for_all
+	not own_only
+	reason := sprintf("%s may call %s only as a person, about sessions of their own", [facts.subject_name, called])
+	next := sprintf("use a token with one of the roles that may: %s", [concat(", ", callers)])
+}
+
+# METADATA
 # title: No other RPC
 # description: Denies a call that calls.yaml gives to none of the token's roles, those of enforcers included.
 # custom: {id: DUTY-CALL-ROLE}
@@ -37,6 +74,17 @@ deny contains {"rule": "DUTY-CALL-ROLE", "reason": reason, "next": next} if {
 call_permitted if {
 	is_array(policy.calls.enforcer)
 	not called in policy.calls.enforcer
+	permitted_for_all
+}
+
+call_permitted if {
+	is_array(policy.calls.enforcer)
+	not called in policy.calls.enforcer
+	some role in input.subject.roles
+	role in policy.calls.own[called]
+}
+
+permitted_for_all if {
 	some role in input.subject.roles
 	role in policy.calls.roles[called]
 }

@@ -49,6 +49,59 @@ test_duty_call_about_denies if {
 	t.denied_by(t.decide(explain_about(object.union(t.carol, {"actors": [agent]}), "dana")), "DUTY-CALL-ABOUT")
 }
 
+# DUTY-CALL-OWN and DUTY-CALL-OTHERS: bob owns executor-7; planner-1 is alice's.
+kill := "twokey.decision.v1.DecisionService/Revoke"
+
+about(subject, rpc_name, closures) := object.union(t.call(subject, rpc_name), {"context": {"sessions": [one |
+	some closure in closures
+	one := {"role": "executor", "connection": "crm", "closure": closure}
+]}})
+
+bob := t.person("bob", ["executor"], "", [])
+
+admin := t.person("carol", ["admin"], "", [])
+
+test_duty_call_own_allows if {
+	decision := t.decide(about(bob, kill, [["bob"], ["bob", "executor-7"]]))
+	decision.outcome == "allow"
+	t.rules(decision) == {"DUTY-CALL-OWN"}
+	t.decide(about(bob, kill, [])).outcome == "allow"
+	list := "twokey.decision.v1.DecisionService/ListSessions"
+	t.decide(about(t.carol, list, [["carol"]])).outcome == "allow"
+}
+
+test_duty_call_own_denies if {
+	not "DUTY-CALL-OWN" in t.rules(t.decide(about(bob, kill, [["bob"], ["carol"]])))
+
+	# Not by the name of a role that has nothing of its own, nor for what calls.yaml does not name.
+	t.decide(about(t.person("bob", ["stranger"], "", []), kill, [["bob"]])).outcome == "deny"
+	t.decide(about(bob, "twokey.audit.v1.AuditService/Read", [["bob"]])).outcome == "deny"
+	t.decide_with(about(bob, kill, [["bob"]]), {"calls": {"own": {kill: []}}}).outcome == "deny"
+	enforcers := {"calls": {"own": {"twokey.decision.v1.DecisionService/Decide": ["executor"]}}}
+	t.decide_with(about(bob, "twokey.decision.v1.DecisionService/Decide", []), enforcers).outcome == "deny"
+}
+
+test_duty_call_others_allows if {
+	decision := t.decide(about(admin, kill, [["bob"], []]))
+	decision.outcome == "allow"
+	t.rules(decision) == {"DUTY-CALL"}
+	agent_admin := object.union(t.executor, {"roles": ["admin"]})
+	t.decide(about(agent_admin, kill, [["carol"]])).outcome == "allow"
+}
+
+test_duty_call_others_denies if {
+	t.denied_by(t.decide(about(bob, kill, [["bob"], ["carol"]])), "DUTY-CALL-OTHERS")
+
+	# Nobody knows whose it is.
+	t.denied_by(t.decide(about(bob, kill, [[]])), "DUTY-CALL-OTHERS")
+
+	# An agent may not, also not for itself, nor with its owner's token in its hands.
+	t.denied_by(t.decide(about(t.executor, kill, [["executor-7", "bob"]])), "DUTY-CALL-OTHERS")
+	t.denied_by(t.decide(about(t.executor, kill, [])), "DUTY-CALL-OTHERS")
+	held := object.union(bob, {"actors": [{"iss": "i", "sub": "s", "name": "executor-7", "kind": "agent", "owner": "bob"}]})
+	t.denied_by(t.decide(about(held, kill, [["bob"]])), "DUTY-CALL-OTHERS")
+}
+
 test_duty_call_unregistered_allows if {
 	not "DUTY-CALL-UNREGISTERED" in t.rules(t.decide(t.call(t.carol, rpc)))
 }
