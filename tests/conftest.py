@@ -1,9 +1,32 @@
-"""How hypothesis searches: the same on every machine, and for longer with `make fuzz`."""
+"""How hypothesis searches: the same on every machine, and for longer with `make fuzz`; and which PostgreSQL the tests
+run on."""
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import settings
+
+from decision.cli.demo.postgres import VARIABLE, choose
 
 settings.register_profile("suite", deadline=None)  # a busy machine is no counterexample
 settings.register_profile("fuzz", deadline=None, max_examples=5000)
 settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        default=os.environ.get(VARIABLE) or "18",
+        help=f"the PostgreSQL that tests run on: [package:|maven:|docker:]VERSION (else {VARIABLE}, else 18)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Everything that starts a server reads the variable, processes included."""
+    os.environ[VARIABLE] = str(choose(config.getoption("--postgres")))
+
+
+def pytest_report_header() -> str:
+    return f"PostgreSQL: {os.environ[VARIABLE]}"
