@@ -118,6 +118,7 @@ def _context() -> Schema:
             "can_hold": BOOLEAN,
             "approval": approval,
             "sessions": listed(session),
+            "reason": STRING,
         }
     )
 

@@ -23,6 +23,7 @@ from decision.model import Approval, Party, Session, Subject, VerifiedToken
 from decision.ports import People
 
 VERSION = 1
+MAX_REASON = 1000  # characters
 Document = dict[str, object]
 
 _EXCLUDED = {"twokey.type.v1.SqlOperation": frozenset({"values"})}
@@ -78,6 +79,7 @@ class Context:
     can_hold: bool = False
     approval: ApprovalContext | None = None
     sessions: Sequence[Session] = ()
+    reason: str = ""  # the client's own words for why; an answer given to any is never leased
 
 
 def operation_question(
@@ -98,7 +100,7 @@ def operation_question(
         resource=_connection(session.connection, kind, session.environment),
         operation=operation_document(operation),
         values=values_document(sql.values) if with_values else absent_values(),
-        context=context,
+        context=replace(context, reason=reason_of(operation)),
     )
 
 
@@ -139,8 +141,15 @@ def review_question(
         resource=_connection(approval.connection, kind, approval.environment),
         operation=operation_document(operation),
         values=values_document(operation.sql.values),
-        context=context,
+        context=replace(context, reason=reason_of(operation)),
     )
+
+
+def reason_of(operation: operation_pb2.Operation) -> str:
+    """Why the client says it does this; "" where it says nothing. Raises BadRequestError for more than it may be."""
+    if len(operation.reason) > MAX_REASON:
+        raise BadRequestError(f"a reason has at most {MAX_REASON} characters")
+    return operation.reason
 
 
 def _question(
@@ -287,6 +296,7 @@ def context_document(context: Context) -> Document:
             }
             for session in context.sessions
         ],
+        "reason": context.reason,
     }
 
 

@@ -182,13 +182,19 @@ def _max_rows(raw: object, where: str) -> Parameters:
     return fields
 
 
-def _statement_timeout(raw: object, where: str) -> Parameters:
+def _max_bytes(raw: object, where: str) -> Parameters:
+    fields = _object(raw, where, {"bytes"})
+    _int(fields["bytes"], f"{where}.bytes", 1, _MAX_NUMBER)
+    return fields
+
+
+def _milliseconds(raw: object, where: str) -> Parameters:
     fields = _object(raw, where, {"ms"})
     _int(fields["ms"], f"{where}.ms", 1, 2**31 - 1)
     return fields
 
 
-def _read_only(raw: object, where: str) -> Parameters:
+def _no_parameters(raw: object, where: str) -> Parameters:
     return _object(raw, where, frozenset())
 
 
@@ -201,8 +207,11 @@ def _any_parameters(raw: object, where: str) -> Parameters:
 _PARAMETERS: Mapping[ObligationType, Callable[[object, str], Parameters]] = {
     ObligationType.MASK_COLUMNS: _mask_columns,
     ObligationType.MAX_ROWS: _max_rows,
-    ObligationType.STATEMENT_TIMEOUT: _statement_timeout,
-    ObligationType.READ_ONLY: _read_only,
+    ObligationType.MAX_BYTES: _max_bytes,
+    ObligationType.MAX_DURATION: _milliseconds,
+    ObligationType.STATEMENT_TIMEOUT: _milliseconds,
+    ObligationType.READ_ONLY: _no_parameters,
+    ObligationType.REQUIRE_REASON: _no_parameters,
 }
 
 

@@ -18,6 +18,19 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "roles": frozenset({"connect", "grants", "settings", "functions", "opaque", "read_only", "statement_timeout_ms"}),
     "risks": frozenset({"deny", "hold", "hold_delete", "hold_without_where"}),
 }
+_ENTRY: Final = frozenset({"name", "roles", "environments", "connections", "type", "parameters"})
+# What may be attached to whom, and the one parameter it then has: a whole number above zero ("" for none).
+_OBLIGATIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "session": {"read-only": "", "statement-timeout": "ms", "max-duration": "ms"},
+    "act": {
+        "max-rows": "rows",
+        "max-bytes": "bytes",
+        "max-duration": "ms",
+        "read-only": "",
+        "statement-timeout": "ms",
+        "require-reason": "",
+    },
+}
 _BUDGETS: Final = frozenset({"write", "export", "read"})
 _TRUTHS: Final = frozenset({"connect", "read_only", "hold_delete", "hold_without_where"})
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
@@ -39,6 +52,7 @@ def check(files: Mapping[str, Document]) -> None:
     _words(files.get("harmless"), ("settings",), classes, "class of settings.yaml")
     _words(files.get("leases"), ("groups",), groups, "group of verbs.yaml")
     _names(files.get("masking"), ("clear",), roles)
+    _check_obligations(files.get("obligations"), roles, groups)
 
 
 def _check_roles(document: Document | None, groups: Collection[str], classes: Collection[str]) -> None:
@@ -66,6 +80,36 @@ def _check_budgets(document: Document | None) -> None:
         for key, rows in _entries(document, ("environments", environment)):
             if document is not None and (type(rows) is not int or rows < -1):
                 document.fail(("environments", environment, key), "is no number of rows", "write one, or -1 for none")
+
+
+def _check_obligations(document: Document | None, roles: Collection[str], groups: Collection[str]) -> None:
+    for kind, known in _OBLIGATIONS.items():
+        entries = None if document is None else _at(document, (kind,))
+        if document is None or not isinstance(entries, list):
+            continue  # absent or no list: the policy itself then denies, as its data is incomplete
+        keys = _ENTRY | {"groups"} if kind == "act" else _ENTRY
+        for number, entry in enumerate(entries):
+            path: Path = (kind, number)
+            _keys(document, path, entry, keys)
+            _words(document, (*path, "roles"), {*roles, "*"}, "role of roles.yaml")
+            _words(document, (*path, "groups"), {*groups, "*"}, "group of verbs.yaml")
+            for key in ("environments", "connections"):
+                if not isinstance(entry.get(key, []), list):
+                    document.fail((*path, key), "is not a list", "write one, such as [a, b]")
+            _check_obligation(document, path, entry, known)
+
+
+def _check_obligation(document: Document, path: Path, entry: Mapping[str, object], known: Mapping[str, str]) -> None:
+    name = entry.get("type")
+    if not isinstance(name, str) or name not in known:
+        document.fail((*path, "type"), f"{name!r} can't be attached here", _nearest(known))
+    wanted = known[name]
+    parameters = entry.get("parameters", {})
+    if not isinstance(parameters, Mapping) or set(parameters) != ({wanted} if wanted else set()):
+        fix = f"write {{{wanted}: a number}}" if wanted else "leave them out"
+        document.fail((*path, "parameters"), f"are not those of {name}", fix)
+    if wanted and (type(parameters[wanted]) is not int or parameters[wanted] < (0 if wanted == "rows" else 1)):
+        document.fail((*path, "parameters", wanted), "is no limit", "write a whole number above zero")
 
 
 def _check_duties(document: Document | None, roles: Collection[str]) -> None:

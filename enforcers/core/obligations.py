@@ -13,24 +13,16 @@ from twokey.type.v1 import decision_pb2
 
 from enforcers.core.ports import Duties, MaskedColumn
 
-LATER = frozenset(
-    {
-        "max-bytes",
-        "max-duration",
-        "record-session",
-        "record-input",
-        "notify",
-        "require-reason",
-        "classify",
-        "mask-output",
-    }
-)
+LATER = frozenset({"record-session", "record-input", "notify", "classify", "mask-output"})
+# A session has no result, no rows and no statement of its own: meant for each of its acts, it must be said of those.
+OF_ACTS_ONLY = frozenset({"mask-columns", "max-rows", "max-bytes", "require-reason"})
 MAX_OBLIGATIONS = 64
 MAX_COLUMNS = 4096
 MAX_TEXT = 1024
 MAX_KEEP = 1000
 MAX_ROWS = 2**53
-MAX_TIMEOUT_MS = 2**31 - 1
+MAX_BYTES = 2**53
+MAX_MS = 2**31 - 1
 
 Parameters = Mapping[str, struct_pb2.Value]
 
@@ -42,31 +34,48 @@ class ObligationUnmetError(Exception):
 def read_obligations(obligations: Iterable[decision_pb2.Obligation], *, session: bool = False) -> Duties:
     """All obligations as one Duties; of several limits the tightest holds. Raises ObligationUnmetError.
 
-    session: those of OpenSession, where a mask can't be meant.
+    session: those of OpenSession, where some can't be meant.
     """
     masks: dict[tuple[str, str, str], MaskedColumn] = {}
     rows: int | None = None
+    size: int | None = None
     timeout: int | None = None
-    read_only = False
+    duration: int | None = None
+    read_only = reason = False
     for count, obligation in enumerate(obligations):
         if count >= MAX_OBLIGATIONS:
             raise ObligationUnmetError(f"more than {MAX_OBLIGATIONS} obligations")
         kind = obligation.type
         parameters = obligation.parameters.fields
-        if kind == "mask-columns" and not session:
+        if kind in LATER or (session and kind in OF_ACTS_ONLY):
+            raise ObligationUnmetError(f"this enforcer can't meet the obligation {kind} here")
+        if kind == "mask-columns":
             _merge_masks(masks, _read_masks(parameters))
         elif kind == "max-rows":
-            rows = _tighter(rows, _only_integer(kind, parameters, "rows", low=1, high=MAX_ROWS))
+            rows = _tighter(rows, _only_integer(kind, parameters, "rows", low=0, high=MAX_ROWS))
+        elif kind == "max-bytes":
+            size = _tighter(size, _only_integer(kind, parameters, "bytes", low=1, high=MAX_BYTES))
         elif kind == "statement-timeout":
-            timeout = _tighter(timeout, _only_integer(kind, parameters, "ms", low=1, high=MAX_TIMEOUT_MS))
+            timeout = _tighter(timeout, _only_integer(kind, parameters, "ms", low=1, high=MAX_MS))
+        elif kind == "max-duration":
+            duration = _tighter(duration, _only_integer(kind, parameters, "ms", low=1, high=MAX_MS))
+        elif kind == "require-reason":
+            _exactly(kind, parameters, set())
+            reason = True
         elif kind == "read-only":
             _exactly(kind, parameters, set())
             read_only = True
-        elif kind in LATER or kind == "mask-columns":
-            raise ObligationUnmetError(f"this enforcer can't meet the obligation {kind} here")
         else:
             raise ObligationUnmetError("an obligation this enforcer does not know")
-    return Duties(mask=tuple(masks.values()), max_rows=rows, read_only=read_only, statement_timeout_ms=timeout)
+    return Duties(
+        mask=tuple(masks.values()),
+        max_rows=rows,
+        max_bytes=size,
+        max_duration_ms=duration,
+        read_only=read_only,
+        statement_timeout_ms=timeout,
+        require_reason=reason,
+    )
 
 
 def _tighter(known: int | None, new: int) -> int:

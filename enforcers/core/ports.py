@@ -53,8 +53,11 @@ class Duties:
 
     mask: tuple[MaskedColumn, ...] = ()
     max_rows: int | None = None
+    max_bytes: int | None = None
+    max_duration_ms: int | None = None
     read_only: bool = False
     statement_timeout_ms: int | None = None
+    require_reason: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

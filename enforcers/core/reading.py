@@ -170,7 +170,8 @@ def _allowed(response: rpc.DecideResponse, asked: Asked) -> Read:
         duties=duties,
         execution=response.execution,
     )
-    return Read(ruling=ruling, lease=None if asked.redeeming else _lease(decision))
+    # The reason for an act is that act's own: an answer that demands one is not kept for the next.
+    return Read(ruling=ruling, lease=None if asked.redeeming or duties.require_reason else _lease(decision))
 
 
 def _lease(decision: decision_pb2.Decision) -> LeaseTerms | None:

@@ -182,6 +182,8 @@ complete if {
 	is_number(budget.write)
 	is_number(budget.export)
 	is_number(budget.read)
+	is_array(policy.obligations.session)
+	is_array(policy.obligations.act)
 }
 
 # The description is whole: each field is there on which a denial could otherwise stay silent.
@@ -198,6 +200,7 @@ whole if {
 	is_boolean(input.operation.sql.returns_rows)
 	is_boolean(input.context.approval.present)
 	is_array(input.context.approval.verdicts)
+	is_string(input.context.reason)
 	is_array(input.action.verbs)
 	is_array(input.operation.sql.verbs)
 	every use in input.operation.sql.relations { whole_relation(use) }

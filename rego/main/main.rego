@@ -7,11 +7,12 @@ import data.twokey.approval
 import data.twokey.duties
 import data.twokey.facts
 import data.twokey.masking
+import data.twokey.obligations as attached
 import data.twokey.sql
 
 permits := sql.allow | duties.allow
 
-denials := ((sql.deny | masking.deny) | duties.deny) | approval.deny
+denials := (((sql.deny | masking.deny) | duties.deny) | approval.deny) | attached.deny
 
 requires := sql.require
 
@@ -159,7 +160,7 @@ fallbacks contains {
 # description: The contributors' own, and the masked columns together in one.
 obligations contains obligation if {
 	released
-	some obligation in sql.obligations
+	some obligation in (sql.obligations | attached.obligations)
 }
 
 obligations contains {"type": "mask-columns", "parameters": {"columns": columns}} if {

@@ -83,5 +83,25 @@ test_sql_max_rows_allows if {
 
 test_sql_max_rows_denies if {
 	not t.obligation(t.decide(in_environment(executor_reads, "development")), "max-rows")
-	not t.obligation(t.decide(with_values(executor_updates, "known", 1)), "max-rows")
+	not t.obligation(t.decide(with_values(in_environment(executor_updates, "development"), "known", 1)), "max-rows")
+}
+
+# SQL-MAX-WRITTEN
+test_sql_max_written_allows if {
+	not t.obligation(t.decide(in_environment(executor_updates, "development")), "max-rows")
+
+	# Approved as a write above the budget: the reviewer saw how many.
+	approved := t.decide(with_approval(with_values(executor_updates, "known", 501), t.approved))
+	approved.outcome == "allow"
+	not t.obligation(approved, "max-rows")
+
+	# Held by its shape, not by an estimate.
+	deleted := t.decide(with_approval(with_values(t.operation(t.executor, t.delete_orders), "known", 1), t.approved))
+	deleted.outcome == "allow"
+	not t.obligation(deleted, "max-rows")
+}
+
+test_sql_max_written_denies if {
+	t.obligation(t.decide(with_values(executor_updates, "known", 1)), "max-rows") == {"rows": 500}
+	t.obligation(t.decide(with_values(executor_updates, "known", 500)), "max-rows") == {"rows": 500}
 }

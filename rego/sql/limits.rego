@@ -39,6 +39,15 @@ obligations contains {"type": "max-rows", "parameters": {"rows": rows}} if {
 	rows >= 0
 }
 
+# METADATA
+# title: Writes are rolled back beyond the budget
+# description: Obliges the enforcer to take back a write that touches more rows than the budget, where only an estimate let it through.
+# custom: {id: SQL-MAX-WRITTEN}
+obligations contains {"type": "max-rows", "parameters": {"rows": budget.write}} if {
+	write_budget_applies
+	not above(budget.write)
+}
+
 row_limit := budget.read if read_only
 
 else := budget.export
@@ -59,6 +68,7 @@ leases contains {"ttl_ms": policy.leases.ttl_ms, "window": policy.leases.window}
 	facts.is_operation
 	input.values.present == false
 	input.context.approval.present == false
+	input.context.reason == ""
 	input.operation.sql.opaque == false
 	input.operation.sql.transaction.written == false
 	count(facts.verbs_outside(policy.leases.groups)) == 0

@@ -122,6 +122,7 @@ question(kind, subject) := {
 		"can_hold": true,
 		"approval": no_approval,
 		"sessions": [],
+		"reason": "",
 	},
 }
 

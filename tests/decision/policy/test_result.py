@@ -131,6 +131,9 @@ def test_a_missing_key(key: str) -> None:
         {"obligations": [{"type": "max-rows", "parameters": {"rows": 1, "x": 1}}]},
         {"obligations": [{"type": "max-rows", "parameters": {"rows": 2**53}}]},
         {"obligations": [{"type": "statement-timeout", "parameters": {"ms": 0}}]},
+        {"obligations": [{"type": "max-bytes", "parameters": {"bytes": 0}}]},
+        {"obligations": [{"type": "max-duration", "parameters": {"ms": 0}}]},
+        {"obligations": [{"type": "require-reason", "parameters": {"x": 1}}]},
         {"obligations": [{"type": "read-only", "parameters": {"x": 1}}]},
         {"obligations": [{"type": "read-only", "parameters": None}]},
         {"obligations": [{"type": "notify", "parameters": []}]},
@@ -187,9 +190,16 @@ def test_an_answer_given_on_values_carries_no_lease_and_needs_no_values() -> Non
 
 
 def test_the_list_of_obligations_is_closed_and_the_rest_of_it_known_by_name() -> None:
-    for kind in set(ObligationType) - {"mask-columns", "max-rows", "read-only", "statement-timeout"}:
-        result = check(valid(obligations=[{"type": kind.value, "parameters": {"anything": 1}}]))
-        assert result.obligations[0].type == kind.value
+    for kind in ("record-session", "record-input", "notify", "classify", "mask-output"):
+        result = check(valid(obligations=[{"type": kind, "parameters": {"anything": 1}}]))
+        assert result.obligations[0].type == kind
+    for kind, parameters in (
+        ("max-bytes", {"bytes": 1}),
+        ("max-duration", {"ms": 1}),
+        ("require-reason", {}),
+    ):
+        result = check(valid(obligations=[{"type": kind, "parameters": parameters}]))
+        assert result.obligations[0].parameters == parameters
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)

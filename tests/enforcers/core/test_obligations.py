@@ -29,6 +29,10 @@ def test_all_of_the_list_is_read() -> None:
             obligation("max-rows", {"rows": 10}),
             obligation("read-only", {}),
             obligation("statement-timeout", {"ms": 5000}),
+            obligation("max-bytes", {"bytes": 2**20}),
+            obligation("max-bytes", {"bytes": 2**30}),
+            obligation("max-duration", {"ms": 60_000}),
+            obligation("require-reason", {}),
             obligation(
                 "mask-columns",
                 {
@@ -49,15 +53,21 @@ def test_all_of_the_list_is_read() -> None:
             MaskedColumn(column="b", masker="keep-last", keep=4, fill="*", **common),
         ),
         max_rows=10,
+        max_bytes=2**20,
+        max_duration_ms=60_000,
         read_only=True,
         statement_timeout_ms=5000,
+        require_reason=True,
     )
+
+
+def test_no_row_at_all_is_a_limit() -> None:
+    assert read_obligations([obligation("max-rows", {"rows": 0})]).max_rows == 0
 
 
 BAD = [
     ("max-rows", {}),
     ("max-rows", {"rows": -1}),
-    ("max-rows", {"rows": 0}),  # to PostgreSQL zero rows means all of them
     ("max-rows", {"rows": 1.5}),
     ("max-rows", {"rows": "10"}),
     ("max-rows", {"rows": True}),
@@ -67,6 +77,11 @@ BAD = [
     ("statement-timeout", {"ms": 0}),  # no timeout at all
     ("statement-timeout", {"ms": 2**31}),
     ("statement-timeout", {"rows": 1}),
+    ("max-bytes", {"bytes": 0}),
+    ("max-bytes", {"rows": 1}),
+    ("max-duration", {"ms": 0}),
+    ("max-duration", {}),
+    ("require-reason", {"least": 10}),
     ("read-only", {"on": True}),
     ("mask-columns", {}),
     ("mask-columns", {"columns": []}),
@@ -102,7 +117,12 @@ def test_anything_else_is_unmet(kind: str, parameters: object) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_that_are_none(number: float) -> None:
-    for kind, key in (("max-rows", "rows"), ("statement-timeout", "ms")):
+    for kind, key in (
+        ("max-rows", "rows"),
+        ("max-bytes", "bytes"),
+        ("max-duration", "ms"),
+        ("statement-timeout", "ms"),
+    ):
         made = decision_pb2.Obligation(type=kind)
         made.parameters.fields[key].number_value = number
         with pytest.raises(ObligationUnmetError):
@@ -114,13 +134,28 @@ def test_too_many() -> None:
         read_obligations([obligation("read-only", {})] * 65)
 
 
-def test_a_mask_for_a_whole_session_means_nothing() -> None:
-    good = obligation("mask-columns", {"columns": [column({"type": "null"})]})
-    assert read_obligations([good]).mask
-    with pytest.raises(ObligationUnmetError):
-        read_obligations([good], session=True)
+def test_what_can_not_be_meant_of_a_whole_session() -> None:
+    for good in (
+        obligation("mask-columns", {"columns": [column({"type": "null"})]}),
+        obligation("max-rows", {"rows": 1}),
+        obligation("max-bytes", {"bytes": 1}),
+        obligation("require-reason", {}),
+    ):
+        assert read_obligations([good]) != Duties()
+        with pytest.raises(ObligationUnmetError):
+            read_obligations([good], session=True)
 
 
+def test_what_can_be_meant_of_a_whole_session() -> None:
+    session = [
+        obligation("read-only", {}),
+        obligation("statement-timeout", {"ms": 1}),
+        obligation("max-duration", {"ms": 1}),
+    ]
+    assert read_obligations(session, session=True) == Duties(read_only=True, statement_timeout_ms=1, max_duration_ms=1)
+
+
+READ = ("read-only", "require-reason", "statement-timeout")
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False, width=32) | st.text(max_size=5),
     lambda inner: (
@@ -136,8 +171,8 @@ JSON = st.recursive(
 
 
 @given(
-    kind=st.sampled_from(["mask-columns", "max-rows", "read-only", "statement-timeout", "notify", "x"]),
-    parameters=st.dictionaries(st.sampled_from(["rows", "ms", "columns", "other"]), JSON, max_size=2),
+    kind=st.sampled_from(["max-rows", "max-bytes", "max-duration", "mask-columns", *READ, "notify", "x"]),
+    parameters=st.dictionaries(st.sampled_from(["rows", "bytes", "ms", "columns", "other"]), JSON, max_size=2),
 )
 def test_never_another_error_and_never_a_loose_duty(kind: str, parameters: dict[str, object]) -> None:
     try:
@@ -145,6 +180,7 @@ def test_never_another_error_and_never_a_loose_duty(kind: str, parameters: dict[
     except ObligationUnmetError:
         return
     assert duties != Duties()
-    assert duties.max_rows is None or duties.max_rows >= 1
-    assert duties.statement_timeout_ms is None or duties.statement_timeout_ms >= 1
+    assert duties.max_rows is None or duties.max_rows >= 0
+    for limit in (duties.max_bytes, duties.max_duration_ms, duties.statement_timeout_ms):
+        assert limit is None or limit >= 1
     assert all(mask.masker in {"null", "fixed", "keep-last"} for mask in duties.mask)

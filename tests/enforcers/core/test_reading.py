@@ -89,6 +89,7 @@ def clear(path: str) -> Callable[[Response], None]:
         (allow, lambda r: r.decision.needs.append("estimate"), "POLICY_INVALID"),
         (allow, set_("decision.outcome", type_pb2.OUTCOME_MASK_COLUMNS), "POLICY_INVALID"),
         (allow, lambda r: r.decision.obligations.add(type="notify"), "OBLIGATION_UNMET"),
+        (allow, lambda r: r.decision.obligations.add(type="max-bytes"), "OBLIGATION_UNMET"),
         (allow, lambda r: r.decision.obligations.add(type="mystery"), "OBLIGATION_UNMET"),
         (masking, set_("decision.outcome", type_pb2.OUTCOME_ALLOW), "POLICY_INVALID"),
         (estimate, lambda r: r.decision.needs.append("values"), "POLICY_INVALID"),
