@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 
@@ -12,6 +14,9 @@ from decision.cli.options import Who
 @click.group()
 def sessions() -> None:
     """See and cut the sessions of the gateways.
+
+    An administrator ends any session. A person sees and ends their own, and those of the agents they own; an auditor
+    sees all.
 
     \b
     Examples:
@@ -25,7 +30,7 @@ def sessions() -> None:
 @options.as_json
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
 def list_(*, who: Who, as_json: bool, everything: bool) -> None:
-    """Open sessions.
+    """Open sessions that you may see, newest first.
 
     \b
     Example: twokey sessions list --json --token-file auditor.token
@@ -59,8 +64,11 @@ def list_(*, who: Who, as_json: bool, everything: bool) -> None:
 @click.argument("session_id")
 @click.option("--reason", default="", help="Goes to the client and the log.")
 @options.caller
-def kill(*, session_id: str, reason: str, who: Who) -> None:
-    """End a session now; what it runs is cancelled.
+@options.as_json
+def kill(*, session_id: str, reason: str, who: Who, as_json: bool) -> None:
+    """End a session now: what it runs is cancelled, its transaction rolled back, what it waits for never runs in it.
+
+    Its client may connect again for as long as its token lives. The log keeps who ended it.
 
     \b
     Example: twokey sessions kill ses_… --reason "agent misbehaves" --token-file admin.token
@@ -69,4 +77,9 @@ def kill(*, session_id: str, reason: str, who: Who) -> None:
         stub = caller.stub(decision_pb2_grpc.DecisionServiceStub)
         request = decision_pb2.RevokeRequest(session=session_id, reason=reason)
         ended = stub.Revoke(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).sessions
-    click.echo(f"{ended} session{'' if ended == 1 else 's'} ended")
+    if as_json:
+        click.echo(json.dumps({"session": session_id, "ended": bool(ended)}, ensure_ascii=True))
+    elif ended:
+        click.echo("1 session ended")
+    else:
+        click.echo("it had ended already")
