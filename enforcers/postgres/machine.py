@@ -22,7 +22,7 @@ from enforcers.core.ports import Answer, Gate
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import StopWaiting
 from enforcers.postgres.describing import Describer
-from enforcers.postgres.description import Description, SyntaxProblem
+from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
 from enforcers.postgres.machine_decide import ALONE_HINT, Asked
 from enforcers.postgres.machine_portals import Extended, syntax_error
@@ -261,9 +261,14 @@ class SessionMachine(Extended):
     def _query_flow(self, raw: bytes, text: bytes) -> Flow:
         described = yield from self.described(text)
         if isinstance(described, SyntaxProblem):
-            described = Refused(syntax_error(described))
+            self.reject(text, syntax_error(described))
+            self.end_segment()
+            return
         if isinstance(described, Refused):
-            self._refuse_query(described)
+            if described.aborted and self._fails_there(text):
+                self._forward(raw, ())  # were it executed after all, the session would end: an act nobody knows
+            else:
+                self._refuse_query(described)
             return
         acts: list[Running] = []
         transaction = self.transaction.copy()
@@ -291,6 +296,13 @@ class SessionMachine(Extended):
             yield from self.guarded_query(acts[0])
             return
         self._forward(raw, tuple(acts))
+
+    def _fails_there(self, text: bytes) -> bool:
+        """The target's transaction has failed, by its own last word, and nothing in the text ends it."""
+        if not self.aborted or self.segment_open or self.names is None:
+            return False
+        described = self.describe(text)
+        return not isinstance(described, SyntaxProblem) and all(d.control is Control.NONE for d in described)
 
     def _alone(self, running: Running, statements: int) -> Refused | None:
         if statements == 1 or not self.needs_guard(running):
@@ -374,6 +386,7 @@ class SessionMachine(Extended):
         self.segment_open = False
         self.copy_in = self.await_copy = self.limited_execute = False
         self.settle_acts("failed" if status == ord("E") else "completed")
+        self.settled_status = status
         transaction = self.transaction
         if status != ord("I"):
             transaction.active = True

@@ -87,6 +87,7 @@ class MachineBase:
         self.view_stale = True
         self.view_base = 0  # version of the shared catalog when it was asked for
         self.turn = 0
+        self.settled_status = ord("I")  # of the last ReadyForQuery
         self.closed = False
         self.gone = False
 
@@ -146,6 +147,18 @@ class MachineBase:
         self.send(POISON, Expect(Kind.POISON, error=error))
         self.skipping = True
         self.segment_open = True
+
+    def reject(self, text: bytes, error: bytes) -> None:
+        """What can't be described because the target won't parse it either: it says so in its own words, to a Parse by
+        a reserved name that nobody binds. Should it parse it after all, `error` it is."""
+        self.send(wire.close(b"S", QUESTION), Expect(Kind.CLOSE, relay=False, tell=False))
+        self.send(wire.parse(QUESTION, text), Expect(Kind.PARSE, relay=False))
+        self.poison(error)
+
+    @property
+    def aborted(self) -> bool:
+        """The target's own word: its transaction has failed, and it takes nothing but the end of it."""
+        return self.settled_status == ord("E") and self.transaction.failed
 
     def tell(self, data: bytes) -> None:
         if not self.replies.mid_message:

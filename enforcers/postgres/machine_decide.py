@@ -132,7 +132,8 @@ class Deciding(Private):
                 return described
         if self.transaction.failed:
             return Refused(
-                deny.error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+                deny.error("25P02", "current transaction is aborted, commands ignored until end of transaction block"),
+                aborted=True,
             )
         if self.names_stale or self.names is None:
             problem = yield from self.read_names()

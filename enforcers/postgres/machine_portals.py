@@ -12,7 +12,7 @@ from collections.abc import Generator
 from enforcers.core.ports import Answer
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import Command
-from enforcers.postgres.description import Description, SyntaxProblem
+from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal
 from enforcers.postgres.machine_decide import Asked
 from enforcers.postgres.machine_guard import Guarding
@@ -62,15 +62,19 @@ class Extended(Guarding):
     def _parse_flow(self, raw: bytes, name: bytes, text: bytes, types: tuple[int, ...]) -> Flow:
         described = yield from self.described(text)
         if isinstance(described, Refused):
-            self.refuse_extended(described)
+            if described.aborted:
+                self.reject(text, described.error)
+            else:
+                self.refuse_extended(described)
         else:
             self._parsed(raw, name, text, types, described)
 
     def _parsed(self, raw: bytes, name: bytes, text: bytes, types: tuple[int, ...], described: object) -> None:
         if isinstance(described, SyntaxProblem):
-            return self.poison(syntax_error(described))
+            return self.reject(text, syntax_error(described))
         if not isinstance(described, list | tuple) or len(described) > 1:
-            return self.poison(deny.error("42601", "cannot insert multiple commands into a prepared statement"))
+            error = deny.error("42601", "cannot insert multiple commands into a prepared statement")
+            return self.reject(text, error)
         description: Description | None = described[0] if described else None
         statement = Statement(name, text, types, description, self.names_version, self.catalog_version)
         self.statements[name] = statement
@@ -152,7 +156,12 @@ class Extended(Guarding):
                     self.poison(deny.error("26000", f'prepared statement "{shown(statement.name)}" does not exist'))
                 return
         if isinstance(described, Refused):
-            self.refuse_extended(described)
+            before = statement.description
+            if described.aborted and self.aborted and before is not None and before.control is Control.NONE:
+                self.send(raw, Expect(Kind.BIND, relay=False))  # the target refuses it before it plans anything
+                self.poison(described.error)
+            else:
+                self.refuse_extended(described)
             return
         if isinstance(described, SyntaxProblem) or len(described) != 1:
             self.poison(deny.coded("SYNTAX", "the statement can't be described any more"))
@@ -206,10 +215,7 @@ class Extended(Guarding):
         target = wire.parse_target(raw)
         if target.name.startswith(RESERVED):
             return self.poison(deny.error("26000", f'"{shown(target.name)}" does not exist'))
-        if target.kind == b"P" and target.name not in self.portals:
-            return self.poison(deny.error("34000", f'portal "{shown(target.name)}" does not exist'))
-        if target.kind == b"S" and target.name not in self.statements:
-            return self.poison(deny.error("26000", f'prepared statement "{shown(target.name)}" does not exist'))
+        # What is unknown here may be an SQL cursor (psycopg asks about those), or the target says that it isn't there.
         statement = self.statements.get(target.name) if target.kind == b"S" else None
         self.segment_open = True
         return self.send(raw, Expect(Kind.DESCRIBE, value=statement))

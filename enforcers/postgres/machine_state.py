@@ -182,4 +182,5 @@ class Refused:
 
     error: bytes
     fatal: bool = False
+    aborted: bool = False  # because the transaction has failed: the target refuses it by itself
     notes: list[str] = field(default_factory=list)

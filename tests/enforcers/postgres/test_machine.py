@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enforcers.core.errors import DecisionUnavailableError, EnforcerError
+from enforcers.core.errors import DecisionUnavailableError, EnforcerError, UpstreamError
 from enforcers.core.ports import Answer, HoldEnd, HoldResult, Ruling
 from enforcers.postgres import wire
 from enforcers.postgres.commands import (
@@ -28,7 +28,7 @@ from enforcers.postgres.commands import (
 )
 from enforcers.postgres.description import Description
 from enforcers.postgres.machine import MAX_QUEUED_FRAMES, SessionMachine
-from enforcers.postgres.machine_state import POISON
+from enforcers.postgres.machine_state import POISON, QUESTION
 from tests.enforcers.postgres.fakes import (
     ALLOW,
     APPROVED,
@@ -423,11 +423,40 @@ def test_in_a_failed_transaction_nothing_is_asked_of_the_target() -> None:
     one.target(error("42P01"), wire.ready(b"E"))
     one.machine.names_stale = True
     _, target, commands = one.client(wire.query(b"SELECT 1"))
-    assert (target, commands) == (POISON + wire.SYNC, [])
-    client, _, _ = one.target(error("42601"), wire.ready(b"E"))
+    assert (target, commands) == (wire.query(b"SELECT 1"), [])  # the target itself refuses it
+    client, _, _ = one.target(error("25P02"), wire.ready(b"E"))
     assert b"25P02" in client
+    _, target, commands = one.client(wire.parse(b"", b"SELECT 1"), wire.SYNC)
+    assert (target, commands) == (
+        wire.close(b"S", QUESTION) + wire.parse(QUESTION, b"SELECT 1") + POISON + wire.SYNC,
+        [],
+    )
+    one.target(C3 + error("25P02"), wire.ready(b"E"))
     _, target, _ = one.ask(wire.query(b"ROLLBACK"))
     assert target == wire.query(b"ROLLBACK")
+
+
+def test_what_ends_a_failed_transaction_takes_nothing_undecided_with_it() -> None:
+    one = Dialogue().named()
+    one.ask(wire.query(b"BEGIN"))
+    one.target(tag("BEGIN"), wire.ready(b"T"))
+    one.ask(wire.query(b"SELECT x"))
+    one.target(error("42P01"), wire.ready(b"E"))
+    one.machine.names_stale = True
+    _, target, commands = one.client(wire.query(b"ROLLBACK; SELECT 1"))
+    assert (target, commands) == (POISON + wire.SYNC, [])
+
+
+def test_an_undecided_statement_that_runs_after_all_ends_the_session() -> None:
+    one = Dialogue().named()
+    one.ask(wire.query(b"BEGIN"))
+    one.target(tag("BEGIN"), wire.ready(b"T"))
+    one.ask(wire.query(b"SELECT x"))
+    one.target(error("42P01"), wire.ready(b"E"))
+    one.machine.names_stale = True
+    one.client(wire.query(b"SELECT 1"))
+    with pytest.raises(UpstreamError):
+        one.machine.receive_target(tag("SELECT 1"))
 
 
 def test_holding_ends_with_the_first_write_of_a_transaction() -> None:
@@ -472,18 +501,56 @@ def test_a_statement_swapped_by_sql_prepare_is_not_believed() -> None:
     [
         wire.bind(b"", b"nobody"),
         wire.execute(b"nobody"),
-        wire.describe(b"S", b"nobody"),
-        wire.describe(b"P", b"nobody"),
+        wire.describe(b"S", b"__twokey_question"),
+        wire.describe(b"P", b"__twokey_question"),
         wire.parse(b"__twokey_x", b"SELECT 1"),
         wire.close(b"S", b"__twokey_question"),
-        wire.parse(b"", b"syntax"),
-        wire.parse(b"", b"SELECT 1; SELECT 2"),
     ],
 )
 def test_what_the_machine_does_not_know_is_refused(message: bytes) -> None:
     one = Dialogue().named()
     _, target, _ = one.client(message, wire.SYNC)
     assert target == POISON + wire.SYNC
+
+
+@pytest.mark.parametrize("kind", [b"S", b"P"])
+def test_the_target_describes_what_only_it_may_know(kind: bytes) -> None:
+    one = Dialogue().named()
+    _, target, _ = one.client(wire.describe(kind, b"somebody"), wire.SYNC)
+    assert target == wire.describe(kind, b"somebody") + wire.SYNC
+    client, _, _ = one.target(wire.message(b"n", b""), wire.ready(b"I"))
+    assert kinds(client) == "nZ"
+
+
+REJECTED = wire.close(b"S", QUESTION) + wire.parse(QUESTION, b"syntax") + POISON + wire.SYNC
+
+
+@pytest.mark.parametrize("message", [wire.query(b"syntax"), wire.parse(b"s", b"syntax") + wire.SYNC])
+def test_the_target_says_itself_what_it_can_not_parse(message: bytes) -> None:
+    one = Dialogue().named()
+    _, target, commands = one.client(message)
+    assert (target, commands) == (REJECTED, [])
+    client, _, _ = one.target(C3 + error("42601", "in its own words"), wire.ready(b"I"))
+    assert kinds(client) == "EZ"
+    assert b"in its own words" in client
+    assert one.machine.statements == {}
+
+
+@pytest.mark.parametrize("message", [wire.query(b"syntax"), wire.parse(b"", b"syntax") + wire.SYNC])
+def test_what_the_target_parses_and_we_do_not_is_refused_all_the_same(message: bytes) -> None:
+    one = Dialogue().named()
+    one.client(message)
+    client, target, _ = one.target(C3 + P1 + error("42601", "the poison"), wire.ready(b"I"))
+    assert (kinds(client), target) == ("EZ", b"")
+    assert b"the poison" not in client
+    _, target, _ = one.client(wire.bind(b"", b""), wire.execute(b""), wire.SYNC)
+    assert target == POISON + wire.SYNC
+
+
+def test_several_statements_in_a_parse_are_refused_by_the_target() -> None:
+    one = Dialogue().named()
+    _, target, _ = one.client(wire.parse(b"s", b"SELECT 1; SELECT 2"), wire.SYNC)
+    assert wire.parse(QUESTION, b"SELECT 1; SELECT 2") + POISON + wire.SYNC in target
 
 
 def test_function_calls_are_refused() -> None:
