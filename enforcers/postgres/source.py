@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from enforcers.core.errors import CredentialError, UpstreamError
-from enforcers.postgres.catalog.queries import CATALOG_QUERIES
+from enforcers.postgres.catalog.queries import catalog_queries
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.commands import EstimateRows, RowEstimate
@@ -20,7 +20,8 @@ from enforcers.postgres.description import Description, SessionNames, SyntaxProb
 from enforcers.postgres.estimate import Estimator
 from enforcers.postgres.machine_decide import NAMES_SQL, names_of
 from enforcers.postgres.supervise import Supervisor
-from enforcers.postgres.upstream import CONNECT_SECONDS, Target
+from enforcers.postgres.target import Contexts, Target
+from enforcers.postgres.upstream import CONNECT_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class LiveDescriber:
 
     @property
     def private_queries(self) -> tuple[tuple[str, str], ...]:
-        return CATALOG_QUERIES
+        return catalog_queries(self._catalog.catalog.builtins.server_version)
 
     def private(self, rows: Mapping[str, Sequence[Sequence[str | None]]], names: SessionNames) -> PrivateView:
         catalog = self._catalog.catalog.with_rows(rows, search_path=names.search_path)

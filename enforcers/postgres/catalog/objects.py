@@ -75,6 +75,8 @@ class ForeignKey:
     child_columns: tuple[int, ...]
     parent_columns: tuple[int, ...]
     hash: str
+    set_columns: tuple[int, ...] = ()  # ON DELETE SET NULL or DEFAULT of these only (15 and newer)
+    enforced: bool = True  # NOT ENFORCED (18 and newer): nothing is checked, nothing cascades
 
 
 @dataclass(frozen=True, slots=True)

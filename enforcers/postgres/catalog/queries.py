@@ -5,10 +5,14 @@ JOIN USING (which look up `=` by search_path). Each answers rows of text columns
 can be asked the same by the extended protocol. Definition hashes are taken over the fields of a row, never over
 pg_get_*def (which prints relative to search_path); the printed forms serve expansion only.
 Temporary objects of other sessions are left out; on the catalog connection there are none of its own.
+Servers of 14 and newer are asked; a version is server_version_num (140024), and says which columns there are.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
+OLDEST_SERVER = 140000
 FIRST_USER_OID = 16384  # FirstNormalObjectId: everything below was made by initdb
 
 
@@ -57,14 +61,37 @@ RELATION_HASH = _hash(
     "c.relispartition",
 )
 COLUMN_HASH = _hash("a.attname", "a.atttypid", "a.attgenerated", "a.attidentity")
-CONSTRAINT_HASH = _hash(
-    "k.contype", "k.conbin", "k.conkey", "k.confrelid", "k.confkey", "k.confupdtype", "k.confdeltype"
-)
 TRIGGER_HASH = _hash("t.tgfoid", "t.tgtype", "t.tgenabled", "t.tgqual", "t.tgargs", "t.tgattr")
 DEFAULT_HASH = _hash("d.adbin", "d.adnum")
 # The index's own number is in it, so that two indexes never hash alike.
 INDEX_HASH = _hash("x.indexrelid", "x.indexprs", "x.indpred")
 POLICY_HASH = _hash("y.polname", "y.polcmd", "y.polpermissive", "y.polroles", "y.polqual", "y.polwithcheck")
+# Not those that stand for a foreign key or a deferred unique constraint. Until 14 a partition's copy of its parent's
+# trigger is marked internal as well, and runs all the same.
+SHOWN_TRIGGER = (
+    "(NOT t.tgisinternal OR t.tgconstraint OPERATOR(pg_catalog.=) 0::pg_catalog.oid"
+    f" OR t.tgfoid OPERATOR(pg_catalog.>=) {FIRST_USER_OID}::pg_catalog.oid)"
+)
+
+
+@cache
+def constraint_hash(version: int) -> str:
+    fields = ["k.contype", "k.conbin", "k.conkey", "k.confrelid", "k.confkey", "k.confupdtype", "k.confdeltype"]
+    if version >= 150000:
+        fields.append("k.confdelsetcols")
+    if version >= 180000:
+        fields.extend(["k.conenforced", "k.conperiod"])
+    return _hash(*fields)
+
+
+# What is asked only of servers that have it, in place of NULL.
+_SET_COLUMNS = (150000, "k.confdelsetcols::pg_catalog.text")  # ON DELETE SET NULL (columns)
+_ENFORCED = (180000, "k.conenforced::pg_catalog.text")
+
+
+def _since(version: int, column: tuple[int, str]) -> str:
+    return column[1] if version >= column[0] else "NULL::pg_catalog.text"
+
 
 # name -> (select list, from clause, oid that says built-in or not, extra condition)
 _PARTS: dict[str, tuple[str, str, str, str]] = {
@@ -125,7 +152,7 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
             "k.conkey",
             "k.confkey",
         )
-        + f",{CONSTRAINT_HASH},pg_catalog.pg_get_expr(k.conbin,k.conrelid)::pg_catalog.text",
+        + ",{constraint_hash},pg_catalog.pg_get_expr(k.conbin,k.conrelid)::pg_catalog.text,{set_columns},{enforced}",
         "pg_catalog.pg_constraint k LEFT " + _JOIN_CLASS + "k.conrelid",
         "k.oid",
         f"(c.oid IS NULL OR {_NOT_FOREIGN_TEMP})"
@@ -151,7 +178,7 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
         + f",(t.tgqual IS NOT NULL)::pg_catalog.text,{TRIGGER_HASH}",
         f"pg_catalog.pg_trigger t {_JOIN_CLASS}t.tgrelid",
         "c.oid",
-        f"{_NOT_FOREIGN_TEMP} AND NOT t.tgisinternal",
+        f"{_NOT_FOREIGN_TEMP} AND {SHOWN_TRIGGER}",
     ),
     "policies": (
         _text("y.oid", "y.polrelid", "y.polname", "y.polcmd", "y.polroles")
@@ -246,8 +273,14 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
 _BUILTIN = ("relations", "columns", "functions", "aggregates", "operators", "casts", "types", "constraints")
 
 
-def _query(name: str, *, builtin: bool) -> str:
+def _query(name: str, version: int, *, builtin: bool) -> str:
     columns, source, oid, condition = _PARTS[name]
+    if name == "constraints":
+        columns = columns.format(
+            constraint_hash=constraint_hash(version),
+            set_columns=_since(version, _SET_COLUMNS),
+            enforced=_since(version, _ENFORCED),
+        )
     conditions = [condition] if condition else []
     if oid:
         conditions.append(f"{oid} OPERATOR(pg_catalog.{'<' if builtin else '>='}) {FIRST_USER_OID}::pg_catalog.oid")
@@ -255,8 +288,17 @@ def _query(name: str, *, builtin: bool) -> str:
     return f"SELECT {columns} FROM {source}{where} ORDER BY 1, 2"  # noqa: S608 - constants of this module only
 
 
-CATALOG_QUERIES: tuple[tuple[str, str], ...] = tuple((name, _query(name, builtin=False)) for name in _PARTS)
-BUILTIN_QUERIES: tuple[tuple[str, str], ...] = tuple((name, _query(name, builtin=True)) for name in _BUILTIN)
+@cache
+def catalog_queries(version: int) -> tuple[tuple[str, str], ...]:
+    """(name, SQL) of everything that users made."""
+    return tuple((name, _query(name, version, builtin=False)) for name in _PARTS)
+
+
+@cache
+def builtin_queries(version: int) -> tuple[tuple[str, str], ...]:
+    """(name, SQL) of what initdb made."""
+    return tuple((name, _query(name, version, builtin=True)) for name in _BUILTIN)
+
 
 SERVER_QUERY = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_database()::pg_catalog.text"
 KEYWORDS_QUERY = "SELECT k.word::pg_catalog.text, k.catcode::pg_catalog.text FROM pg_catalog.pg_get_keywords() k"

@@ -187,7 +187,7 @@ class Builtins:
 
     @classmethod
     def from_rows(cls, rows: Rows, *, server_version: int) -> Builtins:
-        """rows: of BUILTIN_QUERIES, and `namespaces`."""
+        """rows: of builtin_queries, and `namespaces`."""
         namespaces = {int(_text(oid)): _text(name) for oid, name in rows["namespaces"]}
         return cls(_objects(rows, namespaces), server_version)
 
@@ -224,7 +224,7 @@ class Catalog:
         temporary_schema: str = "",
         printed_path: tuple[str, ...] = ("pg_catalog",),
     ) -> Catalog:
-        """rows: of every query in CATALOG_QUERIES, by name. Rows that name no known object are left out."""
+        """rows: of every one of catalog_queries, by name. Rows that name no known object are left out."""
         namespaces = {int(_text(oid)): _text(name) for oid, name in rows["namespaces"]}
         by_relation: dict[str, dict[int, list[object]]] = defaultdict(lambda: defaultdict(list))
         _collect_rules(rows, by_relation)
@@ -247,7 +247,12 @@ class Catalog:
             children=frozen.get("children", {}),  # type: ignore[arg-type]  # as above
             parents=frozen.get("parents", {}),  # type: ignore[arg-type]  # as above
             partition_keys={int(_text(row[0])): _array(row[1]) for row in rows["partition_keys"]},
-            event_triggers=tuple(int(_text(row[3])) for row in rows["event_triggers"] if row[4] != "D"),
+            event_triggers=tuple(
+                # what fires on log-in (17 and newer) fires before any statement
+                int(_text(row[3]))
+                for row in rows["event_triggers"]
+                if row[4] != "D" and row[2] != "login"
+            ),
             foreign_words=foreign_words,
             temporary_schema=temporary_schema,
             printed_path=printed_path,
@@ -318,7 +323,16 @@ def _collect_rules(rows: Rows, into: dict[str, dict[int, list[object]]]) -> None
             continue
         oid, child, _, _, parent, on_update, on_delete, conkey, confkey, digest = map(_text, row[:10])
         key = ForeignKey(
-            int(oid), int(child), int(parent), on_update, on_delete, _array(conkey), _array(confkey), digest
+            int(oid),
+            int(child),
+            int(parent),
+            on_update,
+            on_delete,
+            _array(conkey),
+            _array(confkey),
+            digest,
+            set_columns=_array(row[11]),
+            enforced=row[12] != "false",
         )
         into["fk_of"][key.child].append(key)
         into["fk_to"][key.parent].append(key)

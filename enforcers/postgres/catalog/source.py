@@ -17,11 +17,12 @@ from pglast import keywords
 
 from enforcers.core.errors import UpstreamError
 from enforcers.postgres.catalog.queries import (
-    BUILTIN_QUERIES,
-    CATALOG_QUERIES,
     FINGERPRINT_QUERY,
     KEYWORDS_QUERY,
+    OLDEST_SERVER,
     SERVER_QUERY,
+    builtin_queries,
+    catalog_queries,
 )
 from enforcers.postgres.catalog.snapshot import Builtins, Catalog, Row
 
@@ -77,6 +78,7 @@ class CatalogSource:
         self._builtins: Builtins | None = None
         self._words: frozenset[str] = frozenset()
         self._database = ""
+        self._version = 0  # server_version_num
         self._fingerprint: tuple[Row, ...] = ()
         self._confirmed = float("-inf")  # when the last confirmed check began
         self._noted = float("-inf")  # when a DDL was last seen
@@ -125,6 +127,9 @@ class CatalogSource:
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
                     await self._check()
+            except UpstreamError:
+                await self._fail()
+                raise
             except _FAULTS as error:
                 await self._fail()
                 raise UpstreamError(f"the target's catalog can't be read ({type(error).__name__})") from error
@@ -180,6 +185,13 @@ class CatalogSource:
     async def _open(self) -> asyncpg.Connection:
         self._connection = connection = await self._connect()
         await connection.fetch(_SETTINGS)
+        version, self._database = map(str, (await self._rows(connection, SERVER_QUERY))[0])
+        self._version = int(version)
+        if self._version < OLDEST_SERVER:
+            raise UpstreamError(
+                f"the target is PostgreSQL {self._version // 10000}; the oldest that can be described is "
+                f"{OLDEST_SERVER // 10000}"
+            )
         server = await self._rows(connection, KEYWORDS_QUERY)
         self._words = differing_words({str(row[0]): str(row[1]) for row in server})
         self._catalog_is_old()
@@ -202,16 +214,15 @@ class CatalogSource:
 
     async def _read_all(self, connection: asyncpg.Connection) -> None:
         fingerprint = await self._rows(connection, FINGERPRINT_QUERY)
-        rows = {name: await self._rows(connection, sql) for name, sql in CATALOG_QUERIES}
-        server = (await self._rows(connection, SERVER_QUERY))[0]
+        rows = {name: await self._rows(connection, sql) for name, sql in catalog_queries(self._version)}
         builtins = self._builtins
         # The server's own functions can be replaced too (by a superuser): any change of pg_proc reads them again.
         if builtins is None or _of(fingerprint, "pg_proc") != _of(self._fingerprint, "pg_proc"):
-            own = {name: await self._rows(connection, sql) for name, sql in BUILTIN_QUERIES}
+            own = {name: await self._rows(connection, sql) for name, sql in builtin_queries(self._version)}
             own["namespaces"] = rows["namespaces"]
-            builtins = Builtins.from_rows(own, server_version=int(str(server[0])))
+            builtins = Builtins.from_rows(own, server_version=self._version)
         self._builtins = builtins
-        self._catalog = Catalog.from_rows(rows, builtins=builtins, database=str(server[1]), foreign_words=self._words)
+        self._catalog = Catalog.from_rows(rows, builtins=builtins, database=self._database, foreign_words=self._words)
         self._fingerprint = fingerprint
 
     async def _rows(self, connection: asyncpg.Connection, sql: str) -> tuple[Row, ...]:

@@ -14,8 +14,8 @@ from enforcers.postgres.describe.safe_functions import is_safe
 from enforcers.postgres.describe.verify import dependencies, verification
 from enforcers.postgres.description import Control, Description, SessionNames
 
-_ESTIMATED = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-_DATA = _ESTIMATED
+_DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_ESTIMATED = _DATA | {"PrepareStmt"}  # what EXECUTE of it would touch
 
 
 def build(
@@ -72,6 +72,9 @@ def build(
         known_rows=facts.known_rows,
         collects=facts.collects,
         output_open=facts.output_open,
+        cursor_options=facts.cursor_options,
+        savepoint=facts.savepoint,
+        chain=facts.chain,
     )
 
 

@@ -65,6 +65,9 @@ class Facts:
     control: Control = Control.NONE
     cursor: str = ""
     prepared: str = ""
+    cursor_options: int = 0
+    savepoint: str = ""
+    chain: bool = False
     copy_in: bool = False
     copy_out: bool = False
     single_transaction: bool = False

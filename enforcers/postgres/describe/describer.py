@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 from cachetools import LRUCache
-from pglast.parser import ParseError, normalize, parse_sql_json, scan
+from pglast.parser import ParseError, normalize, parse_sql_json
 
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe import functions, statements
 from enforcers.postgres.describe.build import build
 from enforcers.postgres.describe.context import Context, Facts, OutColumn, unwrap
+from enforcers.postgres.describe.foreign import foreign
 from enforcers.postgres.describe.shape import Shape, shape_of
 from enforcers.postgres.describe.tags import command_tag
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
@@ -27,7 +28,6 @@ from enforcers.postgres.description import Description, SessionNames, SyntaxProb
 MAX_CACHED = 64 << 10  # bytes of text
 MAX_TREE = 8 << 20  # bytes that a parse tree may have beyond its text: what loads in well under a second
 MAX_SHAPED = 8 << 10  # bytes of text whose shape is kept as a pattern
-MAX_SCANNED = 256 << 10  # bytes of text that is looked through for words of another class
 _MAX_SHAPES = 8  # of one normalised text
 _MAX_RECENT = 4  # of one beginning
 _BEGINNING = 24  # bytes
@@ -136,7 +136,7 @@ class Describer:
     def _all(
         self, text: bytes, decoded: str, items: list[Mapping[str, Any]], catalog: Catalog, names: SessionNames
     ) -> list[tuple[Description, Shape]]:
-        words = foreign_words(decoded, catalog.foreign_words)
+        words = foreign(decoded, catalog)
         if not items:
             facts = Facts()
             facts.verb("sql.empty")
@@ -198,27 +198,6 @@ def _finish(
         catalog=catalog,
         names=names,
     )
-
-
-def foreign_words(text: str, words: frozenset[str]) -> frozenset[str]:
-    """Words used unquoted whose class the target's grammar sees differently (source.differing_words)."""
-    lowered = text.lower()
-    if not words or not any(word.rstrip("(") in lowered for word in words):
-        return frozenset()
-    if len(text) > MAX_SCANNED:
-        return frozenset(words)  # not worth seconds: what holds such a word somewhere counts as using it
-    data = text.encode()
-    used: set[str] = set()
-    previous = ""
-    for token in scan(text):
-        if token.name == "ASCII_40" and previous:
-            used.add(f"{previous}(")
-        if token.name in {"SQL_COMMENT", "C_COMMENT"}:
-            continue
-        quoted = data[token.start : token.start + 1] in {b'"', b"'"}
-        previous = "" if quoted else data[token.start : token.end + 1].decode(errors="replace").lower()
-        used.add(previous)
-    return frozenset(used & words)
 
 
 def _problem(error: ParseError, text: str) -> SyntaxProblem:

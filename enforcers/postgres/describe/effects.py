@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import orjson
-from pglast.parser import ParseError, parse_sql_json
+from pglast.parser import ParseError
 
 from enforcers.postgres.catalog.objects import Relation
 from enforcers.postgres.describe import expressions, functions, relations, statements
 from enforcers.postgres.describe.context import Context, OutColumn, Scope, Source, unwrap
+from enforcers.postgres.describe.foreign import stored_tree
 
 _RULE_EVENT = {"update": "2", "insert": "3", "delete": "4"}
 _EXPRESSIONS = {
@@ -86,7 +87,7 @@ def _rules(context: Context, relation: Relation, event: str) -> None:
         context.facts.not_covered.setdefault(f"which rows rule {rule.name} acts on", None)
         inner = context.inner("rule", path=context.catalog.printed_path)
         try:
-            parsed = orjson.loads(parse_sql_json(rule.text))
+            parsed = stored_tree(context, rule.text)
             body = parsed["stmts"][0]["stmt"]["RuleStmt"]
         except (ParseError, orjson.JSONDecodeError, KeyError, IndexError):
             context.facts.doubt("procedural-rule", f"rule {rule.name}")
@@ -104,14 +105,14 @@ def _foreign_keys(context: Context, relation: Relation, event: str, columns: Col
     if event in {"insert", "update"}:
         for key in catalog.foreign_keys_of.get(relation.oid, ()):
             parent = catalog.relation(key.parent)
-            if parent is not None:
+            if parent is not None and key.enforced:
                 context.facts.access(parent, "read", "foreign-key")
     if event not in {"update", "delete"}:
         return
     names = {column.attnum: column.name for column in relation.columns}
     for key in catalog.foreign_keys_to.get(relation.oid, ()):
         child = catalog.relation(key.child)
-        if child is None:
+        if child is None or not key.enforced:
             continue
         if (
             event == "update"
@@ -124,7 +125,8 @@ def _foreign_keys(context: Context, relation: Relation, event: str, columns: Col
             context.facts.access(child, "read", "foreign-key")
             continue
         inner = context.inner("cascade")
-        touched = [column.name for column in child.columns if column.attnum in key.child_columns]
+        changed = (event == "delete" and key.set_columns) or key.child_columns
+        touched = [column.name for column in child.columns if column.attnum in changed]
         if action == "c" and event == "delete":
             write(inner, child, "delete")
         else:
@@ -164,7 +166,7 @@ def _only_source(context: Context, relation: Relation) -> Relation | None:
     """The table of a view over one table, which can be written through even where no column is a copy of its own."""
     text = next((rule.text for rule in context.catalog.rules.get(relation.oid, ()) if rule.name == "_RETURN"), "")
     try:
-        items = orjson.loads(parse_sql_json(text))["stmts"][0]["stmt"]["SelectStmt"]["fromClause"]
+        items = stored_tree(context, text)["stmts"][0]["stmt"]["SelectStmt"]["fromClause"]
     except (ParseError, orjson.JSONDecodeError, KeyError, IndexError):
         return None
     kind, table = unwrap(items[0])

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from pglast.parser import ParseError, parse_sql_json
+from pglast.parser import ParseError
 
 from enforcers.postgres.catalog.objects import Relation
 from enforcers.postgres.describe import functions, queries, references
 from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source, strings, unwrap
+from enforcers.postgres.describe.foreign import stored_tree
 from enforcers.postgres.describe.labels import label
 
 # Kinds whose meaning is only that of their parts.
@@ -362,7 +363,7 @@ def stored(context: Context, text: str, *, relation: Relation | None, shown: boo
     inner = context.inner(context.via, path=context.catalog.printed_path)
     try:
         # several index expressions are printed as a list
-        parsed = orjson.loads(parse_sql_json(f"SELECT ROW({text})"))
+        parsed = stored_tree(context, f"SELECT ROW({text})")
     except (ParseError, orjson.JSONDecodeError):
         context.facts.doubt(context.procedural(), "an expression that can't be parsed")
         return

@@ -16,6 +16,7 @@ from enforcers.postgres.catalog.objects import Function, Type
 from enforcers.postgres.catalog.queries import FIRST_USER_OID
 from enforcers.postgres.describe import expressions, statements
 from enforcers.postgres.describe.context import Context, Node, Scope, quoted, strings, unwrap
+from enforcers.postgres.describe.foreign import stored_tree
 from enforcers.postgres.describe.safe_functions import builtin_effect, is_safe
 from enforcers.postgres.describe.settings import touch_setting, value_matters
 
@@ -140,7 +141,7 @@ def _expand(context: Context, function: Function, label: str) -> None:
         source = f"CREATE FUNCTION f() RETURNS int LANGUAGE sql {source}"
         path = context.catalog.printed_path
     try:
-        parsed = orjson.loads(parse_sql_json(source))
+        parsed = stored_tree(context, source)
     except (ParseError, orjson.JSONDecodeError):
         facts.doubt(context.procedural(), f"{label} can't be parsed")
         return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import orjson
-from pglast.parser import ParseError, parse_sql_json
+from pglast.parser import ParseError
 
 from enforcers.postgres.catalog.objects import Column, Relation
 from enforcers.postgres.describe import expressions, functions, queries
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, quoted
+from enforcers.postgres.describe.foreign import stored_tree
 
 # System views and tables that show values of any table's rows.
 _HOLDS_VALUES = frozenset(
@@ -144,7 +145,7 @@ def view(context: Context, relation: Relation) -> list[OutColumn]:
     if context.too_deep:
         return [_opaque_column(relation, column) for column in relation.columns]
     try:
-        parsed = orjson.loads(parse_sql_json(text))
+        parsed = stored_tree(context, text)
         found = queries.query(inner, parsed["stmts"][0]["stmt"], Scope())
     except (ParseError, orjson.JSONDecodeError, IndexError, KeyError):
         context.facts.doubt("unresolved", f"view {relation.schema}.{relation.name}")

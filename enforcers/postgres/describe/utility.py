@@ -58,6 +58,9 @@ def _transaction(context: Context, body: Node, scope: Scope) -> None:
     if facts.control is Control.PREPARED:
         facts.writes = True
         facts.single_transaction = kind != "PREPARE"
+        facts.ddl = kind == "COMMIT_PREPARED"  # nobody here knows what was prepared
+    facts.savepoint = str(body.get("savepoint_name", ""))
+    facts.chain = bool(body.get("chain"))
     if facts.control in {Control.COMMIT, Control.ROLLBACK, Control.ROLLBACK_TO, Control.PREPARED}:
         facts.changes_names = True  # SET LOCAL ends, a SET or DDL may be undone
     _modes(context, body.get("options"), "")
@@ -117,7 +120,7 @@ def _discard(context: Context, body: Node, scope: Scope) -> None:
     facts.verb("sql.discard")
     if body.get("target") in {"DISCARD_ALL", "DISCARD_TEMP"}:
         touch_setting(context, "*", "reset", "")
-        facts.ddl = True
+        facts.changes_names = True  # temporary objects go; nobody else had them
     facts.single_transaction = body.get("target") == "DISCARD_ALL"
 
 
@@ -156,6 +159,7 @@ def _prepare(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
         facts.verb("sql.select")
     facts.returns_rows = False
     facts.parameters = 0
+    facts.known_rows = 0  # it touches none; EXECUTE is decided by itself
     return columns
 
 
@@ -179,6 +183,7 @@ def _declare(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
     facts = context.facts
     facts.verb("sql.declare", "sql.select")
     facts.cursor = str(body.get("portalname", ""))
+    facts.cursor_options = int(body.get("options", 0))
     columns = queries.query(context, body.get("query", {}), scope)
     facts.returns_rows = False
     return columns

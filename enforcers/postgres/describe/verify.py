@@ -83,13 +83,14 @@ def _types(facts: Facts, catalog: Catalog) -> list[Dependency]:
     themselves are dependencies of their own.
     """
     kind = "k.contype OPERATOR(pg_catalog.=) 'c'::pg_catalog.\"char\""
+    constraint = q.constraint_hash(catalog.builtins.server_version)
     found = []
     for oid in sorted(facts.types):
         domain = catalog.type(oid)
         if oid < FIRST_USER_OID or domain is None or domain.kind != "d":
             continue
         expected = ",".join(sorted(check.hash for check in catalog.domain_checks(oid)))
-        sql = _agg("pg_constraint k", f"{_is('k.contypid', oid)} AND {kind}", q.CONSTRAINT_HASH)
+        sql = _agg("pg_constraint k", f"{_is('k.contypid', oid)} AND {kind}", constraint)
         found.append(Dependency("object", f"checks of domain {oid}", expected, sql))
     casts = sorted(f"{item.source} {item.target} {item.function} {item.context}" for item in catalog.own.casts)
     value = "pg_catalog.concat_ws(' ',q.castsource,q.casttarget,q.castfunc,q.castcontext)"
@@ -113,6 +114,7 @@ def _attached(catalog: Catalog, oid: int) -> list[Dependency]:
     """Rules, triggers, foreign keys both ways, policies, defaults, checks, indexes, children of one relation."""
     kind = "k.contype OPERATOR(pg_catalog.=) '{}'::pg_catalog.\"char\""
     foreign, check = kind.format("f"), kind.format("c")
+    constraint = q.constraint_hash(catalog.builtins.server_version)
     expressions = catalog.expressions.get(oid, ())
 
     def hashes(*kinds: str) -> list[str]:
@@ -125,7 +127,7 @@ def _attached(catalog: Catalog, oid: int) -> list[Dependency]:
             "triggers",
             [i.hash for i in catalog.triggers.get(oid, ())],
             "pg_trigger t",
-            f"{_is('t.tgrelid', oid)} AND NOT t.tgisinternal",
+            f"{_is('t.tgrelid', oid)} AND {q.SHOWN_TRIGGER}",
             q.TRIGGER_HASH,
         ),
         (
@@ -133,16 +135,16 @@ def _attached(catalog: Catalog, oid: int) -> list[Dependency]:
             [i.hash for i in catalog.foreign_keys_to.get(oid, ())],
             "pg_constraint k",
             f"{_is('k.confrelid', oid)} AND {foreign}",
-            q.CONSTRAINT_HASH,
+            constraint,
         ),
         (
             "outgoing keys",
             [i.hash for i in catalog.foreign_keys_of.get(oid, ())],
             "pg_constraint k",
             f"{_is('k.conrelid', oid)} AND {foreign}",
-            q.CONSTRAINT_HASH,
+            constraint,
         ),
-        ("checks", hashes("check"), "pg_constraint k", f"{_is('k.conrelid', oid)} AND {check}", q.CONSTRAINT_HASH),
+        ("checks", hashes("check"), "pg_constraint k", f"{_is('k.conrelid', oid)} AND {check}", constraint),
         ("defaults", hashes("default", "generated"), "pg_attrdef d", _is("d.adrelid", oid), q.DEFAULT_HASH),
         ("policies", sorted(set(hashes("policy"))), "pg_policy y", _is("y.polrelid", oid), q.POLICY_HASH),
         (

@@ -10,7 +10,7 @@ import pytest
 from pglast import keywords
 
 from enforcers.core.errors import UpstreamError
-from enforcers.postgres.catalog.queries import CATALOG_QUERIES, FINGERPRINT_QUERY
+from enforcers.postgres.catalog.queries import FINGERPRINT_QUERY, catalog_queries
 from enforcers.postgres.catalog.source import CatalogSource, differing_words
 from tests.enforcers.postgres.describe.conftest import Server
 
@@ -133,10 +133,11 @@ async def test_the_questions_answer_the_same_under_any_search_path(
     server: Server, connection: asyncpg.Connection
 ) -> None:
     """Apart from the printed forms, whose names are qualified only as far as the path needs."""
+    queries = catalog_queries(server.catalog.builtins.server_version)
     await connection.execute("SET search_path = ''")
-    plain = {name: await connection.fetch(sql) for name, sql in CATALOG_QUERIES}
+    plain = {name: await connection.fetch(sql) for name, sql in queries}
     await connection.execute("SET search_path = shadow, public, pg_catalog")
-    for name, sql in CATALOG_QUERIES:
+    for name, sql in queries:
         rows = await connection.fetch(sql)
         assert len(rows) == len(plain[name]), name
         assert all(value is None or isinstance(value, str) for row in rows for value in row)
