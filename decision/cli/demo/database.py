@@ -105,6 +105,7 @@ class Database:
         )
         self.run(COMPANY.read_text(encoding="utf-8"), database=name)
         self.run(
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC;"  # until 14 everybody may
             f"GRANT USAGE ON SCHEMA public TO {name}_ro, {name}_rw;"
             f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}_ro;"
             # The executor's account may do a lot, DROP included: what it may do is twokey's to say, and to show.
