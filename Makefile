@@ -11,7 +11,7 @@ REGO := rego
 TESTS ?= tests
 PYTEST_FLAGS ?=
 
-.PHONY: help setup demo test check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz lock clean
+.PHONY: help setup demo test test-all check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz lock clean
 
 help: ## List the tasks.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +22,11 @@ setup: ## Make the project-local environment, the stubs, and obtain OPA.
 demo: setup ## Act the story on real parts. KEEP=1 leaves everything up.
 	@$(BIN)/twokey demo $(if $(KEEP),--keep)
 
-test: check ## Everything: every check, the policy tests and all tests.
-	$(BIN)/pytest $(PYTEST_FLAGS) $(TESTS)
+test: check ## Everything: every check, all tests on PostgreSQL 18, and those that touch it again on 14.
+	$(PYTHON) -m tools.run_tests $(PYTEST_FLAGS) $(TESTS)
+
+test-all: check ## The same, on 18, 17, 16, 15 and 14.
+	$(PYTHON) -m tools.run_tests --all $(PYTEST_FLAGS) $(TESTS)
 
 check: setup lint types imports rego proto ## Format, lint, types, import contracts, policies, API.
 

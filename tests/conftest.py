@@ -10,6 +10,8 @@ from hypothesis import settings
 
 from decision.cli.demo.postgres import VARIABLE, choose
 
+_SERVERS = {"postgres", "server", "stack", "own_stack"}  # fixtures
+
 settings.register_profile("suite", deadline=None)  # a busy machine is no counterexample
 settings.register_profile("fuzz", deadline=None, max_examples=5000)
 settings.load_profile("suite")
@@ -26,6 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Everything that starts a server reads the variable, processes included."""
     os.environ[VARIABLE] = str(choose(config.getoption("--postgres")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m target` is what is worth running again on another version."""
+    for item in items:
+        if "/tests/e2e/" in str(item.path) or _SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.target)
 
 
 def pytest_report_header() -> str:

@@ -1,0 +1,67 @@
+"""All tests on the newest PostgreSQL, and what touches a server again on others: `make test`, `make test-all`.
+
+`python -m tools.run_tests [--all] [pytest's arguments]`. Every pass runs, also after one that failed, so that one run
+says all there is to say. The servers are obtained first (tools/postgres_binaries.py).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from tools.postgres_binaries import NEWEST, OLDEST, RELEASES, obtain
+from tools.setup import ROOT, SetupError, python
+
+NO_TESTS = 5  # pytest's exit code where nothing was selected
+INTERRUPTED = 2
+
+Run = Callable[[Sequence[str]], int]
+
+
+def versions(*, every: bool) -> tuple[int, ...]:
+    """Newest first."""
+    return tuple(sorted(RELEASES, reverse=True)) if every else (NEWEST, OLDEST)
+
+
+def run_passes(majors: Sequence[int], arguments: Sequence[str], run: Run) -> int:
+    """0 when every pass passed; else the first failure's exit code. run: pytest with these arguments."""
+    results: list[tuple[int, int, float]] = []
+    for number, major in enumerate(majors):
+        began = time.monotonic()
+        again = ["-m", "target"] if number else []
+        code = run(["--postgres", f"maven:{major}", *arguments, *again])
+        # Nothing on a server among the tests that were asked for: then there is nothing to run again.
+        results.append((major, 0 if number and code == NO_TESTS else code, time.monotonic() - began))
+        if code == INTERRUPTED:
+            break
+    for major, code, seconds in results:
+        print(f"PostgreSQL {major}: {'ok' if code == 0 else f'failed ({code})'} in {seconds:.0f} s", flush=True)
+    return next((code for _, code, _ in results if code), 0)
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    return subprocess.run([str(python()), "-m", "pytest", *arguments], check=False, cwd=ROOT).returncode
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    every = "--all" in arguments
+    if every:
+        arguments.remove("--all")
+    majors = versions(every=every)
+    try:
+        for major in majors:
+            obtain(major)
+    except SetupError as error:
+        print(f"set-up: {error}\n        {error.todo}", file=sys.stderr)
+        return 1
+    try:
+        return run_passes(majors, arguments, _pytest)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
