@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--worker", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--metrics-port", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--supervisor", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--siblings", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     return run(
         Arguments(
@@ -25,6 +26,7 @@ def main() -> int:
             worker=given.worker,
             supervisor=given.supervisor,
             metrics_port=given.metrics_port,
+            siblings=tuple(int(item) for item in given.siblings.split(",") if item),
         )
     )
 

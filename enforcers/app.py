@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from enforcers.core.metrics import METRICS
 from enforcers.core.metrics_http import serve_metrics
 from enforcers.core.ports import Serve
 from enforcers.core.process import calm_collector, end_with_parent, harden
+from enforcers.core.siblings import Siblings
 from enforcers.core.workers import Command, Supervisor
 from enforcers.settings import MAX_DOCUMENT, Address, Settings, read_settings
 
@@ -45,6 +47,7 @@ class Arguments:
     worker: int | None = None
     supervisor: int = 0  # process id
     metrics_port: int = 0  # what a worker's predecessor had; 0: any
+    siblings: Sequence[int] = ()  # of a worker: descriptors of its inbox, then of every worker's outbox
 
 
 def run(arguments: Arguments) -> int:
@@ -119,10 +122,24 @@ async def _worker(arguments: Arguments, settings: Settings, listeners: Listeners
             announcing = group.create_task(_announce(core, listening, arguments.ready_fd, listeners, metrics))
             guard = group.create_task(_bound_drain(core))
             try:
-                await serve(core, settings, listeners.sockets, ready=listening.set, attach=core.attach)
+                await serve(
+                    core,
+                    settings,
+                    listeners.sockets,
+                    ready=listening.set,
+                    attach=core.attach,
+                    siblings=_siblings(arguments),
+                )
             finally:
                 announcing.cancel()
                 guard.cancel()
+
+
+def _siblings(arguments: Arguments) -> Siblings | None:
+    if arguments.worker is None or not arguments.siblings:
+        return None
+    inbox, *outboxes = (socket.socket(fileno=descriptor) for descriptor in arguments.siblings)
+    return Siblings(arguments.worker, inbox, outboxes)
 
 
 async def _announce(
@@ -150,8 +167,8 @@ async def _bound_drain(core: EnforcerCore) -> None:
 
 
 def drain_on_signals(core: EnforcerCore) -> None:
-    """SIGTERM and SIGINT drain; the second stops at once. SIGHUP changes nothing: what policy, people and
-    classification say is the decision service's, and certificates come with the settings."""
+    """SIGTERM and SIGINT drain; the second stops at once. SIGHUP reads the listeners' certificates again; what policy,
+    people and classification say is the decision service's."""
 
     def told() -> None:
         if core.draining:
@@ -162,7 +179,7 @@ def drain_on_signals(core: EnforcerCore) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, told)
     loop.add_signal_handler(signal.SIGINT, told)
-    loop.add_signal_handler(signal.SIGHUP, lambda: log.info("nothing to reload here"))
+    loop.add_signal_handler(signal.SIGHUP, core.reload)
 
 
 def _supervise(arguments: Arguments, settings: Settings, document: bytes) -> int:

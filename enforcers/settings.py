@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
@@ -52,10 +53,13 @@ Source = EnvSource | FileSource | ExecSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The target account of one role: its user name, and where its password comes from (None: it has none)."""
+    """The target account of one role: its user name, and where its password comes from (None: it has none);
+    certificate (a PEM file) and key where it shows one in TLS, both or neither."""
 
     user: str
     password: Source | None
+    certificate: str | None = None
+    key: Source | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,18 @@ class Connection:
     environment: str
     upstream: str  # a URL without a password
     credentials: Mapping[str, Account]  # by role; "default" for every other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """What a listener shows its clients: the file of its certificate and chain, the source of its key (both PEM).
+
+    required: who asks for a session without TLS is refused.
+    """
+
+    certificate: str
+    key: Source
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +97,9 @@ class Settings:
     listen: Mapping[str, Address]  # by connection
     workers: int
     connections: Mapping[str, Connection]  # by name
+    tls: Tls | None = None
+    balancers: tuple[str, ...] = ()  # networks whose PROXY protocol v2 header is believed, and required
+    max_connections: int = 500  # a worker's
 
 
 def read_settings(document: bytes) -> Settings:
@@ -91,7 +110,8 @@ def read_settings(document: bytes) -> Settings:
         loaded = orjson.loads(document)
     except orjson.JSONDecodeError:
         raise SettingsError("the settings document is not JSON") from None
-    top = _Keys(loaded, "", {"run", "decision", "listen", "workers", "connections"})
+    optional = {"tls", "balancers", "max_connections"}
+    top = _Keys(loaded, "", {"run", "decision", "listen", "workers", "connections"}, optional)
     connections: dict[str, Connection] = {}
     for index, item in enumerate(_sequence(top["connections"], "connections")):
         connection = _connection(item, f"connections[{index}]")
@@ -113,19 +133,32 @@ def read_settings(document: bytes) -> Settings:
         listen=listen,
         workers=_integer(top["workers"], "workers", low=1, high=256),
         connections=connections,
+        tls=_tls(top["tls"], "tls") if "tls" in top else None,
+        balancers=tuple(
+            _text(item, f"balancers[{index}]")
+            for index, item in enumerate(_sequence(top["balancers"], "balancers") if "balancers" in top else ())
+        ),
+        max_connections=(
+            _integer(top["max_connections"], "max_connections", low=1, high=100_000)
+            if "max_connections" in top
+            else 500
+        ),
     )
 
 
 class _Keys:
-    """A JSON object with exactly these keys."""
+    """A JSON object with exactly these keys, of which some may be absent."""
 
-    def __init__(self, value: object, path: str, keys: set[str]) -> None:
+    def __init__(self, value: object, path: str, keys: set[str], optional: AbstractSet[str] = frozenset()) -> None:
         self._values = _mapping(value, path or "the settings document")
         self._prefix = f"{path}." if path else ""
         for key in sorted(keys - set(self._values)):
             raise SettingsError(f"{self._prefix}{key}: missing")
-        for key in sorted(set(self._values) - keys):
+        for key in sorted(set(self._values) - keys - optional):
             raise SettingsError(f"{self._prefix}{key}: unknown key")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
 
     def __getitem__(self, key: str) -> object:
         return self._values[key]
@@ -215,10 +248,27 @@ def _upstream(value: object, path: str) -> str:
 
 
 def _account(value: object, path: str) -> Account:
-    given = _mapping(value, path)
-    keys = _Keys(given, path, {"user", "password"} if "password" in given else {"user"})
-    password = _source(keys["password"], f"{path}.password") if "password" in given else None
-    return Account(user=_text(keys["user"], f"{path}.user"), password=password)
+    keys = _Keys(value, path, {"user"}, {"password", "certificate", "key"})
+    if ("certificate" in keys) != ("key" in keys):
+        raise SettingsError(f"{path}: certificate and key are needed together")
+    return Account(
+        user=_text(keys["user"], f"{path}.user"),
+        password=_source(keys["password"], f"{path}.password") if "password" in keys else None,
+        certificate=_text(keys["certificate"], f"{path}.certificate") if "certificate" in keys else None,
+        key=_source(keys["key"], f"{path}.key") if "key" in keys else None,
+    )
+
+
+def _tls(value: object, path: str) -> Tls:
+    keys = _Keys(value, path, {"certificate", "key", "required"})
+    required = keys["required"]
+    if not isinstance(required, bool):
+        raise SettingsError(f"{path}.required: true or false is needed")
+    return Tls(
+        certificate=_text(keys["certificate"], f"{path}.certificate"),
+        key=_source(keys["key"], f"{path}.key"),
+        required=required,
+    )
 
 
 def _source(value: object, path: str) -> Source:

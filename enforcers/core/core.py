@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ import structlog
 from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
 
-from enforcers.core.credentials import Credentials
+from enforcers.core.credentials import ClientCertificate, Credentials
 from enforcers.core.decision_client import DecisionClient
 from enforcers.core.describe_stream import DescribeStream
 from enforcers.core.errors import DecisionUnavailableError
@@ -45,6 +46,7 @@ class EnforcerCore:
         self._revocations = Revocations(self._client, self._leases, enforcer=self.instance)
         self._credentials = Credentials(settings.connections)
         self._drain = asyncio.Event()
+        self._reloads: list[Callable[[], object]] = []
         self._describe = DescribeStream(
             self._client, enforcer=self.instance, protocol=protocol, connections=sorted(settings.connections)
         )
@@ -78,6 +80,18 @@ class EnforcerCore:
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         user, secret = await self._credentials.get(connection, role)
         return user, secret.reveal()
+
+    async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
+        return await self._credentials.certificate(connection, role)
+
+    def on_reload(self, callback: Callable[[], object]) -> None:
+        self._reloads.append(callback)
+
+    def reload(self) -> None:
+        """SIGHUP."""
+        log.info("reloading")
+        for callback in self._reloads:
+            callback()
 
     async def open_session(
         self, *, token: str, connection: str, role: str, client_address: str, on_revoked: Callable[[str], None]
@@ -128,6 +142,7 @@ class EnforcerCore:
             self._shared,
             session=session.id,
             scope=_scope(session),
+            subject=_subject(session),
             duties=duties,
             expiry=_expiry(session, asked),
             stream=stream,
@@ -168,6 +183,7 @@ class EnforcerCore:
             group.create_task(self._revocations.run())
             group.create_task(self._recorder.run())
             group.create_task(self._describe.run())
+            group.create_task(self._client.run())
 
 
 def _read_refusal(
@@ -202,6 +218,13 @@ def _scope(session: decision_pb2.Session) -> Scope:
         role=session.role,
         connection=session.connection,
     )
+
+
+def _subject(session: decision_pb2.Session) -> str:
+    identity = session.subject.identity
+    if identity.name:
+        return identity.name
+    return json.dumps([identity.iss, identity.sub], separators=(",", ":"))
 
 
 def _expiry(session: decision_pb2.Session, asked: float) -> Expiry:

@@ -13,8 +13,9 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from enforcers.core.errors import CredentialError
 from enforcers.settings import Account, Connection, EnvSource, ExecSource, FileSource, Source
@@ -44,6 +45,14 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """chain: PEM, the account's own certificate first. key: PEM."""
+
+    chain: bytes
+    key: Secret
+
+
 @dataclass(slots=True)
 class _Held:
     secret: Secret
@@ -55,7 +64,7 @@ class Credentials:
 
     def __init__(self, connections: Mapping[str, Connection]) -> None:
         self._connections = connections
-        self._variables = _take_variables(connections.values())
+        self._variables = take_variables(_sources(connections.values()))
         self._sessions: dict[Key, int] = {}
         self._held: dict[Key, _Held] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -88,6 +97,21 @@ class Credentials:
                     self._held[key] = held
         return account.user, held.secret
 
+    async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
+        """What the role's account shows the target in TLS; None where it has none. Raises CredentialError.
+
+        Fetched at each log-in and kept by nobody here: it is used for the handshake only.
+        """
+        account = self._account(connection, role)
+        if account.certificate is None or account.key is None:
+            return None
+        where = f"certificate of {connection}, role {role}"
+        try:
+            chain = await asyncio.to_thread(Path(account.certificate).read_bytes)
+        except OSError as error:
+            raise CredentialError(f"{where}: the file can't be read ({error.strerror})") from None
+        return ClientCertificate(chain, await fetch(account.key, self._variables, f"key of {where}", lines=True))
+
     def _account(self, connection: str, role: str) -> Account:
         known = self._connections.get(connection)
         if known is None:
@@ -98,36 +122,46 @@ class Credentials:
         return account
 
     async def _fetch(self, source: Source, connection: str, role: str) -> Secret:
-        where = f"credential of {connection}, role {role}"
-        try:
-            async with asyncio.timeout(FETCH_SECONDS):
-                if isinstance(source, EnvSource):
-                    return self._variable(source.name, where)
-                if isinstance(source, FileSource):
-                    return await asyncio.to_thread(_read_file, source.path, where)
-                return await _run(source, where)
-        except TimeoutError:
-            raise CredentialError(f"{where}: no answer in {FETCH_SECONDS:g} s") from None
-
-    def _variable(self, name: str, where: str) -> Secret:
-        secret = self._variables.get(name)
-        if secret is None:
-            raise CredentialError(f"{where}: the variable {name} is not set")
-        return secret
+        return await fetch(source, self._variables, f"credential of {connection}, role {role}")
 
 
-def _take_variables(connections: Iterable[Connection]) -> dict[str, Secret]:
-    names = {
-        account.password.name
-        for connection in connections
-        for account in connection.credentials.values()
-        if isinstance(account.password, EnvSource)
-    }
+async def fetch(source: Source, variables: Mapping[str, Secret], where: str, *, lines: bool = False) -> Secret:
+    """The secret of a source: its first line, or with `lines` all of them (a PEM key). Raises CredentialError."""
+    try:
+        async with asyncio.timeout(FETCH_SECONDS):
+            if isinstance(source, EnvSource):
+                return _variable(variables, source.name, where)
+            if isinstance(source, FileSource):
+                data = await asyncio.to_thread(_read_file, source.path, where)
+            else:
+                data = await _run(source, where)
+    except TimeoutError:
+        raise CredentialError(f"{where}: no answer in {FETCH_SECONDS:g} s") from None
+    return _secret(data, where, lines=lines)
+
+
+def _variable(variables: Mapping[str, Secret], name: str, where: str) -> Secret:
+    secret = variables.get(name)
+    if secret is None:
+        raise CredentialError(f"{where}: the variable {name} is not set")
+    return secret
+
+
+def _sources(connections: Iterable[Connection]) -> Iterator[Source | None]:
+    for connection in connections:
+        for account in connection.credentials.values():
+            yield account.password
+            yield account.key
+
+
+def take_variables(sources: Iterable[Source | None]) -> dict[str, Secret]:
+    """The variables that these sources name, taken out of os.environ."""
+    names = {source.name for source in sources if isinstance(source, EnvSource)}
     found = {name: os.environ.pop(name, "") for name in names}
     return {name: Secret(value) for name, value in found.items() if value}
 
 
-def _read_file(path: str, where: str) -> Secret:
+def _read_file(path: str, where: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -140,10 +174,10 @@ def _read_file(path: str, where: str) -> Secret:
             raise CredentialError(f"{where}: the file belongs to another user")
         if facts.st_mode & 0o037:
             raise CredentialError(f"{where}: others can read or change the file (chmod 600)")
-        return _first_line(file.read(MAX_SECRET + 1), where)
+        return file.read(MAX_SECRET + 1)
 
 
-async def _run(source: ExecSource, where: str) -> Secret:
+async def _run(source: ExecSource, where: str) -> bytes:
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     try:
         process = await asyncio.create_subprocess_exec(
@@ -170,15 +204,16 @@ async def _run(source: ExecSource, where: str) -> Secret:
             await process.wait()
     if len(output) <= MAX_SECRET and status != 0:
         raise CredentialError(f"{where}: the program failed (status {status})")
-    return _first_line(output, where)
+    return output
 
 
-def _first_line(data: bytes, where: str) -> Secret:
+def _secret(data: bytes, where: str, *, lines: bool) -> Secret:
     if len(data) > MAX_SECRET:
         raise CredentialError(f"{where}: too long")
-    line = data.split(b"\n", 1)[0].removesuffix(b"\r")
+    if not lines:
+        data = data.split(b"\n", 1)[0].removesuffix(b"\r")
     try:
-        text = line.decode()
+        text = data.decode()
     except UnicodeDecodeError:
         raise CredentialError(f"{where}: not UTF-8") from None
     if not text or "\0" in text:

@@ -68,6 +68,7 @@ class SessionGate:
         *,
         session: str,
         scope: Scope,
+        subject: str,
         duties: Duties,
         expiry: Expiry,
         stream: int,
@@ -78,6 +79,7 @@ class SessionGate:
         self._leases = shared.leases
         self._session = session
         self._scope = scope
+        self._subject = subject
         self._duties = duties
         self._expiry = expiry
         self._revoked: str | None = None
@@ -104,6 +106,10 @@ class SessionGate:
     @property
     def connection(self) -> str:
         return self._scope.connection
+
+    @property
+    def subject(self) -> str:
+        return self._subject
 
     @property
     def session_duties(self) -> Duties:

@@ -23,6 +23,8 @@ from typing import Protocol
 from twokey.enforcer.v1 import describe_pb2
 from twokey.type.v1 import operation_pb2
 
+from enforcers.core.credentials import ClientCertificate
+from enforcers.core.siblings import Siblings
 from enforcers.settings import Settings
 
 
@@ -146,6 +148,11 @@ class Gate(Protocol):
     def connection(self) -> str: ...
 
     @property
+    def subject(self) -> str:
+        """Who is logged in, as the target is told: its name in people.yaml, else the compact JSON of [iss, sub], which
+        no name can imitate."""
+
+    @property
     def session_duties(self) -> Duties:
         """Obligations for the whole session, from OpenSession."""
 
@@ -192,6 +199,12 @@ class Core(Protocol):
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         """(user, password) of the target account for the active role. Raises CredentialError."""
 
+    async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
+        """What that account shows the target in TLS, where it has something to show. Raises CredentialError."""
+
+    def on_reload(self, callback: Callable[[], object]) -> None:
+        """Called at each SIGHUP."""
+
     @property
     def draining(self) -> bool: ...
 
@@ -215,6 +228,7 @@ class Serve(Protocol):
 
     sockets: bound, not yet listening, one per distinct listen address; each serves every connection.
     ready() is to be called once when all listen. attach(describer), at most once, answers DescribeService's questions.
+    siblings: the other workers behind the same sockets' addresses, where there are any.
     """
 
     async def __call__(
@@ -225,4 +239,5 @@ class Serve(Protocol):
         *,
         ready: Callable[[], None],
         attach: Callable[[Describer], None],
+        siblings: Siblings | None = None,
     ) -> None: ...

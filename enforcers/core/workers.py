@@ -1,7 +1,8 @@
 """Several workers behind one port: the supervisor that starts them, starts them again, and passes signals on.
 
-Each worker is the same program with `--worker N`, its own settings pipe and its own core; the kernel spreads
-connections by SO_REUSEPORT. The supervisor keeps bound, silent sockets, so that a free port once chosen stays ours.
+Each worker is the same program with `--worker N`, its own settings pipe, its own core and a way to its siblings; the
+kernel spreads connections by SO_REUSEPORT. The supervisor keeps bound, silent sockets, so that a free port once chosen
+stays ours.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import orjson
 import structlog
 
 from enforcers.core.errors import EnforcerError
+from enforcers.core.siblings import pairs
 
 FIRST_BACKOFF = 0.2
 LAST_BACKOFF = 5.0
@@ -50,6 +52,8 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._ready = 0
         self._metrics: dict[int, str] = {}
+        # Kept open here, so that a worker started again finds the others and they find it.
+        self._inboxes, self._outboxes = pairs(count)
 
     @property
     def metrics(self) -> list[str]:
@@ -61,7 +65,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: log.info("nothing to reload here"))
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._count):
@@ -69,6 +73,8 @@ class Supervisor:
         finally:
             self._signal(signal.SIGKILL)
             await asyncio.gather(*(process.wait() for process in self._processes.values()))
+            for item in (*self._inboxes, *self._outboxes):
+                item.close()
 
     def stop(self) -> None:
         """Drain; a second call stops at once."""
@@ -77,6 +83,10 @@ class Supervisor:
             os._exit(1)
         self._stopping.set()
         self._signal(signal.SIGTERM)
+
+    def _reload(self) -> None:
+        log.info("reloading")
+        self._signal(signal.SIGHUP)
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._processes.values():
@@ -131,6 +141,7 @@ class Supervisor:
     async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, int]:
         settings_fd = _memory_file(self._command.document)
         ready_read, ready_write = os.pipe()
+        siblings = [self._inboxes[number].fileno(), *(item.fileno() for item in self._outboxes)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command.argv,
@@ -142,7 +153,9 @@ class Supervisor:
                 str(ready_write),
                 "--metrics-port",
                 self._metrics.get(number, "").rpartition(":")[2] or "0",
-                pass_fds=(settings_fd, ready_write),
+                "--siblings",
+                ",".join(map(str, siblings)),
+                pass_fds=(settings_fd, ready_write, *siblings),
                 stdin=asyncio.subprocess.DEVNULL,
             )
         except OSError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import asyncpg
 import structlog
 
+from enforcers.core.credentials import ClientCertificate
 from enforcers.core.errors import CredentialError, UpstreamError
 from enforcers.postgres.catalog.queries import catalog_queries
 from enforcers.postgres.catalog.snapshot import Catalog
@@ -26,6 +26,7 @@ from enforcers.postgres.upstream import CONNECT_SECONDS
 log = structlog.get_logger(__name__)
 
 Credential = Callable[[str], Awaitable[tuple[str, str]]]
+Certificate = Callable[[str], Awaitable[ClientCertificate | None]]
 
 
 class LiveDescriber:
@@ -77,9 +78,19 @@ class LiveSource:
     """See session.Source. `credential` gives a role's account, asked at each connect;
     catalog_role is the one whose account reads the catalog."""
 
-    def __init__(self, target: Target, credential: Credential, tasks: Supervisor, *, catalog_role: str) -> None:
+    def __init__(
+        self,
+        target: Target,
+        credential: Credential,
+        tasks: Supervisor,
+        *,
+        catalog_role: str,
+        certificate: Certificate | None = None,
+    ) -> None:
         self.target = target
+        self.contexts = Contexts()
         self._credential = credential
+        self._certificate = certificate
         self._tasks = tasks
         self._role = catalog_role
         self._estimator = Estimator(self.connect)
@@ -111,7 +122,9 @@ class LiveSource:
         target = self.target
         try:
             user, password = await self._credential(role)
-        except CredentialError as error:
+            certificate = await self._certificate(role) if self._certificate is not None else None
+            context = self.contexts.context(target, certificate) if target.encrypted else False
+        except (CredentialError, UpstreamError) as error:
             # The catalog's callers know targets, not credentials; the sentence holds no secret.
             raise ConnectionError(str(error)) from error
         return await asyncpg.connect(
@@ -120,7 +133,8 @@ class LiveSource:
             database=target.database,
             user=user,
             password=password or None,
-            ssl=_ssl(target),
+            ssl=context,
+            direct_tls=target.direct,
             timeout=CONNECT_SECONDS,
             command_timeout=CONNECT_SECONDS,
             statement_cache_size=0,
@@ -150,13 +164,3 @@ class LiveSource:
             self._runner.cancel()
         await self._estimator.close()
         await self.catalog.close()
-
-
-def _ssl(target: Target) -> ssl.SSLContext | bool:
-    if target.sslmode == "disable":
-        return False
-    context = ssl.create_default_context(cafile=target.ca or None)
-    if target.sslmode == "require":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

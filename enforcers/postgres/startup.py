@@ -1,12 +1,14 @@
 """The start of a client's connection: what may be asked before a session exists, and what is refused.
 
-Source: PostgreSQL documentation, "Start-up" and "SSLRequest", "CancelRequest", "StartupMessage" in "Message Formats".
+Source: PostgreSQL documentation, "Start-up" and "SSLRequest", "CancelRequest", "StartupMessage",
+"NegotiateProtocolVersion" in "Message Formats".
 Parameters pass by an allowlist (the attacks it closes: search_path, role, session_authorization and replication
 smuggled in at start-up): a parameter nobody thought of is refused by name, never dropped in silence.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 import struct
 from dataclasses import dataclass, field
@@ -27,17 +29,44 @@ ALLOWED = {
     "statement_timeout": "statement_timeout",
     "lock_timeout": "lock_timeout",
     "idle_in_transaction_session_timeout": "idle_in_transaction_session_timeout",
+    "idle_session_timeout": "idle_session_timeout",
+    "transaction_timeout": "transaction_timeout",
     "geqo": "geqo",
 }
+OWN = "twokey."  # settings below this are the gateway's own
 PLAN = "twokey.plan"
+_IDENTITY = {"role", "session_authorization"}
 _PLAN_ID = re.compile(r"pln_[a-z2-7]{26}\Z")
 _ENCODINGS = {"utf8", "unicode"}
 _MAX_VALUE = 1024
+_SPACE = " \t\n\v\f\r"  # isspace() of the C locale
+HEAD_BYTES = 8  # length and code, which every packet of the start-up begins with
+NEWEST_MINOR = 2
+_TLS_HANDSHAKE = 0x16  # the first byte of a ClientHello's record (RFC 8446, section 5.1)
+_MAX_SECRET = 256  # of a cancel key, by protocol 3.2
 
 
-@dataclass(frozen=True, slots=True)
-class SslRequested:
-    """SSLRequest or GSSENCRequest: answered with one byte, after which the client starts again."""
+class Encryption(enum.Enum):
+    """What an encryption request asks for."""
+
+    TLS = "TLS"
+    GSSAPI = "GSSAPI"
+
+
+_SSL_HEAD = struct.pack("!II", HEAD_BYTES, wire.SSL_REQUEST)
+_GSS_HEAD = struct.pack("!II", HEAD_BYTES, wire.GSS_REQUEST)
+
+
+def encryption(head: bytes) -> Encryption | None:
+    """What these first 8 bytes of a packet ask for; None: they are another packet's."""
+    if head == _SSL_HEAD:
+        return Encryption.TLS
+    return Encryption.GSSAPI if head == _GSS_HEAD else None
+
+
+def is_direct_tls(first: int) -> bool:
+    """Does a connection whose first byte this is begin with TLS itself (sslnegotiation=direct)?"""
+    return first == _TLS_HANDSHAKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +87,17 @@ class StartupRequested:
     extensions: tuple[bytes, ...] = field(default=())
 
     @property
+    def long_key(self) -> bool:
+        """Does the client's protocol (3.2) take cancel keys of more than 4 bytes?"""
+        return self.minor >= 2
+
+    @property
     def negotiation(self) -> bytes:
-        """NegotiateProtocolVersion, where the client asked for more than 3.0; else empty."""
-        if not self.minor and not self.extensions:
+        """NegotiateProtocolVersion, where the client asked for more than is spoken here; else empty."""
+        if self.minor <= NEWEST_MINOR and not self.extensions:
             return b""
-        body = struct.pack("!II", wire.PROTOCOL_3_0, len(self.extensions))
+        spoken = wire.PROTOCOL_3_0 + min(self.minor, NEWEST_MINOR)
+        body = struct.pack("!II", spoken, len(self.extensions))
         return wire.message(b"v", body + b"".join(name + b"\0" for name in self.extensions))
 
 
@@ -74,11 +109,14 @@ class RefusedStartupError(ProtocolError):
         self.sqlstate = sqlstate
 
 
-StartupEvent = SslRequested | CancelRequested | StartupRequested
+StartupEvent = CancelRequested | StartupRequested
 
 
 class StartupFramer:
-    """Collects one packet without a type byte. Bytes after it are an attempt to be believed later: refused."""
+    """Collects one packet without a type byte. Bytes after it are an attempt to be believed later: refused.
+
+    Encryption requests were dealt with before (entry.py); here they are out of order.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -109,15 +147,13 @@ class StartupFramer:
 def _event(packet: bytes) -> StartupEvent:
     code = int.from_bytes(packet[4:8], "big")
     if code in {wire.SSL_REQUEST, wire.GSS_REQUEST}:
-        if len(packet) != 8:
-            raise ProtocolError("malformed encryption request")
-        return SslRequested()
+        raise ProtocolError("an encryption request out of order")
     if code == wire.CANCEL_REQUEST:
-        if not 12 < len(packet) <= 12 + 256:
+        if not 12 < len(packet) <= 12 + _MAX_SECRET:
             raise ProtocolError("malformed CancelRequest")
         return CancelRequested(int.from_bytes(packet[8:12], "big", signed=True), packet[12:])
     if code >> 16 != 3:
-        raise RefusedStartupError("0A000", f"protocol {code >> 16}.{code & 0xFFFF} is not supported: use 3.0")
+        raise RefusedStartupError("0A000", f"protocol {code >> 16}.{code & 0xFFFF} is not supported: use 3.0 or 3.2")
     return _startup(packet, minor=code & 0xFFFF)
 
 
@@ -161,6 +197,12 @@ def _settings(named: dict[str, str]) -> tuple[tuple[tuple[str, str], ...], str]:
             if not _PLAN_ID.match(value):
                 raise RefusedStartupError("22023", "twokey.plan is not a plan id (pln_…)")
             plan = value
+        elif key.startswith(OWN):
+            raise RefusedStartupError("42501", f'start-up parameter "{key}" is refused: {OWN}* is the gateway\'s own')
+        elif key in _IDENTITY:
+            raise RefusedStartupError(
+                "42501", f'start-up parameter "{key}" is refused: the user name is the role to activate'
+            )
         elif key == "client_encoding":
             if value.strip("'\"").replace("-", "").lower() not in _ENCODINGS:
                 raise RefusedStartupError("22023", "client_encoding must be UTF8")
@@ -191,7 +233,7 @@ def _options(text: str) -> list[tuple[str, str]]:
         name, equals, value = word.partition("=")
         if not equals:
             raise RefusedStartupError("22023", "only -c name=value is accepted in options")
-        found.append((name.strip().replace("-", "_").lower(), value))
+        found.append((name.replace("-", "_").lower(), value))
     return found
 
 
@@ -200,7 +242,7 @@ def _split(text: str) -> list[str]:
     current: list[str] | None = None
     characters = iter(text)
     for character in characters:
-        if character.isspace():
+        if character in _SPACE:
             if current is not None:
                 words.append("".join(current))
                 current = None

@@ -8,17 +8,17 @@ duties (read-only, statement-timeout) too. Source: PostgreSQL documentation, "St
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from enforcers.core.errors import EnforcerError, ProtocolError, SettingsError, UpstreamError
+from enforcers.core.credentials import ClientCertificate
+from enforcers.core.errors import EnforcerError, ProtocolError, UpstreamError
 from enforcers.core.ports import Duties
 from enforcers.postgres import deny, wire
 from enforcers.postgres.scram import Login
+from enforcers.postgres.target import Contexts, Target, end_point, server_name
 
 CONNECT_SECONDS = 10.0
 CANCEL_SECONDS = 5.0
@@ -28,52 +28,7 @@ PINNED = (
     ("standard_conforming_strings", "on"),
     ("backslash_quote", "safe_encoding"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a connection of the configuration leads. host is a name or address, or a socket's directory."""
-
-    host: str
-    port: int
-    database: str
-    sslmode: str  # disable, require, verify-full
-    ca: str = ""  # file of root certificates for verify-full; the system's when empty
-
-    @property
-    def local(self) -> bool:
-        if self.host.startswith("/") or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}/{self.database}"
-
-
-def parse_target(url: str) -> Target:
-    """`postgresql://host:port/database?sslmode=…&sslrootcert=…&host=/socket/directory`. Raises SettingsError."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"postgresql", "postgres"}:
-        raise SettingsError("upstream: a postgresql:// URL is needed")
-    if parts.password is not None:
-        raise SettingsError("upstream: no password in the URL; give it as a credential")
-    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    host = options.get("host") or parts.hostname or "127.0.0.1"
-    try:
-        port = parts.port or 5432
-    except ValueError as error:
-        raise SettingsError("upstream: no such port") from error
-    database = unquote(parts.path.lstrip("/"))
-    if not database:
-        raise SettingsError("upstream: the URL names no database")
-    local = Target(host=host, port=port, database=database, sslmode="disable").local
-    sslmode = options.get("sslmode", "disable" if local else "verify-full")
-    if sslmode not in {"disable", "require", "verify-full"}:
-        raise SettingsError(f"upstream: sslmode {sslmode!r} is not one of disable, require, verify-full")
-    return Target(host=host, port=port, database=database, sslmode=sslmode, ca=options.get("sslrootcert", ""))
+SUBJECT = "twokey.subject"
 
 
 class Upstream(asyncio.Protocol):
@@ -85,6 +40,7 @@ class Upstream(asyncio.Protocol):
         self.secret = b""
         self.parameters: dict[bytes, bytes] = {}
         self.lost: str | None = None
+        self.binding = b""  # tls-server-end-point of the target's certificate
         self._buffer = bytearray()
         self._waiter: asyncio.Future[None] | None = None
         self._receive: Callable[[bytes], None] | None = None
@@ -137,6 +93,17 @@ class Upstream(asyncio.Protocol):
         if self.transport is not None:
             self.transport.write(data)
 
+    def encrypted(self, *, direct: bool) -> None:
+        """After the handshake: remember whose certificate it was. Raises UpstreamError for direct TLS without ALPN."""
+        found = self.transport.get_extra_info("ssl_object") if self.transport is not None else None
+        if found is None:
+            raise UpstreamError("the connection was lost during TLS")
+        if direct and found.selected_alpn_protocol() != "postgresql":
+            self.abort()
+            raise UpstreamError("the target took TLS but does not say that it speaks PostgreSQL's protocol (ALPN)")
+        certificate = found.getpeercert(binary_form=True)
+        self.binding = end_point(certificate) if certificate else b""
+
     def abort(self) -> None:
         self._receive = self._on_lost = self._on_full = None
         if self.transport is not None:
@@ -188,17 +155,27 @@ class LoginRefusedError(UpstreamError):
 class Account:
     user: str
     password: str = field(repr=False)
+    certificate: ClientCertificate | None = field(default=None, repr=False)
 
 
 async def connect(
-    target: Target, account: Account, settings: Sequence[tuple[str, str]] = (), duties: Duties | None = None
+    target: Target,
+    account: Account,
+    settings: Sequence[tuple[str, str]] = (),
+    duties: Duties | None = None,
+    *,
+    subject: str = "",
+    contexts: Contexts | None = None,
 ) -> Upstream:
-    """Open and log in. Raises UpstreamError; neither it nor anything it holds names the password."""
+    """Open and log in. Raises UpstreamError; neither it nor anything it holds names the password.
+
+    subject: what the session's setting `twokey.subject` says; empty for none. contexts: the target's, to be reused.
+    """
     upstream: Upstream | None = None
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            upstream = await _open(target)
-            await _log_in(upstream, target, account, settings, duties or Duties())
+            upstream = await _open(target, contexts or Contexts(), account.certificate)
+            await _log_in(upstream, target, account, _parameters(target, account, settings, duties, subject))
     except TimeoutError as error:
         _abandon(upstream)
         raise UpstreamError(f"the target {target} did not answer within {CONNECT_SECONDS:g} s") from error
@@ -207,10 +184,7 @@ async def connect(
         raise UpstreamError(
             f"the target {target} can't be reached: {error.strerror or type(error).__name__}"
         ) from error
-    except EnforcerError:
-        _abandon(upstream)
-        raise
-    except asyncio.CancelledError:
+    except (EnforcerError, asyncio.CancelledError):
         _abandon(upstream)
         raise
     return upstream
@@ -221,42 +195,57 @@ def _abandon(upstream: Upstream | None) -> None:
         upstream.abort()
 
 
-async def _open(target: Target) -> Upstream:
+async def _open(target: Target, contexts: Contexts, certificate: ClientCertificate | None = None) -> Upstream:
     loop = asyncio.get_running_loop()
     if target.host.startswith("/"):
         _, upstream = await loop.create_unix_connection(Upstream, f"{target.host}/.s.PGSQL.{target.port}")
         return upstream
-    _, upstream = await loop.create_connection(Upstream, target.host, target.port)
-    if target.sslmode == "disable":
+    if not target.encrypted:
+        _, upstream = await loop.create_connection(Upstream, target.host, target.port)
         return upstream
-    upstream.write((8).to_bytes(4, "big") + wire.SSL_REQUEST.to_bytes(4, "big"))
-    if await upstream.byte() != b"S":
-        upstream.abort()
-        raise UpstreamError(f"the target {target} offers no TLS, and sslmode is {target.sslmode}")
-    context = ssl.create_default_context(cafile=target.ca or None)
-    if target.sslmode == "require":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if upstream.transport is None:
-        raise UpstreamError("the connection was lost before TLS")
+    context = contexts.context(target, certificate)
     try:
-        transport = await loop.start_tls(
-            upstream.transport, upstream, context, server_hostname=target.host if context.check_hostname else None
-        )
+        if target.direct:
+            _, upstream = await loop.create_connection(
+                Upstream, target.host, target.port, ssl=context, server_hostname=server_name(target) or ""
+            )
+        else:
+            upstream = await _negotiated(target, context)
     except ssl.SSLError as error:
         raise UpstreamError(f"TLS with the target {target} failed: {error.reason}") from error
-    upstream.transport = transport
+    upstream.encrypted(direct=target.direct)
+    return upstream
+
+
+async def _negotiated(target: Target, context: ssl.SSLContext) -> Upstream:
+    """SSLRequest, and TLS on the same connection."""
+    loop = asyncio.get_running_loop()
+    _, upstream = await loop.create_connection(Upstream, target.host, target.port)
+    try:
+        upstream.write((8).to_bytes(4, "big") + wire.SSL_REQUEST.to_bytes(4, "big"))
+        if await upstream.byte() != b"S":
+            raise UpstreamError(f"the target {target} offers no TLS, and sslmode is {target.sslmode}")
+        if upstream.transport is None:
+            raise UpstreamError("the connection was lost before TLS")
+        upstream.transport = await loop.start_tls(
+            upstream.transport, upstream, context, server_hostname=server_name(target)
+        )
+    except BaseException:
+        upstream.abort()
+        raise
     return upstream
 
 
 async def _log_in(
-    upstream: Upstream, target: Target, account: Account, settings: Sequence[tuple[str, str]], duties: Duties
+    upstream: Upstream, target: Target, account: Account, parameters: Sequence[tuple[bytes, bytes]]
 ) -> None:
-    upstream.write(wire.startup_packet(_parameters(target, account, settings, duties)))
+    upstream.write(wire.startup_packet(parameters))
     login = Login(
         user=account.user,
         password=account.password,
-        cleartext_allowed=target.local or target.sslmode != "disable",
+        accepts=target.accepts,
+        binding=upstream.binding if target.channel_binding != "disable" else b"",
+        must_bind=target.channel_binding == "require",
     )
     while True:
         raw = await upstream.message()
@@ -278,20 +267,23 @@ async def _log_in(
 
 
 def _parameters(
-    target: Target, account: Account, settings: Sequence[tuple[str, str]], duties: Duties
+    target: Target, account: Account, settings: Sequence[tuple[str, str]], duties: Duties | None, subject: str
 ) -> list[tuple[bytes, bytes]]:
     values = dict(settings)
     values.update(PINNED)
-    if duties.read_only:
+    if duties is not None and duties.read_only:
         values["default_transaction_read_only"] = "on"
-    if duties.statement_timeout_ms is not None:
+    if duties is not None and duties.statement_timeout_ms is not None:
         values["statement_timeout"] = str(duties.statement_timeout_ms)
+    if subject:
+        # A parameter of its own: nothing of it has to be escaped, as it would within `options`.
+        values[SUBJECT] = subject
     parameters = [(b"user", account.user.encode()), (b"database", target.database.encode())]
     parameters.extend((name.encode(), value.encode()) for name, value in values.items())
     return parameters
 
 
-async def cancel(target: Target, process: int, secret: bytes) -> None:
+async def cancel(target: Target, process: int, secret: bytes, contexts: Contexts | None = None) -> None:
     """Send a CancelRequest and wait until the target closed that connection: then the signal is sent or never will be.
 
     Raises UpstreamError.
@@ -299,7 +291,7 @@ async def cancel(target: Target, process: int, secret: bytes) -> None:
     upstream: Upstream | None = None
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
-            upstream = await _open(target)
+            upstream = await _open(target, contexts or Contexts())
             upstream.write(wire.cancel_request(process, secret))
             await upstream.message()
     except UpstreamError:

@@ -141,7 +141,7 @@ async def test_a_reload_signal_ends_nothing(workers: int) -> None:
         log = b""
         assert enforcer.process.stderr is not None
         async with asyncio.timeout(10):
-            while log.count(b"nothing to reload here") < len(processes):
+            while log.count(b'"reloading"') < len(processes):
                 log += await enforcer.process.stderr.read(4096)
         _, writer = await asyncio.open_connection(host, listening)
         writer.close()

@@ -17,7 +17,7 @@ import pytest
 
 from decision.cli.demo.postgres import binaries, choose, clients
 from enforcers.postgres.gateway import PostgresGateway
-from enforcers.postgres.upstream import Target
+from enforcers.postgres.target import Target
 from tests.enforcers.postgres.fakes import ScriptedCore, ScriptedDescriber, ScriptedGate, ScriptedSource
 
 SETUP = """

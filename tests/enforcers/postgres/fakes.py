@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from twokey.type.v1 import operation_pb2
 
+from enforcers.core.credentials import ClientCertificate
 from enforcers.core.ports import Act, Answer, Duties, Gate, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
 from enforcers.postgres.commands import EstimateRows, RowEstimate
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
-from enforcers.postgres.upstream import Target
+from enforcers.postgres.target import Contexts, Target
 
 ALLOW = Ruling(answer=Answer.ALLOWED, decision="dec_allow")
 LEASED = Ruling(answer=Answer.ALLOWED, decision="dec_lease", leased=True)
@@ -40,6 +41,7 @@ class ScriptedGate:
     session = "ses_1"
     role = "executor"
     connection = "crm"
+    subject = "executor-7"
 
     def __init__(self, policy: Policy | None = None, *, duties: Duties | None = None) -> None:
         self.policy: Policy = policy or (lambda _text: ALLOW)
@@ -152,6 +154,12 @@ class ScriptedCore:
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         return self._account
 
+    async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
+        return None
+
+    def on_reload(self, callback: object) -> None:
+        return
+
     async def drained(self) -> None:
         await self.stop.wait()
 
@@ -242,6 +250,7 @@ class ScriptedSource:
 
     def __init__(self, target: Target, describer: ScriptedDescriber | None = None) -> None:
         self.target = target
+        self.contexts = Contexts()
         self.scripted = describer or ScriptedDescriber()
         self.estimates: list[EstimateRows] = []
         self.refreshes = 0

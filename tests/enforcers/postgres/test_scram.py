@@ -14,8 +14,13 @@ def request(method: int, body: bytes = b"") -> bytes:
     return wire.message(b"R", method.to_bytes(4, "big") + body)
 
 
-def login(password: str = "secret", *, cleartext_allowed: bool = True) -> Login:
-    return Login(user="app", password=password, cleartext_allowed=cleartext_allowed)
+ALL = frozenset({"none", "password", "md5", "scram-sha-256"})
+
+
+def login(
+    password: str = "secret", *, accepts: frozenset[str] = ALL, binding: bytes = b"", must: bool = False
+) -> Login:
+    return Login(user="app", password=password, accepts=accepts.__contains__, binding=binding, must_bind=must)
 
 
 def test_trust() -> None:
@@ -27,7 +32,7 @@ def test_trust() -> None:
 def test_cleartext_only_where_nobody_listens() -> None:
     assert login().respond(request(3)) == wire.password(b"secret")
     with pytest.raises(UpstreamError):
-        login(cleartext_allowed=False).respond(request(3))
+        login(accepts=ALL - {"password"}).respond(request(3))
 
 
 def test_md5() -> None:

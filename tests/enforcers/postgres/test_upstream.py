@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from enforcers.core.errors import SettingsError, UpstreamError
+from enforcers.core.errors import UpstreamError
 from enforcers.postgres import wire
-from enforcers.postgres.upstream import Account, Target, Upstream, cancel, connect, parse_target
+from enforcers.postgres.target import Target
+from enforcers.postgres.upstream import Account, Upstream, cancel, connect
 from tests.enforcers.postgres.conftest import Postgres
 
 ACCOUNT = Account(user="postgres", password="")
@@ -168,29 +169,3 @@ async def test_no_tls_no_log_in(postgres: Postgres, tmp_path: Path, sslmode: str
         with pytest.raises(UpstreamError, match="TLS"):
             await connect(at(stub, sslmode, ca=stub.ca), ACCOUNT)
         assert stub.encrypted == 0
-
-
-def test_the_default_is_tls_wherever_the_network_is() -> None:
-    assert parse_target("postgresql://db.example/crm").sslmode == "verify-full"
-    assert parse_target("postgresql://10.0.0.5:5433/crm").sslmode == "verify-full"
-    assert parse_target("postgresql://127.0.0.1/crm").sslmode == "disable"
-    assert parse_target("postgresql://[::1]/crm").sslmode == "disable"
-    assert parse_target("postgresql:///crm?host=/run/pg").host == "/run/pg"
-    assert parse_target("postgresql://db.example/crm?sslmode=require&sslrootcert=/ca.pem").ca == "/ca.pem"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "mysql://db/crm",
-        "postgresql://user:secret@db/crm",
-        "postgresql://db",
-        "postgresql://db:99999/crm",
-        "postgresql://db/crm?sslmode=prefer",
-        "postgresql://db/crm?sslmode=allow",
-    ],
-)
-def test_what_is_no_upstream(url: str) -> None:
-    with pytest.raises(SettingsError) as refused:
-        parse_target(url)
-    assert "secret" not in str(refused.value)
