@@ -24,8 +24,9 @@ from enforcers.postgres.commands import StopWaiting
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
+from enforcers.postgres.machine_calls import Calls
 from enforcers.postgres.machine_decide import ALONE_HINT, Asked
-from enforcers.postgres.machine_portals import Extended, syntax_error
+from enforcers.postgres.machine_portals import syntax_error
 from enforcers.postgres.machine_private import needs_names
 from enforcers.postgres.machine_state import (
     Capture,
@@ -43,9 +44,10 @@ MAX_QUEUED_BYTES = 16 * 1024 * 1024
 MAX_QUEUED_FRAMES = 10_000
 _SYNC, _FLUSH, _TERMINATE, _QUERY = (ord(c) for c in "SHXQ")
 _COPY = frozenset(b"dcf")
+_ALONE = frozenset(b"QF")  # answered by a ReadyForQuery of their own, unless they are skipped
 
 
-class SessionMachine(Extended):
+class SessionMachine(Calls):
     """One session after log-in. After `close` nothing more is sent upstream, whatever comes."""
 
     def __init__(self, gate: Gate, describer: Describer) -> None:
@@ -104,7 +106,7 @@ class SessionMachine(Extended):
 
     def receive_target(self, data: bytes) -> None:
         """Raises UpstreamError or ProtocolError: the target broke the protocol; then call target_lost()."""
-        if self.gone:
+        if self.gone or self.closed:
             return
         self.turn += 1
         self.replies.feed(data)
@@ -170,7 +172,7 @@ class SessionMachine(Extended):
         if self.flow is not None or self.boundary or self.cancelling:
             return True
         if not self.await_copy and not self.limited_execute:
-            return False
+            return self.segment_open and kind in _ALONE and self._unanswered()
         if kind == _SYNC and not self.await_copy and not self.transaction.active and not self.transaction.written:
             return False  # an implicit transaction: a result that turns out too large takes all of it back
         if not any(expect.kind is Kind.EXECUTE for expect in self.replies.expects):
@@ -181,6 +183,17 @@ class SessionMachine(Extended):
         # The result may still turn out too large; nothing behind it may run before that is known.
         if not self.limit_flushed:
             self.limit_flushed = True
+            self.send(wire.FLUSH)
+        return True
+
+    def _unanswered(self) -> bool:
+        """A Query or a function call behind a pipeline without a Sync: whether the target will read it, or skips it
+        because something before it failed, must be known first."""
+        if not self.replies.expects:
+            self.pipeline_flushed = False
+            return False
+        if not self.pipeline_flushed:
+            self.pipeline_flushed = True
             self.send(wire.FLUSH)
         return True
 
@@ -261,8 +274,9 @@ class SessionMachine(Extended):
     def _query_flow(self, raw: bytes, text: bytes) -> Flow:
         described = yield from self.described(text)
         if isinstance(described, SyntaxProblem):
-            self.reject(text, syntax_error(described))
-            self.end_segment()
+            if not self.skipping:
+                self.reject(text, syntax_error(described))
+                self.end_segment()
             return
         if isinstance(described, Refused):
             if described.aborted and self._fails_there(text):
@@ -271,6 +285,7 @@ class SessionMachine(Extended):
                 self._refuse_query(described)
             return
         acts: list[Running] = []
+        self.deciding = acts
         transaction = self.transaction.copy()
         for position, description in enumerate(in_order(described)):
             granted = yield from self.decide(
@@ -318,8 +333,9 @@ class SessionMachine(Extended):
     def _refuse_query(self, refused: Refused) -> None:
         """Nothing of the message is sent. Where a transaction or pipeline is open, the target itself must fail."""
         if refused.fatal:
-            self.tell(refused.error)
-            self.close("refused")
+            self.refuse_session(refused.error)
+        elif self.skipping and self.error_told:
+            return  # it stands behind an error of the client's own: skipped, up to the client's Sync
         elif self.skipping:
             self.tell_once(refused.error)
             self.end_segment()
@@ -330,11 +346,8 @@ class SessionMachine(Extended):
             self.tell(refused.error)
             self.tell(wire.ready(b"I"))
 
-    def on_function_call(self, raw: bytes) -> None:
-        del raw
-        self._refuse_query(
-            Refused(deny.coded("NOT_SUPPORTED", "the function call message is refused", hint="Use SELECT function(…)."))
-        )
+    def refuse_query(self, refused: Refused) -> None:
+        self._refuse_query(refused)
 
     def on_terminate(self, raw: bytes) -> None:
         del raw
@@ -388,16 +401,17 @@ class SessionMachine(Extended):
         self.settle_acts("failed" if status == ord("E") else "completed")
         self.settled_status = status
         transaction = self.transaction
+        self.block = status != ord("I")
+        self.pipeline_flushed = False
         if status != ord("I"):
             transaction.active = True
             transaction.failed = status == ord("E")
             return
         self.replies.withhold = False
         for portal in self.portals.values():
-            self.drop_portal(portal)
+            self.drop_portal(portal, status="completed")
         self.portals.clear()
-        self.cursors.clear()
-        self.cursors_unknown = False
+        self.forget_cursors()
         if transaction.touched_names:
             self.names_stale = True
         if self.ddl_seen:
@@ -411,7 +425,7 @@ class SessionMachine(Extended):
 
     def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:
         self.copy_in = self.await_copy = False
-        self.cursors_unknown = True
+        self.unconfirmed()
         self.settle_acts("failed", error="rolled back with its pipeline")
         if self.transaction.active:
             self.transaction.failed = True
@@ -426,6 +440,7 @@ class SessionMachine(Extended):
                 self.drop_portal(expect.value)
                 del self.portals[expect.name]
         if until_sync:
+            self.boundary = False  # a Query among the dropped is skipped by the target like anything else
             if self.waiting and not self.skipping:
                 self.commands.append(StopWaiting())
             self.skipping = True
@@ -438,14 +453,6 @@ class SessionMachine(Extended):
     def copying(self) -> None:
         self.copy_in = True
         self.await_copy = False
-
-    def over_limit(self, running: Running) -> None:
-        """The row beyond the limit came. A simple query is cancelled; in a pipeline the target itself must fail."""
-        del running
-        if self.boundary:
-            self.cancel_target()
-        elif not self.skipping:
-            self.poison(b"")
 
 
 def in_order(described: Sequence[Description]) -> list[Description]:

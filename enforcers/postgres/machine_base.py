@@ -17,7 +17,7 @@ from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import CancelTarget, Close, Command
 from enforcers.postgres.describing import Describer, View
 from enforcers.postgres.description import Control, Description, SessionNames
-from enforcers.postgres.machine_replies import Replies
+from enforcers.postgres.machine_replies import Replies, affected
 from enforcers.postgres.machine_state import (
     POISON,
     QUESTION,
@@ -32,6 +32,7 @@ from enforcers.postgres.machine_state import (
 from enforcers.postgres.operations import Digests, LeaseKeys
 
 MAX_QUIET = 4096
+MAX_SAVEPOINTS = 256  # of a transaction, the latest; what is forgotten counts as before its rollback
 
 
 class Internal(Enum):
@@ -77,8 +78,6 @@ class MachineBase:
         self.limit_flushed = False  # the target was told to answer it at once
         self.limited_execute = False  # an Execute under max-rows is unanswered
         self.cancelling = False
-        self.cursors: dict[str, Description] = {}  # SQL cursors of this transaction, as declared
-        self.cursors_unknown = False  # something failed or was opaque: which cursor has which name is not certain
         self.ddl_seen = False
         self.unsettled: list[tuple[Running, str]] = []  # ran to their end in an implicit transaction that goes on
         self.temporary = False  # the session has, or may have, temporary objects of its own
@@ -87,6 +86,11 @@ class MachineBase:
         self.view_stale = True
         self.view_base = 0  # version of the shared catalog when it was asked for
         self.turn = 0
+        self.deciding: list[Running] = []  # granted for a message that is still being decided
+        self.halted: list[Running] = []  # gave some rows in an implicit transaction that goes on, and may give more
+        # An explicit transaction is open as far as the target has answered; `transaction` is ahead of its answers.
+        self.block = False
+        self.pipeline_flushed = False  # a Query waits for the answers to what stands before it
         self.settled_status = ord("I")  # of the last ReadyForQuery
         self.closed = False
         self.gone = False
@@ -208,6 +212,12 @@ class MachineBase:
             self.tell(deny.error(sqlstate, text, hint=hint, severity="FATAL"))
         self.close(reason)
 
+    def refuse_session(self, error: bytes) -> None:
+        """The session may do nothing more (its token expired, it was revoked, it drains): what runs is cancelled."""
+        self.tell(error)
+        self.end_all("unknown", error="refused")
+        self.close("refused")
+
     # Accounting
 
     def ended(self, running: Running, status: str, *, tag: str = "", sqlstate: str = "", error: str = "") -> None:
@@ -236,15 +246,23 @@ class MachineBase:
         statements) what it did stands only once that ends, so its outcome waits for it."""
         description = running.description
         control = description.control
+        if description.cursor or description.prepared or description.utility:
+            self.confirmed(description)
         if control in {Control.COMMIT, Control.PREPARED}:
+            self.block = self.block and description.chain
             self.settle_acts("completed")
+            if description.chain and self.ddl_seen:
+                self.saw_ddl()  # now others see it
         elif control is Control.ROLLBACK:
+            self.block = self.block and description.chain
             self.settle_acts("failed", error="rolled back")
-        elif not (alone or self.transaction.active or description.single_transaction):
+        elif not (alone or self.block or description.single_transaction):
             running.settling = True
             self.unsettled.append((running, tag))
             if description.ddl or description.template.opaque:
                 self.saw_ddl()
+            if control is Control.BEGIN:
+                self.block = True
             return
         self.ended(running, "completed", tag=tag)
 
@@ -254,16 +272,27 @@ class MachineBase:
             acts, self.unsettled = self.unsettled, []
             for running, tag in acts:
                 self.ended(running, status, tag=tag, error=error)
+        if self.halted:
+            halted, self.halted = self.halted, []
+            for running in halted:
+                if status != "completed":  # else its portal is, or goes on
+                    self.ended(running, status, error=error)
 
-    def drop_portal(self, portal: Portal) -> None:
-        """The portal is gone: its act ends with what it did."""
+    def drop_portal(self, portal: Portal, *, status: str = "") -> None:
+        """The portal is gone: its act ends with what it did. status: of what was executed, where its transaction is
+        over; else it stands once that is."""
         running = portal.running
         if running is None or running.ended or running.settling:
             return
         if any(running in expect.acts for expect in self.replies.expects):
             running.orphan = True  # its last answer is still to come
+        elif not portal.executed:
+            self.ended(running, "not-executed")
+        elif status or self.block:
+            self.ended(running, status or "completed")
         else:
-            self.ended(running, "completed" if portal.executed else "not-executed")
+            running.settling = True
+            self.unsettled.append((running, ""))
 
     def end_all(self, status_running: str, *, error: str) -> None:
         """Every act that is still open: those sent for execution with this status, the others never ran."""
@@ -272,8 +301,10 @@ class MachineBase:
             for index, running in enumerate(expect.acts):
                 if expect.kind is Kind.EXECUTE or (expect.kind is Kind.QUERY and index >= expect.index):
                     self.ended(running, status_running, error=error)
+        for running in self.deciding:
+            self.ended(running, status_running if running.begun else "not-executed", error=error)
         for portal in self.portals.values():
-            self.drop_portal(portal)
+            self.drop_portal(portal, status="completed" if self.block else status_running)
         self.portals.clear()
 
     def saw_ddl(self) -> None:
@@ -308,22 +339,15 @@ class MachineBase:
             self.objects_changed()
         elif description.control in {Control.ROLLBACK, Control.ROLLBACK_TO, Control.COMMIT, Control.PREPARED}:
             self.view_stale = True
-        self._follow_cursor(description)
-        forgets = description.template.command.startswith(("DEALLOCATE", "DISCARD"))
-        if description.template.opaque or description.prepared or forgets:
-            for statement in self.statements.values():
-                statement.suspect = bool(statement.name)
+        self.follow_names(description)
 
-    def _follow_cursor(self, description: Description) -> None:
-        name, command = description.cursor, description.template.command
-        if description.template.opaque or (command == "CLOSE CURSOR" and not name):
-            self.cursors_unknown = True
-        elif name and command == "CLOSE CURSOR":
-            self.cursors.pop(name, None)
-        elif name and command == "DECLARE CURSOR":
-            if name in self.cursors:
-                self.cursors_unknown = True  # one of the two fails; a savepoint can bring back either
-            self.cursors[name] = description
+    def follow_names(self, description: Description) -> None:
+        """What later statements may name (machine_lineage)."""
+        raise NotImplementedError
+
+    def confirmed(self, description: Description) -> None:
+        """CommandComplete of a statement that may have made or forgotten names (machine_lineage)."""
+        raise NotImplementedError
 
     def cancel_target(self) -> None:
         if not self.cancelling:
@@ -333,8 +357,11 @@ class MachineBase:
     # Follower (see machine_replies): the parts that need no dispatching are here
 
     def suspended(self, running: Running) -> None:
-        if running.orphan:
-            self.ended(running, "completed")
+        if running.orphan and not (running.ended or running.settling):
+            running.settling = True
+            self.unsettled.append((running, ""))
+        elif not self.block:
+            self.halted.append(running)
 
     def parameters(self, expect: Expect, types: tuple[int, ...]) -> None:
         statement = expect.value
@@ -358,7 +385,17 @@ class MachineBase:
         raise NotImplementedError
 
     def over_limit(self, running: Running) -> None:
-        raise NotImplementedError
+        del running
+        self.cancel_target()
+
+    def undo(self, running: Running) -> None:
+        del running
+        if not self.skipping:
+            self.poison(b"")
+
+    def undo_block(self) -> None:
+        self.poison(b"")
+        self.end_segment()
 
 
 def is_quiet(description: Description) -> bool:
@@ -384,16 +421,37 @@ def apply_effects(transaction: Transaction, description: Description) -> None:
             if setting.name == "transaction_isolation" and setting.value:
                 transaction.isolation = setting.value
     elif control in {Control.COMMIT, Control.ROLLBACK, Control.PREPARED}:
-        # AND CHAIN opens the next one at once, with this one's isolation: ReadyForQuery tells (settled).
-        transaction.active = transaction.failed = transaction.written = False
-    elif control is Control.ROLLBACK_TO:
-        transaction.failed = False
+        # AND CHAIN opens the next one at once, with this one's isolation.
+        transaction.active = transaction.active and description.chain
+        transaction.failed = transaction.written = False
+        transaction.savepoints = ()
+    elif control is Control.ROLLBACK_TO or control is Control.SAVEPOINT:
+        _apply_savepoint(transaction, description)
     if description.writes_or_locks:
         transaction.written = True
     if description.changes_names or description.template.opaque:
         transaction.touched_names = True
     if description.ddl:
         transaction.ddl = transaction.touched_names = True
+
+
+def _apply_savepoint(transaction: Transaction, description: Description) -> None:
+    """Locks taken and rows written behind a savepoint are gone with ROLLBACK TO it. The parser folds and cuts names as
+    the target does; one that isn't known here leaves everything as it is, until the target has answered."""
+    name, known = description.savepoint, transaction.savepoints
+    if description.template.command == "SAVEPOINT":
+        transaction.savepoints = (*known, (name, transaction.written))[-MAX_SAVEPOINTS:]
+        return
+    if description.control is Control.ROLLBACK_TO:
+        transaction.failed = False
+    for place in range(len(known) - 1, -1, -1):
+        if known[place][0] == name:
+            if description.control is Control.ROLLBACK_TO:
+                transaction.written = known[place][1]
+                transaction.savepoints = known[: place + 1]
+            else:
+                transaction.savepoints = known[:place]
+            return
 
 
 @lru_cache(256)
@@ -406,9 +464,3 @@ def obligations(duties: Duties) -> tuple[str, ...]:
         "statement-timeout": duties.statement_timeout_ms is not None,
     }
     return tuple(name for name, wanted in there.items() if wanted)
-
-
-def affected(tag: str) -> int:
-    """The row count that ends a command tag such as `UPDATE 3` or `INSERT 0 1`; 0 without one."""
-    last = tag.rpartition(" ")[2]
-    return int(last) if last.isdecimal() else 0

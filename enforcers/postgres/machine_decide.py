@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 from twokey.type.v1 import operation_pb2
 
@@ -19,7 +18,8 @@ from enforcers.postgres import deny
 from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redeem, Refresh, RowEstimate, Wait, Withdraw
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
 from enforcers.postgres.machine_base import Internal
-from enforcers.postgres.machine_private import Private, needs_names
+from enforcers.postgres.machine_lineage import Lineage
+from enforcers.postgres.machine_private import needs_names
 from enforcers.postgres.machine_state import RESERVED, Capture, Granted, Refused, Transaction
 from enforcers.postgres.operations import bound_values, build, new_operation_id
 
@@ -28,6 +28,7 @@ NAMES_SQL = (
     "pg_catalog.current_schemas(true))::pg_catalog.text, current_user::pg_catalog.text, "
     "session_user::pg_catalog.text"
 )
+ABORTED = "current transaction is aborted, commands ignored until end of transaction block"
 _HOLD_HINT_WRITTEN = (
     "The transaction has written or holds locks, so it can't wait for a reviewer: "
     "roll back and send this statement first, or on its own."
@@ -60,9 +61,10 @@ class Asked:
     values: tuple[bytes | None, ...] = ()
     formats: tuple[int, ...] = ()
     types: tuple[int, ...] = ()
+    holdable: bool = True
 
 
-class Deciding(Private):
+class Deciding(Lineage):
     """Adds describing and deciding to the ground."""
 
     # Describing
@@ -75,32 +77,19 @@ class Deciding(Private):
         described = (view or self.describer).describe(text, names)
         if isinstance(described, SyntaxProblem):
             return described
-        if self.cursors and any(d.cursor for d in described):
-            described = [self._inheriting(d) for d in described]
+        for description in described:
+            if description.cursor or description.prepared:
+                described = self.inherit(described)
+                break
         if self.private and view is None:
             return [self.privately(d) if needs_names(d) else d for d in described]
         return described
 
-    def _inheriting(self, description: Description) -> Description:
-        """FETCH and MOVE read what their cursor was declared to read, where that is certain."""
-        declared = self.cursors.get(description.cursor)
-        reasons = {reason.code for reason in description.template.opaque_reasons}
-        if declared is None or self.cursors_unknown or reasons != {"cursor-unknown"}:
-            return description
-        template = operation_pb2.SqlOperation()
-        template.CopyFrom(description.template)
-        template.opaque = declared.template.opaque
-        del template.opaque_reasons[:]
-        template.opaque_reasons.extend(declared.template.opaque_reasons)
-        template.relations.extend(declared.template.relations)
-        template.columns.extend(declared.template.columns)
-        template.functions.extend(declared.template.functions)
-        return replace(
-            description,
-            template=template,
-            shape_digest=sha256(b"cursor" + description.shape_digest + declared.shape_digest).digest(),
-            static_digest=sha256(b"cursor" + description.static_digest + declared.static_digest).digest(),
-        )
+    def described_now(self, text: bytes) -> Sequence[Description] | SyntaxProblem:
+        if self.names is None:
+            raise RuntimeError("described before the session's names were read")
+        view = self.view if self.private and self.view_ready else None
+        return (view or self.describer).describe(text, self.names)
 
     def ready_to_describe(self) -> bool:
         """The hot path's question: names known, catalog fresh."""
@@ -119,6 +108,14 @@ class Deciding(Private):
         if isinstance(described, Sequence) and any(_unresolved(d) for d in described):
             yield Refresh()
             described = yield from self._described(text)
+        asked: set[str] = set()
+        while isinstance(described, Sequence) and not self.transaction.failed and not self.skipping:
+            name = self.unknown_prepared(described)
+            if not name or name in asked or self.names is None:
+                break
+            asked.add(name)
+            yield from self.look_up(name)
+            described = yield from self._described(text)
         return described
 
     def _described(
@@ -132,7 +129,7 @@ class Deciding(Private):
                 return described
         if self.transaction.failed:
             return Refused(
-                deny.error("25P02", "current transaction is aborted, commands ignored until end of transaction block"),
+                deny.error("25P02", ABORTED),
                 aborted=True,
             )
         if self.names_stale or self.names is None:
@@ -231,8 +228,8 @@ class Deciding(Private):
         return Question(
             operation=operation,
             lease_key=key,
-            can_hold=alone and not written and not asked.transaction.failed,
-            hold_hint="" if alone and not written else _HOLD_HINT_WRITTEN if alone else ALONE_HINT,
+            can_hold=alone and not written and not asked.transaction.failed and asked.holdable,
+            hold_hint=_hold_hint(asked),
         )
 
     def _ask(self, asked: Asked, question: Question) -> Generator[Command | Internal, object, Ruling]:
@@ -242,7 +239,7 @@ class Deciding(Private):
         estimate = RowEstimate(None, why=asked.description.cannot_estimate_why)
         if asked.description.known_rows is not None:
             estimate = RowEstimate(float(asked.description.known_rows))
-        elif self.private and not self._seen_by_others(asked.description):
+        elif asked.description.estimated_here or (self.private and not self._seen_by_others(asked.description)):
             estimate = yield from self.estimate_here(
                 asked.description,
                 asked.transaction,
@@ -314,6 +311,14 @@ class Deciding(Private):
         if self.names is None:
             raise RuntimeError("decided before the session's names were read")
         return self.digests.digest(description, self.names, bound)
+
+
+def _hold_hint(asked: Asked) -> str:
+    if asked.statements > 1:
+        return ALONE_HINT
+    if asked.transaction.written:
+        return _HOLD_HINT_WRITTEN
+    return "" if asked.holdable else "A function call message can't wait for a reviewer: use SELECT function(…)."
 
 
 def shared_names(names: SessionNames) -> SessionNames:

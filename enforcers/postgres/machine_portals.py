@@ -7,17 +7,15 @@ bound before can't run in its place. A statement or portal that this machine doe
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from enforcers.core.ports import Answer
 from enforcers.postgres import deny, wire
-from enforcers.postgres.commands import Command
 from enforcers.postgres.description import Control, Description, SyntaxProblem
-from enforcers.postgres.machine_base import Flow, Internal
-from enforcers.postgres.machine_decide import Asked
+from enforcers.postgres.machine_base import Flow
+from enforcers.postgres.machine_decide import ABORTED, Asked
 from enforcers.postgres.machine_guard import Guarding
 from enforcers.postgres.machine_state import (
     RESERVED,
+    SPENT,
     Capture,
     Expect,
     Granted,
@@ -29,10 +27,6 @@ from enforcers.postgres.machine_state import (
 )
 
 MAX_STATEMENTS = 10_000
-_PREPARED_SQL = (
-    "SELECT p.statement FROM pg_catalog.pg_prepared_statements p "
-    "WHERE p.name OPERATOR(pg_catalog.=) $1::pg_catalog.text AND NOT p.from_sql"
-)
 
 
 class Extended(Guarding):
@@ -87,7 +81,7 @@ class Extended(Guarding):
         bind = wire.parse_bind(raw)
         statement = self.statements.get(bind.statement)
         if statement is None:
-            self.poison(deny.error("26000", f'prepared statement "{shown(bind.statement)}" does not exist'))
+            self.start(self._unknown_bind(raw, bind))
             return
         if bind.portal.startswith(RESERVED):
             self.poison(deny.coded("NOT_SUPPORTED", "portal names that begin with __twokey are reserved"))
@@ -148,13 +142,20 @@ class Extended(Guarding):
 
     def _bind_flow(self, raw: bytes, bind: wire.Bind, statement: Statement) -> Flow:
         described = yield from self.described(statement.text)
+        if statement.suspect and self.transaction.failed:
+            described = Refused(deny.error("25P02", ABORTED))  # which text it has now can't be asked
         if not isinstance(described, Refused) and statement.suspect:
-            known = yield from self._known(statement)
-            if not known:
+            found = yield from self.look_up(statement.name.decode("utf-8", "replace"))
+            if found is None:
                 self.statements.pop(statement.name, None)
                 if not self.skipping:
-                    self.poison(deny.error("26000", f'prepared statement "{shown(statement.name)}" does not exist'))
+                    self.poison(no_statement(statement.name))
                 return
+            self.statements[statement.name] = found
+            if found.text != statement.text:  # something else has that name by now
+                yield from self._bind_flow(raw, bind, found)
+                return
+            statement = found
         if isinstance(described, Refused):
             before = statement.description
             if described.aborted and self.aborted and before is not None and before.control is Control.NONE:
@@ -181,19 +182,56 @@ class Extended(Guarding):
         self._keep(portal)
         yield from self.guarded_bind(portal, raw)
 
-    def _known(self, statement: Statement) -> Generator[Command | Internal, object, bool]:
-        """Does the target still know this very text by this name? Something opaque ran that could have changed it."""
-        capture = self.question(_PREPARED_SQL, (statement.name,))
-        yield from self.flushed(capture)
-        if capture.error is not None:
-            self.tell_once(
-                deny.coded("UPSTREAM_UNAVAILABLE", "the target did not say which statements it has prepared")
-            )
-            return False
-        if [row[:1] for row in capture.rows] != [[statement.text]]:
-            return False
-        statement.suspect = False
-        return True
+    def _unknown_bind(self, raw: bytes, bind: wire.Bind) -> Flow:
+        """The statement may be one that SQL PREPARE made (libpq's PQexecPrepared runs those as well)."""
+        name = bind.statement
+        statement: Statement | None = None
+        reserved = name.startswith(RESERVED) or bind.portal.startswith(RESERVED)
+        if name and not reserved and not self.transaction.failed and not self.skipping:
+            if self.names is None or self.names_stale:
+                yield from self.read_names()
+            if self.names is not None and not self.skipping:
+                statement = yield from self.look_up(name.decode("utf-8", "replace"))
+        if statement is None or len(self.statements) >= MAX_STATEMENTS:
+            if not self.skipping:
+                self.poison(no_statement(name))
+            return
+        self.statements[name] = statement
+        yield from self._bind_flow(raw, bind, statement)
+
+    def _cursor_flow(self, name: bytes, raw: bytes, max_rows: int) -> Flow:
+        """Execute of a portal that Bind did not make: an SQL cursor's, decided as the FETCH that it is."""
+        cursor = name.decode("utf-8", "replace")
+        if not self.is_cursor(cursor):
+            self.poison(deny.error("34000", f'portal "{shown(name)}" does not exist'))
+            return
+        quoted = cursor.replace('"', '""')
+        text = f'FETCH FORWARD {max_rows if max_rows > 0 else "ALL"} FROM "{quoted}"'
+        described = yield from self.described(text.encode())
+        if isinstance(described, Refused):
+            self.refuse_extended(described)
+            return
+        if isinstance(described, SyntaxProblem) or len(described) != 1:
+            self.poison(deny.error("34000", f'portal "{shown(name)}" does not exist'))
+            return
+        granted = yield from self.decide(Asked(description=described[0], transaction=self.transaction))
+        if isinstance(granted, Refused):
+            self.refuse_extended(granted)
+            return
+        running = Running(granted.act, described[0])
+        running.orphan = True  # no portal here: the act ends with this answer
+        if self.needs_guard(running):
+            self.ended(running, "refused", error="not run: Execute of a cursor can't meet the decision")
+            self.poison(deny.coded("OBLIGATION_UNMET", "this can't be masked or verified here", hint="Use FETCH."))
+            return
+        if running.limit is not None:
+            if max_rows <= 0 or max_rows > running.limit:
+                raw = wire.execute(name, running.limit + 1)
+            self.limited_execute = True
+            self.limit_flushed = False
+        self.segment_open = running.begun = True
+        self.follow(described[0])
+        self.send(raw, Expect(Kind.EXECUTE, acts=(running,)))
 
     def withhold(self, running: Running) -> None:
         """While a masked act's transaction lasts, the target's texts stay here: they can quote what is masked."""
@@ -202,8 +240,7 @@ class Extended(Guarding):
 
     def refuse_extended(self, refused: Refused) -> None:
         if refused.fatal:
-            self.tell(refused.error)
-            self.close("refused")
+            self.refuse_session(refused.error)
         elif self.skipping:
             self.tell_once(refused.error)
         else:
@@ -224,16 +261,15 @@ class Extended(Guarding):
         name, max_rows = wire.parse_execute(raw)
         portal = self.portals.get(name)
         if portal is None:
-            return self.poison(
-                deny.error(
-                    "34000", f'portal "{shown(name)}" does not exist', hint="Read from an SQL cursor with FETCH."
-                )
-            )
+            return self.start(self._cursor_flow(name, raw, max_rows))
         running = portal.running
         if running is None:
             self.segment_open = True
             return self.send(raw, Expect(Kind.EXECUTE))
         if running.ended or running.settling:
+            if portal.executed and not running.limited and running.description.template.command == "SELECT":
+                self.segment_open = True  # it has run out: the target says SELECT 0, and a row would end the session
+                return self.send(raw, Expect(Kind.EXECUTE, name=SPENT))
             return self.poison(deny.error("55000", f'portal "{shown(name)}" cannot be run'))
         if portal.turn == self.turn and not self.names_stale and self.view_ready:
             return self._execute(portal, running, raw, max_rows)
@@ -327,6 +363,7 @@ class Extended(Guarding):
             return self.poison(deny.error("26000", f'"{shown(target.name)}" does not exist'))
         if target.kind == b"S":
             self.statements.pop(target.name, None)
+            self.forget_prepared(target.name)
         else:
             portal = self.portals.pop(target.name, None)
             if portal is not None:
@@ -344,6 +381,11 @@ class Extended(Guarding):
 
 def shown(name: bytes) -> str:
     return name.decode("utf-8", "replace")[:64]
+
+
+def no_statement(name: bytes) -> bytes:
+    known = f'prepared statement "{shown(name)}"' if name else "unnamed prepared statement"
+    return deny.error("26000", f"{known} does not exist")
 
 
 def syntax_error(problem: SyntaxProblem) -> bytes:

@@ -93,10 +93,10 @@ class Private(MachineBase):
     ) -> Generator[Command | Internal, object, RowEstimate]:
         """EXPLAIN on the session's own connection, the only one that knows its objects. Only for what calls nothing
         but safe functions; never where the locks of a plan for a write would then wait for a reviewer."""
-        if self.view is None or not description.can_estimate:
+        if (self.private and self.view is None) or not description.can_estimate:
             return RowEstimate(None, why=description.cannot_estimate_why or self.private)
         if transaction.active and description.writes_or_locks and not transaction.written:
-            return RowEstimate(None, why=f"{self.private}, and planning would lock before a reviewer has seen it")
+            return RowEstimate(None, why="planning it in this session would lock before a reviewer has seen it")
         capture = Capture()
         explained = b"EXPLAIN (FORMAT JSON) " + description.text.rstrip().rstrip(b";")
         for data, kind in (

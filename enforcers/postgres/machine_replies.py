@@ -13,12 +13,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from enforcers.core.errors import ProtocolError, UpstreamError
+from enforcers.core.errors import ProtocolError, UpstreamError, code_of
 from enforcers.postgres import deny, wire
-from enforcers.postgres.machine_state import Capture, Expect, Kind, Running
+from enforcers.postgres.bounds import Writes
+from enforcers.postgres.machine_state import FUNCTION_CALL, SPENT, Capture, Expect, Kind, Running
 
 _C, _D, _E, _N, _S, _Z, _T, _A = (ord(c) for c in "CDENSZTA")
 _COPY_DATA = ord("d")
+_COPY_END = wire.message(b"d", b"\xff\xff")  # the trailer of the binary format: no row
+_IN_BLOCK = ord("T")
 _BOUND = ord("2")
 _MAX_ROW_BYTES = 64 * 1024 * 1024  # of a row that must be rewritten, so held whole
 _ANSWERS = {ord("1"): Kind.PARSE, ord("2"): Kind.BIND, ord("3"): Kind.CLOSE}
@@ -45,7 +48,14 @@ class Follower(Protocol):
 
     def setting(self, name: bytes) -> None: ...
 
-    def over_limit(self, running: Running) -> None: ...
+    def over_limit(self, running: Running) -> None:
+        """Its result went beyond a limit, and the target goes on sending: stop it."""
+
+    def undo(self, running: Running) -> None:
+        """The target executed it well; in its pipeline, nothing is sent behind it."""
+
+    def undo_block(self) -> None:
+        """A Query was refused that the target executed well in an explicit transaction. Its ReadyForQuery is held."""
 
     def suspended(self, running: Running) -> None: ...
 
@@ -61,6 +71,7 @@ class Replies:
         self.out: list[bytes] = []
         self.withhold = False
         self._passing = 0  # bytes still to come of a message that is relayed as it arrives
+        self._dropping = False  # they are not relayed: it is beyond a limit
         self._buffer = bytearray()
         self._need = 5
         self._after: list[Callable[[], None]] = []
@@ -70,14 +81,15 @@ class Replies:
     @property
     def mid_message(self) -> bool:
         """The client holds a part of a message: nothing else may be put behind it."""
-        return self._passing > 0
+        return self._passing > 0 and not self._dropping
 
     def feed(self, data: bytes) -> None:
         """Raises UpstreamError, ProtocolError."""
         if self._passing:
             count = min(self._passing, len(data))
             self._passing -= count
-            self.out.append(data[:count])
+            if not self._dropping:
+                self.out.append(data[:count])
             if count == len(data):
                 return
             data = data[count:]
@@ -107,16 +119,16 @@ class Replies:
                 raise UpstreamError("the target sent a message with an impossible length")
             if end > size:
                 if self._partial(kind, length, end - size):
-                    position = size
-                else:
-                    self._need = end - position
+                    self._replace(data[run : position if self._dropping else size], b"")
+                    return
+                self._need = end - position
                 break
             if kind == _D and expects and expects[0].plain:
                 head = expects[0]
                 if head.index >= len(head.acts):
                     raise UpstreamError("the target sent a row that nobody asked for")
                 running = head.acts[head.index]
-                if running.limit is None or running.rows < running.limit:
+                if (running.limit is None or running.rows < running.limit) and running.bytes + length <= running.cap:
                     running.rows += 1
                     running.bytes += length
                     position = end
@@ -145,12 +157,14 @@ class Replies:
     def _partial(self, kind: int, length: int, missing: int) -> bool:
         """A message that continues in the next bytes: True when it may pass as it comes."""
         head = self.expects[0] if self.expects else None
-        if head is not None and head.plain and head.index < len(head.acts) and kind in {_COPY_DATA, _D}:
+        if head is not None and head.relay and head.index < len(head.acts) and kind in {_COPY_DATA, _D}:
             running = head.acts[head.index]
-            if kind == _COPY_DATA or running.limit is None or running.rows < running.limit:
-                running.rows += 1
-                running.bytes += length
-                self._passing = missing
+            if running.limited or self._full(head, running, length, copied=kind == _COPY_DATA):
+                self._passing, self._dropping = missing, True
+                return True
+            if head.plain:
+                self._count(running, length)
+                self._passing, self._dropping = missing, False
                 return True
         if length > (_MAX_ROW_BYTES if kind == _D else wire.MAX_SERVER_CONTROL_BYTES) and kind != _COPY_DATA:
             raise UpstreamError("the target sent a message too large to be checked")
@@ -214,10 +228,7 @@ class Replies:
             return self._row(head, raw)
         running = head.acts[min(head.index, len(head.acts) - 1)] if head.acts else None
         if kind == _COPY_DATA:
-            if running is not None:
-                running.rows += 1
-                running.bytes += len(raw) - 1
-            return None
+            return self._copied(head, running, raw)
         if kind == _C or kind == ord("I"):
             return self._complete(head, running, raw, empty=kind == ord("I"))
         if kind == ord("s") and head.kind is Kind.EXECUTE:
@@ -225,8 +236,13 @@ class Replies:
         if kind in b"GW":
             self._follower.copying()
             return None
-        if kind in b"Hc" or (kind == _T and head.kind is Kind.QUERY):
+        if kind == ord("V") and head.name == FUNCTION_CALL and running is not None and not head.index:
+            head.index = 1
+            running.rows, running.bytes = 1, len(raw) - 1
+            self._follower.completed(running, "", alone=True)
             return None
+        if kind in b"Hc" or (kind == _T and head.kind is Kind.QUERY):
+            return b"" if running is not None and running.limited else None
         raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
 
     def _row(self, head: Expect, raw: bytes) -> bytes | None:
@@ -236,18 +252,42 @@ class Replies:
         if not head.acts:
             raise UpstreamError("the target sent a row that nobody asked for")
         running = head.acts[min(head.index, len(head.acts) - 1)]
-        if running.limited:
-            return b""
-        if running.limit is not None and running.rows >= running.limit:
-            running.limited = True
-            if head.kind is Kind.QUERY:
-                self._after.append(lambda: self._follower.over_limit(running))
+        if running.limited or self._full(head, running, len(raw) - 1, copied=False):
             return b""
         running.rows += 1
         running.bytes += len(raw) - 1
         if running.masker is None:
             return None
         return running.masker.rewrite(raw)
+
+    def _copied(self, head: Expect, running: Running | None, raw: bytes) -> bytes | None:
+        if running is None or raw == _COPY_END:
+            return None
+        if running.limited or self._full(head, running, len(raw) - 1, copied=True):
+            return b""
+        self._count(running, len(raw) - 1)
+        return None
+
+    def _count(self, running: Running, size: int) -> None:
+        if running.header:
+            running.header = False
+        else:
+            running.rows += 1
+        running.bytes += size
+
+    def _full(self, head: Expect, running: Running, size: int, *, copied: bool) -> bool:
+        """Would one more, of this size, be beyond a limit? Then nothing more of the result passes, and the target is
+        told to stop; not where it writes (its own count is wanted), nor where Execute's row count stops it."""
+        if running.limit is not None and running.rows >= running.limit and not running.header:
+            running.cut = "ROW_LIMIT"
+        elif running.bytes + size > running.cap:
+            running.cut = "BYTE_LIMIT"
+        else:
+            return False
+        running.limited = True
+        if running.writes is Writes.NOTHING and (head.kind is Kind.QUERY or copied or running.cut == "BYTE_LIMIT"):
+            self._after.append(lambda: self._follower.over_limit(running))
+        return True
 
     def _complete(self, head: Expect, running: Running | None, raw: bytes, *, empty: bool) -> bytes | None:
         if head.kind is Kind.EXECUTE:
@@ -256,20 +296,45 @@ class Replies:
             if head.index >= len(head.acts):
                 raise UpstreamError("the target answered more statements than were asked")
             head.index += 1
-            if running.limited:
-                head.muted, head.plain = True, False
-                return self._limited(running)
             tag = "" if empty else raw[5:-1].decode("utf-8", "replace")
+            if running.limited or self._written_too_much(running, tag):
+                head.muted, head.plain = True, False
+                return self._stopped(head, running, tag)
+            if running.hold:
+                running.held = raw
+                self._final(head)
+                return b""
             self._follower.completed(running, tag, alone=head.kind is Kind.QUERY and len(head.acts) == 1)
-        elif not empty and head.relay:
+        elif not empty and head.relay and head.name != SPENT:
             # A statement that the description does not know of: an act without a decision.
             raise UpstreamError("the target executed a statement that was not described")
         if head.capture is not None:
             self._final(head)
         return None if head.relay else b""
 
+    def _written_too_much(self, running: Running, tag: str) -> bool:
+        if running.writes is not Writes.TAGGED or running.limit is None or affected(tag) <= running.limit:
+            return False
+        running.limited, running.cut = True, "ROW_LIMIT"
+        return True
+
+    def _stopped(self, head: Expect, running: Running, tag: str) -> bytes:
+        """It ran to its end, and is refused all the same: its transaction must not stand."""
+        if running.writes is not Writes.NOTHING:
+            running.rows = max(affected(tag), running.rows)
+        error = self._limited(running)
+        if head.capture is not None:
+            self._final(head)  # whoever waits for it sees to the rest
+        elif head.kind is Kind.EXECUTE and not self.expects:
+            self._after.append(lambda: self._follower.undo(running))
+        return error
+
+    def refuse(self, running: Running) -> None:
+        """Record that it went beyond a limit."""
+        self._limited(running)
+
     def _limited(self, running: Running) -> bytes:
-        self._follower.ended(running, "failed", sqlstate="54000", error=f"more than {running.limit} rows")
+        self._follower.ended(running, "failed", sqlstate=code_of(running.cut).sqlstate, error=limit_text(running))
         return limit_error(running)
 
     def _suspended(self, head: Expect, running: Running | None) -> bytes | None:
@@ -281,8 +346,8 @@ class Replies:
             return None if head.relay else b""
         if running.limited:
             error = self._limited(running)
-            if not self.expects:
-                self._after.append(lambda: self._follower.over_limit(running))
+            if head.capture is None and not self.expects:
+                self._after.append(lambda: self._follower.undo(running))
             return error
         self._follower.suspended(running)
         return None if head.relay else b""
@@ -300,28 +365,31 @@ class Replies:
             if head.muted:
                 shown = b""
             if head.index < len(head.acts):
-                running = head.acts[head.index]
+                running, later = head.acts[head.index], head.acts[head.index + 1 :]
                 head.index = len(head.acts)
-                if running.limited:
-                    return self._limited(running)
-                self._follower.ended(running, "failed", sqlstate=state, error=text)
+                for never in later:
+                    self._follower.ended(never, "not-executed", error="an earlier statement of the message failed")
+                shown = self._failed(running, state, text) or shown
             self._follower.failed([], until_sync=False, told=True)
             return shown
         if head.kind is Kind.SYNC:
             self._follower.failed([], until_sync=False, told=True)  # its commit failed
             return shown if head.relay else b""
         if head.kind is Kind.EXECUTE and head.acts:
-            running = head.acts[0]
-            if running.limited:
-                shown = limit_error(running)
-                state, text = "54000", f"more than {running.limit} rows"
-            self._follower.ended(running, "failed", sqlstate=state, error=text)
+            shown = self._failed(head.acts[0], state, text) or shown
         if head.kind is Kind.POISON:
             shown = head.error
         elif not head.tell:
             shown = b""
         self._drop(raw, told=shown != b"")
         return shown
+
+    def _failed(self, running: Running, state: str, text: str) -> bytes:
+        """The gateway's own error where it stopped the act; else empty."""
+        if running.limited:
+            return self._limited(running)
+        self._follower.ended(running, "failed", sqlstate=state, error=text)
+        return b""
 
     def _drop(self, error: bytes, *, told: bool) -> None:
         """Everything up to the Sync that is already sent will stay unanswered."""
@@ -350,14 +418,38 @@ class Replies:
         self._final(head)
         if not head.relay:
             return b""
+        if status == _IN_BLOCK and head.kind is Kind.QUERY and any(running.limited for running in head.acts):
+            self._after.append(self._follower.undo_block)
+            return b""
         self._after.append(lambda: self._follower.settled(status))
         return None
 
 
+def affected(tag: str) -> int:
+    """The row count that ends a command tag such as `UPDATE 3` or `INSERT 0 1`; 0 without one."""
+    last = tag.rpartition(" ")[2]
+    return int(last) if last.isdecimal() else 0
+
+
+def limit_text(running: Running) -> str:
+    """What went beyond which limit, for the client and the record."""
+    duties = running.act.ruling.duties
+    if running.cut == "TIME_LIMIT":
+        return f"it took longer than policy allows: {duties.max_duration_ms} ms"
+    copied = running.description.copy_in
+    if running.cut == "BYTE_LIMIT":
+        return f"the {'data' if copied else 'result'} has more bytes than policy allows: {duties.max_bytes}"
+    if running.writes is Writes.NOTHING:
+        return f"the result has more rows than policy allows: {duties.max_rows}"
+    return f"it wrote {running.rows} rows, more than policy allows: {duties.max_rows}; it is rolled back"
+
+
 def limit_error(running: Running) -> bytes:
+    hint = (
+        "Write fewer rows at a time." if running.writes is not Writes.NOTHING else "Ask for fewer rows (WHERE, LIMIT)."
+    )
+    if running.cut == "TIME_LIMIT":
+        hint = "Do less at a time."
     return deny.coded(
-        "ROW_LIMIT",
-        f"the result has more rows than policy allows: {running.limit}",
-        detail=f"Decision: {running.act.ruling.decision}",
-        hint="Ask for fewer rows (WHERE, LIMIT).",
+        running.cut or "ROW_LIMIT", limit_text(running), detail=f"Decision: {running.act.ruling.decision}", hint=hint
     )

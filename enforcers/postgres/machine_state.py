@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from enforcers.core.ports import Act, Ruling
 from enforcers.postgres import wire
+from enforcers.postgres.bounds import Writes, writes_of
 from enforcers.postgres.description import Description
 from enforcers.postgres.masking import RowMasker
 
@@ -17,6 +18,14 @@ QUESTION = RESERVED + b"_question"
 POISON_NAME = RESERVED + b"_poison"
 # Not SQL under any grammar or setting, so the raw parser fails before anything is looked up.
 POISON = wire.parse(POISON_NAME, b")twokey refused this message(")
+
+
+NO_CAP = 1 << 62
+
+
+# Marks of an Expect, in place of a name.
+FUNCTION_CALL = b"F"  # of a QUERY: it was a FunctionCall, which a FunctionCallResponse answers
+SPENT = b"spent"  # of an EXECUTE: of a portal that has run out; nothing more can come of it
 
 
 class Kind(enum.IntEnum):
@@ -54,22 +63,41 @@ class Running:
     __slots__ = (
         "act",
         "begun",
+        "bounded",
         "bytes",
+        "cap",
+        "cut",
         "description",
         "ended",
+        "header",
+        "held",
+        "hold",
         "limit",
         "limited",
         "masker",
         "orphan",
+        "restore",
         "rows",
         "settling",
+        "writes",
+        "wrote",
     )
 
     def __init__(self, act: Act, description: Description) -> None:
         self.act = act
         self.description = description
-        self.limit = act.ruling.duties.max_rows
-        self.limited = False
+        duties = act.ruling.duties
+        self.limit = duties.max_rows
+        self.cap = NO_CAP if duties.max_bytes is None else duties.max_bytes  # bytes, of the messages that carry them
+        self.bounded = self.limit is not None or duties.max_bytes is not None
+        self.writes = writes_of(description) if self.bounded else Writes.NOTHING
+        self.wrote = 0  # rows, where the target's statistics count them
+        self.limited = False  # it went beyond a limit: nothing more of it passes
+        self.cut = ""  # beyond which: a reason code
+        self.header = description.copy_header  # the first CopyData is no row
+        self.hold = False  # its CommandComplete waits here until its rows are counted
+        self.held = b""
+        self.restore: tuple[tuple[bytes, bytes], ...] = ()  # settings changed for it alone, and what they were
         self.masker: RowMasker | None = None
         self.rows = 0
         self.bytes = 0
@@ -163,9 +191,12 @@ class Transaction:
     touched_names: bool = False  # its end (ROLLBACK, or COMMIT after SET LOCAL) changes how names resolve
     ddl: bool = False
     isolation: str = ""  # where a statement of the client's set it for this transaction
+    savepoints: tuple[tuple[str, bool], ...] = ()  # (name, written when it was made), innermost last
 
     def copy(self) -> Transaction:
-        return Transaction(self.active, self.failed, self.written, self.touched_names, self.ddl, self.isolation)
+        return Transaction(
+            self.active, self.failed, self.written, self.touched_names, self.ddl, self.isolation, self.savepoints
+        )
 
 
 @dataclass(frozen=True, slots=True)

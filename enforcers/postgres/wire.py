@@ -188,6 +188,15 @@ class Bind(NamedTuple):
     result_formats: tuple[int, ...]
 
 
+class FunctionCall(NamedTuple):
+    """function is its object id; formats as in Bind."""
+
+    function: int
+    formats: tuple[int, ...]
+    values: tuple[bytes | None, ...]
+    result_format: int
+
+
 class Execute(NamedTuple):
     portal: bytes
     max_rows: int
@@ -286,6 +295,23 @@ def parse_target(raw: bytes) -> Target:
     if raw.find(b"\0", 6) != len(raw) - 1:
         raise ProtocolError("malformed Describe or Close")
     return Target(kind, raw[6:-1])
+
+
+def parse_function_call(raw: bytes) -> FunctionCall:
+    reader = Reader(raw)
+    function = reader.uint32()
+    formats = tuple(reader.uint16() for _ in range(reader.uint16()))
+    values: list[bytes | None] = []
+    for _ in range(reader.uint16()):
+        length = reader.int32()
+        values.append(None if length == -1 else reader.take(length))
+    result_format = reader.uint16()
+    reader.finish()
+    if max((*formats, result_format)) > 1:
+        raise ProtocolError("unknown format code")
+    if len(formats) > 1 and len(formats) != len(values):
+        raise ProtocolError("a function call has another number of formats than values")
+    return FunctionCall(function, formats, tuple(values), result_format)
 
 
 def parse_password(raw: bytes) -> bytes:

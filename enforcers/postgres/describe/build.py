@@ -72,6 +72,7 @@ def build(
         known_rows=facts.known_rows,
         collects=facts.collects,
         output_open=facts.output_open,
+        copy_header=facts.copy_header,
         cursor_options=facts.cursor_options,
         savepoint=facts.savepoint,
         chain=facts.chain,

@@ -70,6 +70,7 @@ class Facts:
     chain: bool = False
     copy_in: bool = False
     copy_out: bool = False
+    copy_header: bool = False
     single_transaction: bool = False
     returns_rows: bool | None = None  # None: when it has output columns
 

@@ -13,7 +13,7 @@ _FIXED = {
     "ExplainStmt": "EXPLAIN", "PrepareStmt": "PREPARE", "ExecuteStmt": "EXECUTE", "DeallocateStmt": "DEALLOCATE",
     "DeclareCursorStmt": "DECLARE CURSOR", "ClosePortalStmt": "CLOSE CURSOR", "ListenStmt": "LISTEN",
     "UnlistenStmt": "UNLISTEN", "NotifyStmt": "NOTIFY", "LoadStmt": "LOAD", "CheckPointStmt": "CHECKPOINT",
-    "VariableShowStmt": "SHOW", "DiscardStmt": "DISCARD", "ReindexStmt": "REINDEX", "ClusterStmt": "CLUSTER",
+    "VariableShowStmt": "SHOW", "ReindexStmt": "REINDEX", "ClusterStmt": "CLUSTER",
     "RefreshMatViewStmt": "REFRESH MATERIALIZED VIEW", "ConstraintsSetStmt": "SET CONSTRAINTS",
     "CreateStmt": "CREATE TABLE", "IndexStmt": "CREATE INDEX", "ViewStmt": "CREATE VIEW", "RuleStmt": "CREATE RULE",
     "DefineStmt": "CREATE", "CreatedbStmt": "CREATE DATABASE", "DropdbStmt": "DROP DATABASE", "RenameStmt": "ALTER",
@@ -41,6 +41,8 @@ def command_tag(kind: str, body: Mapping[str, Any]) -> str:
         return "RESET" if str(body.get("kind", "")) in {"VAR_RESET", "VAR_RESET_ALL"} else "SET"
     if kind == "CreateTableAsStmt":
         return "CREATE MATERIALIZED VIEW" if body.get("objtype") == "OBJECT_MATVIEW" else "CREATE TABLE AS"
+    if kind == "DiscardStmt":
+        return "DISCARD " + str(body.get("target", "DISCARD_ALL")).removeprefix("DISCARD_")
     if kind == "DropStmt":
         return "DROP " + _object(body.get("removeType"))
     if kind == "AlterTableStmt":

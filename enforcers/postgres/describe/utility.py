@@ -211,6 +211,20 @@ def _close(context: Context, body: Node, scope: Scope) -> None:
     context.facts.cursor = str(body.get("portalname", ""))
 
 
+def _is_header(option: Node) -> bool:
+    """HEADER, HEADER true, on or 1. What else the target takes for true (HEADER 'oN') it spells alike: by its words."""
+    element = option.get("DefElem", {})
+    if element.get("defname") != "header":
+        return False
+    if "arg" not in element:
+        return True
+    value = unwrap(element["arg"])[1]
+    for field in ("sval", "ival", "boolval"):
+        if field in value:
+            return str(value[field]).lower() in {"true", "on", "1"}
+    return False
+
+
 def _copy(context: Context, body: Node, scope: Scope) -> None:
     facts = context.facts
     incoming = bool(body.get("is_from"))
@@ -225,6 +239,7 @@ def _copy(context: Context, body: Node, scope: Scope) -> None:
     else:
         facts.verb("sql.copy-to")
         facts.copy_out = True
+        facts.copy_header = any(_is_header(option) for option in body.get("options", []))
     facts.returns_rows = False
     names = strings(body.get("attlist"))
     if body.get("query"):

@@ -228,14 +228,14 @@ def test_an_approval_for_what_its_pipeline_took_along_is_not_redeemed() -> None:
 
 def test_a_query_behind_an_error_is_skipped_as_the_target_skips_it() -> None:
     one = Dialogue().named()
-    _, _, commands = one.client(wire.parse(b"", b"SELECT bad"), wire.query(b"SELECT 1"))
-    assert isinstance(commands[0], Ask)
-    one.target(error("22P02"))
-    client, target, _ = one.reply(ALLOW)
-    assert (client, target) == (b"", b"")
+    parse = wire.parse(b"", b"SELECT bad")
+    _, target, commands = one.client(parse, wire.query(b"SELECT 1"))
+    assert (target, commands) == (parse + wire.FLUSH, [])  # it is asked about once it is certain that it will be read
+    client, target, commands = one.target(error("22P02"))
+    assert (kinds(client), target, commands) == ("E", b"", [])
     client, target, _ = one.client(wire.SYNC)
     assert (client, target) == (b"", wire.SYNC)
-    assert one.gate.ended == [("SELECT 1", "not-executed")]
+    assert one.gate.ended == []
 
 
 def test_what_is_not_found_is_looked_for_again_before_anyone_is_asked() -> None:
@@ -396,10 +396,15 @@ def test_an_error_of_the_target_before_the_poison_is_the_one_error() -> None:
 def test_a_refused_query_in_an_open_pipeline_poisons_it() -> None:
     one = Dialogue(lambda text: DENY if text.startswith("DELETE") else ALLOW).named()
     one.ask(wire.parse(b"", b"SELECT x"), wire.bind(b"", b""), wire.execute(b""))
-    _, target, _ = one.ask(wire.query(b"DELETE x"))
+    _, target, commands = one.client(wire.query(b"DELETE x"))
+    assert (target, commands) == (wire.FLUSH, [])
+    client, _, commands = one.target(P1 + B2 + tag("SELECT 1"))
+    assert kinds(client) == "12C"
+    assert isinstance(commands[0], Ask)
+    _, target, _ = one.reply(one.gate.rule(commands[0].question))
     assert target == POISON + wire.SYNC
-    client, _, _ = one.target(P1 + B2 + tag("SELECT 1") + error("42601"), wire.ready(b"I"))
-    assert kinds(client) == "12CEZ"
+    client, _, _ = one.target(error("42601"), wire.ready(b"I"))
+    assert kinds(client) == "EZ"
 
 
 def test_no_question_between_begin_and_set_transaction() -> None:
@@ -489,17 +494,33 @@ def test_a_statement_swapped_by_sql_prepare_is_not_believed() -> None:
     _, target, commands = one.client(wire.bind(b"", b"s"), wire.execute(b""), wire.SYNC)
     assert commands == []
     assert b"pg_prepared_statements" in target
-    client, target, commands = one.target(C3 + P1 + B2 + tag("SELECT 0") + C3)
+    client, target, commands = one.target(C3 + P1 + B2 + tag("SELECT 0") + C3 + wire.ready(b"I"))
     assert (client, commands) == (b"", [])
     assert target == POISON + wire.SYNC
     client, _, _ = one.target(error("42601"), wire.ready(b"I"))
     assert b"26000" in client
 
 
+def test_what_else_has_a_statements_name_by_now_is_what_is_decided() -> None:
+    one = Dialogue().named()
+    one.client(wire.parse(b"s", b"SELECT 1"), wire.SYNC)
+    one.target(P1, wire.ready(b"I"))
+    one.ask(wire.query(b"do something"))
+    one.target(tag("DO"), wire.ready(b"I"))
+    one.client(wire.bind(b"", b"s"), wire.execute(b""), wire.SYNC)
+    one.target(NAMES_ANSWER + wire.ready(b"I"))
+    row = wire.data_row([b"UPDATE another", b"false", b""])
+    _, _, commands = one.target(C3 + P1 + B2 + row + tag("SELECT 1") + C3 + wire.ready(b"I"))
+    (command,) = commands
+    assert isinstance(command, Ask)
+    assert command.question.operation.sql.values.statement == b"UPDATE another"
+
+
 @pytest.mark.parametrize(
     "message",
     [
-        wire.bind(b"", b"nobody"),
+        wire.bind(b"", b""),
+        wire.bind(b"", b"__twokey_statement"),
         wire.execute(b"nobody"),
         wire.describe(b"S", b"__twokey_question"),
         wire.describe(b"P", b"__twokey_question"),
@@ -553,11 +574,12 @@ def test_several_statements_in_a_parse_are_refused_by_the_target() -> None:
     assert wire.parse(QUESTION, b"SELECT 1; SELECT 2") + POISON + wire.SYNC in target
 
 
-def test_function_calls_are_refused() -> None:
+def test_a_statement_nobody_knows_is_looked_up_and_refused() -> None:
     one = Dialogue().named()
-    client, target, _ = one.client(wire.message(b"F", b"\0\0\0\1\0\0\0\0\0\0"))
-    assert (kinds(client), target) == ("EZ", b"")
-    assert b"0A000" in client
+    _, target, _ = one.client(wire.bind(b"", b"nobody"), wire.SYNC)
+    assert b"pg_prepared_statements" in target
+    _, target, _ = one.target(C3 + P1 + B2 + tag("SELECT 0") + C3 + wire.ready(b"I"))
+    assert target == POISON + wire.SYNC
 
 
 def test_a_portal_is_decided_again_when_its_lease_ended() -> None:
