@@ -26,7 +26,9 @@ MODULES = (
     "enforcers/postgres/machine_private.py",
     "enforcers/postgres/machine_replies.py",
     "enforcers/postgres/machine_state.py",
+    "enforcers/postgres/masking.py",
     "enforcers/postgres/operations.py",
+    "enforcers/postgres/rows.py",
     "enforcers/postgres/wire.py",
 )
 

@@ -7,78 +7,156 @@ type, so another masker is refused before a row is sent (`UnmaskableError`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Final
 
 from enforcers.core.errors import EnforcerError, ProtocolError
 from enforcers.core.ports import MaskedColumn
-from enforcers.postgres import wire
 
 # text, varchar, bpchar, name, char-array literal "unknown". citext has no fixed oid: its name comes from the catalog.
 TEXT_TYPES = frozenset({25, 1043, 1042, 19})
-
-Masker = Callable[[bytes], bytes | None]
+_ROW: Final = 68  # D
+_NULL: Final = 0xFFFFFFFF
+_NULL_CELL: Final = b"\xff\xff\xff\xff"
 
 
 class UnmaskableError(EnforcerError):
     """A masker can't be carried out on this column; nothing of the row was sent."""
 
 
+class Masker:
+    """Rewrites one non-NULL value. A class, not a function, so that compiled rows call it directly."""
+
+    def mask(self, data: bytes, start: int, end: int) -> bytes | None:
+        """In place of data[start:end]; None is NULL."""
+        raise NotImplementedError
+
+    def __call__(self, value: bytes) -> bytes | None:
+        return self.mask(value, 0, len(value))
+
+
+class Null(Masker):
+    def mask(self, data: bytes, start: int, end: int) -> bytes | None:  # noqa: ARG002 - the same for every value
+        return None
+
+
+class Fixed(Masker):
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    def mask(self, data: bytes, start: int, end: int) -> bytes | None:  # noqa: ARG002 - as above
+        return self.text
+
+
+class KeepLast(Masker):
+    """Characters, not bytes; the length is kept. A value no longer than `keep` is wholly filled: else it would pass."""
+
+    def __init__(self, keep: int, fill: str) -> None:
+        if keep < 0 or len(fill) != 1:
+            raise UnmaskableError("keep-last needs a number of characters and one filling character")
+        self.keep = keep
+        self.fill = fill
+        self.filling = fill.encode()
+
+    def mask(self, data: bytes, start: int, end: int) -> bytes | None:
+        value = data[start:end]
+        keep = self.keep
+        if value.isascii():
+            hidden = end - start - keep
+            return self.filling * hidden + value[hidden:] if hidden > 0 else self.filling * (end - start)
+        text = value.decode("utf-8", "replace")
+        hidden = len(text) - keep
+        return (self.fill * hidden + text[hidden:]).encode() if hidden > 0 else self.filling * len(text)
+
+
 def masker_of(column: MaskedColumn, *, type_oid: int, text_types: frozenset[int] = TEXT_TYPES) -> Masker:
-    """The function that rewrites one non-NULL value. Raises UnmaskableError."""
+    """What rewrites the values of this column. Raises UnmaskableError."""
     if column.masker == "null":
-        return _null
+        return Null()
     if type_oid not in text_types:
         raise UnmaskableError(
             f"masker {column.masker} can't be applied to {column.relation}.{column.column}: it is not a text column"
         )
     if column.masker == "fixed":
-        fixed = column.text.encode()
-        return lambda _value: fixed
+        return Fixed(column.text.encode())
     if column.masker == "keep-last":
-        return _keep_last(column.keep, column.fill)
+        return KeepLast(column.keep, column.fill)
     raise UnmaskableError(f"unknown masker {column.masker!r}")
-
-
-def _null(_value: bytes) -> None:
-    return None
-
-
-def _keep_last(keep: int, fill: str) -> Masker:
-    """Characters, not bytes; the length is kept. A value no longer than `keep` is wholly filled: else it would pass."""
-    if keep < 0 or len(fill) != 1:
-        raise UnmaskableError("keep-last needs a number of characters and one filling character")
-
-    def mask(value: bytes) -> bytes:
-        text = value.decode("utf-8", "replace")
-        if len(text) <= keep:
-            return (fill * len(text)).encode()
-        shown = text[len(text) - keep :]
-        return (fill * (len(text) - keep) + shown).encode()
-
-    return mask
 
 
 class RowMasker:
     """Rewrites DataRows of one result. `fields` counts the values replaced (a NULL was never one)."""
 
-    __slots__ = ("_by_column", "_columns", "fields")
-
     def __init__(self, columns: int, by_column: dict[int, Masker]) -> None:
-        self._columns = columns
-        self._by_column = by_column
         self.fields = 0
+        self._columns = columns
+        # Up to the last masked column: what stands behind it passes unread.
+        self._walk: list[Masker | None] = [by_column.get(index) for index in range(max(by_column, default=-1) + 1)]
+        self._alone = len(by_column) == 1
 
     def rewrite(self, raw: bytes) -> bytes:
-        """A DataRow frame, masked. Raises ProtocolError when it has another number of columns than described."""
-        values: list[bytes | None] = wire.parse_data_row(raw)
-        if len(values) != self._columns:
-            raise ProtocolError("a row has another number of columns than its description")
-        for index, masker in self._by_column.items():
-            value = values[index]
-            if value is not None:
-                values[index] = masker(value)
-                self.fields += 1
-        return wire.data_row(values)
+        """A DataRow frame, masked. Raises ProtocolError when it is malformed, or of another width than described."""
+        out: list[bytes] = []
+        end, count = self.run(raw, 0, 1, len(raw), out)
+        if count != 1 or end != len(raw):
+            raise ProtocolError("malformed DataRow")
+        return b"".join(out)
+
+    def run(self, data: bytes, position: int, most: int, room: int, out: list[bytes]) -> tuple[int, int]:
+        """Masks the whole DataRows that stand from `position` on into `out`: where they end, and how many they are.
+
+        most, room: as of rows.run. What isn't masked is copied in as few slices as there are masked values. Raises
+        ProtocolError; `out` is of no use then."""
+        size, begin, count = len(data), position, 0
+        while count < most and position + 7 <= size and data[position] == _ROW:
+            length = data[position + 1] << 24 | data[position + 2] << 16 | data[position + 3] << 8 | data[position + 4]
+            end = position + 1 + length
+            if end > size or length > room:
+                break
+            if length < 6 or (data[position + 5] << 8 | data[position + 6]) != self._columns:
+                raise ProtocolError("a row has another number of columns than its description")
+            begin = self._row(data, position, end, begin, out)
+            room -= length
+            position = end
+            count += 1
+        if begin < position:
+            out.append(data[begin:position])
+        return position, count
+
+    def _row(self, data: bytes, position: int, end: int, begin: int, out: list[bytes]) -> int:
+        """One row, data[position:end]: all from `begin` on, up to behind its last masked value, goes to `out`. Where
+        what is still to be copied begins."""
+        header = -1  # where in `out` the row's own header is, once its length changes
+        grown = 0
+        at = position + 7
+        for masker in self._walk:
+            value = at + 4
+            if value > end:
+                raise ProtocolError("message ends too early")
+            cell = data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+            at = value if cell == _NULL else value + cell
+            if at > end:
+                raise ProtocolError("message ends too early")
+            if masker is None or cell == _NULL:
+                continue
+            masked = masker.mask(data, value, at)
+            self.fields += 1
+            if self._alone and masked is not None and len(masked) == cell:
+                out.append(data[begin:value])
+                out.append(masked)
+                return at
+            if header < 0:
+                out.append(data[begin:position])
+                header = len(out)
+                out.append(b"")
+                begin = position + 5
+            out.append(data[begin : value - 4])
+            out.append(_NULL_CELL if masked is None else len(masked).to_bytes(4, "big") + masked)
+            grown += (0 if masked is None else len(masked)) - cell
+            begin = at
+        if header >= 0:
+            out[header] = b"D" + (end - position - 1 + grown).to_bytes(4, "big")
+        return begin
 
 
 def row_masker(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import MaskedColumn
 from enforcers.postgres import wire
-from enforcers.postgres.masking import UnmaskableError, masker_of, row_masker
+from enforcers.postgres.masking import RowMasker, UnmaskableError, masker_of, row_masker
 
 TEXT, INT4 = 25, 23
 
@@ -63,3 +63,72 @@ def test_unmasked_columns_stay_byte_for_byte(values: list[bytes | None]) -> None
 def test_a_row_of_another_width_is_refused() -> None:
     with pytest.raises(ProtocolError):
         row_masker([(column("null"), TEXT)]).rewrite(wire.data_row([b"a", b"b"]))
+
+
+MASKS = {
+    "null": column("null"),
+    "fixed": column("fixed", text="***"),
+    "keep-last": column("keep-last", keep=2),
+    "keep-last, wide": column("keep-last", keep=2, fill="·"),
+}
+VALUES = st.none() | st.text("aé€𝄞", max_size=6).map(str.encode)
+TABLES = st.integers(1, 4).flatmap(
+    lambda width: st.tuples(
+        st.lists(st.sampled_from([None, *MASKS]), min_size=width, max_size=width),
+        st.lists(st.lists(VALUES, min_size=width, max_size=width), max_size=5),
+    )
+)
+
+
+def masker(masks: list[str | None]) -> RowMasker:
+    return row_masker([(None if name is None else MASKS[name], TEXT) for name in masks])
+
+
+@given(TABLES, st.integers(0, 20), st.integers(0, 6))
+def test_a_run_of_rows_is_each_row_masked_by_itself(
+    table: tuple[list[str | None], list[list[bytes | None]]], cut: int, most: int
+) -> None:
+    masks, rows = table
+    before, behind = wire.PARSE_COMPLETE, b"C\0\0\0\rSELECT 1\0"[cut:]
+    frames = [wire.data_row(row) for row in rows]
+    data = before + b"".join(frames) + behind
+    out: list[bytes] = []
+    one = masker(masks)
+    end, count = one.run(data, len(before), most, 1 << 40, out)
+    assert count == min(most, len(frames))
+    assert end == len(before) + sum(map(len, frames[:count]))
+    wanted, fields = [], 0
+    for row in rows[:count]:
+        values = list(row)
+        for index, name in enumerate(masks):
+            value = row[index]
+            if name is not None and value is not None:
+                values[index] = masker_of(MASKS[name], type_oid=TEXT)(value)
+                fields += 1
+        wanted.append(wire.data_row(values))
+    assert b"".join(out) == b"".join(wanted)
+    assert one.fields == fields
+    # A run never begins a row that is not there whole, nor one beyond its room.
+    short = masker(masks)
+    size = sum(map(len, frames))
+    assert short.run(data[: len(before) + max(0, size - 1)], len(before), 99, 1 << 40, [])[1] == max(0, len(frames) - 1)
+    if frames:
+        assert short.run(data, len(before), 99, len(frames[0]) - 2, [])[1] == 0
+
+
+@given(st.lists(VALUES, min_size=3, max_size=3), st.binary(min_size=1, max_size=4), st.integers(5, 40))
+def test_a_row_that_lies_about_itself_is_refused_or_masked(values: list[bytes | None], junk: bytes, at: int) -> None:
+    """Whatever stands in a row's body: one error class, or a frame whose masked cells are masked."""
+    raw = bytearray(wire.data_row(values))
+    at = min(at, len(raw) - 1)
+    raw[at : at + len(junk)] = junk[: len(raw) - at]
+    one = masker([None, "null", None])
+    try:
+        masked = one.rewrite(bytes(raw))
+    except ProtocolError:
+        return
+    assert wire.Reader(masked, 5).uint16() == 3
+    reader = wire.Reader(masked, 7)
+    first = reader.int32()
+    reader.take(max(0, first))
+    assert reader.int32() == -1
