@@ -14,7 +14,7 @@ from pathlib import Path
 from decision.cli import located, settings
 from decision.cli.errors import ConfigError, Problem
 from decision.cli.located import Located
-from decision.cli.settings import Account, Agent, Config, Connection, People, Principal, Source
+from decision.cli.settings import Agent, Config, People, Principal, Source
 from decision.cli.words import nearest
 
 LABEL_DEPTH = 3  # schema.table.column
@@ -95,10 +95,19 @@ def check_run(loaded: Loaded, *, dev: bool, environ: Mapping[str, str], accounts
                     "use an issuer instead of --dev, or point at a local target",
                 )
             )
-        for role, account in connection.credentials.items():
-            if accounts and account.password is not None:
-                where = (*place, "credentials", role, "password")
-                problems += _source(loaded, where, account.password, environ)
+        for role, account in connection.credentials.items() if accounts else ():
+            where = (*place, "credentials", role)
+            if account.password is not None:
+                problems += _source(loaded, (*where, "password"), account.password, environ)
+            if account.key is not None and account.certificate is not None:
+                problems += _source(loaded, (*where, "key"), account.key, environ)
+                problems += _file(loaded, (*where, "certificate"), account.certificate)
+        if accounts and connection.root_certificate is not None:
+            problems += _file(loaded, (*place, "upstream"), connection.root_certificate)
+    tls = config.enforcers.postgres.tls
+    if accounts and tls is not None:
+        problems += _file(loaded, ("enforcers", "postgres", "tls", "certificate"), tls.certificate)
+        problems += _source(loaded, ("enforcers", "postgres", "tls", "key"), tls.key, environ)
     opa = config.policy.opa
     if opa is not None and opa.token is not None:
         problems += _source(loaded, ("policy", "opa", "token"), opa.token, environ)
@@ -106,10 +115,13 @@ def check_run(loaded: Loaded, *, dev: bool, environ: Mapping[str, str], accounts
         raise ConfigError(problems)
 
 
-def variables(connections: list[Connection]) -> set[str]:
-    """The environment variables that the credential sources of `connections` name."""
-    accounts: list[Account] = [account for connection in connections for account in connection.credentials.values()]
-    return {account.password.env for account in accounts if account.password is not None and account.password.env}
+def variables(config: Config) -> set[str]:
+    """The environment variables that the gateways' secrets are named by."""
+    accounts = [account for connection in config.connections for account in connection.credentials.values()]
+    sources = [source for account in accounts for source in (account.password, account.key)]
+    if config.enforcers.postgres.tls is not None:
+        sources.append(config.enforcers.postgres.tls.key)
+    return {source.env for source in sources if source is not None and source.env}
 
 
 def _shown(loaded: Loaded, path: str) -> str:
@@ -155,6 +167,12 @@ def _files(loaded: Loaded) -> list[Problem]:
                 )
             )
     return problems
+
+
+def _file(loaded: Loaded, place: tuple[str | int, ...], path: str) -> list[Problem]:
+    if loaded.absolute(path).is_file():
+        return []
+    return [loaded.document.problem(place, f"no such file: {path}", "correct the path; it starts at this file")]
 
 
 def _source(loaded: Loaded, place: tuple[str | int, ...], source: Source, environ: Mapping[str, str]) -> list[Problem]:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import asyncpg
 
-from decision.cli import config, opa, runfile, sources
+from decision.cli import config, opa, runfile, sources, targets
 from decision.cli.config import Loaded
 from decision.cli.errors import CliError, ConfigError
 from decision.cli.settings import Account, Connection
@@ -149,6 +149,7 @@ async def _planner_account(
     name = f"connection {connection.name}"
     try:
         password = sources.fetch(loaded, account.password, environ) if account.password is not None else None
+        context = targets.tls_context(loaded, connection, account, environ)
         async with asyncio.timeout(TIMEOUT_S * 2):
             link = await asyncpg.connect(
                 host=connection.host,
@@ -157,6 +158,8 @@ async def _planner_account(
                 password=password,
                 database=connection.database,
                 passfile="",
+                ssl=context or False,
+                direct_tls=connection.options.get("sslnegotiation") == "direct",
                 timeout=TIMEOUT_S,
             )
             try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit
 
 from decision.cli.certificates import RunTls
 from decision.cli.config import Loaded
 from decision.cli.opa import shipped_rego
-from decision.cli.settings import Account, Source
+from decision.cli.settings import Account, Connection, ListenerTls, Source
 
 JSON = dict[str, object]
 
@@ -82,6 +83,7 @@ def decision(loaded: Loaded, run: Run, *, grpc: str, http: str) -> JSON:
 
 def enforcer(loaded: Loaded, run: Run, *, grpc: str, listen: Mapping[str, str], instance: str) -> JSON:
     """For the PostgreSQL enforcer. `listen` holds an address per connection."""
+    postgres = loaded.config.enforcers.postgres
     return {
         "run": {
             "instance": instance,
@@ -91,12 +93,15 @@ def enforcer(loaded: Loaded, run: Run, *, grpc: str, listen: Mapping[str, str], 
         },
         "decision": {"grpc": grpc},
         "listen": dict(listen),
-        "workers": loaded.config.enforcers.postgres.workers,
+        "workers": postgres.workers,
+        "balancers": postgres.balancers,
+        "max_connections": postgres.max_connections,
+        **({"tls": _listener_tls(loaded, postgres.tls)} if postgres.tls is not None else {}),
         "connections": [
             {
                 "name": connection.name,
                 "environment": connection.environment,
-                "upstream": connection.upstream,
+                "upstream": _upstream(loaded, connection),
                 "credentials": {role: _account(loaded, account) for role, account in connection.credentials.items()},
             }
             for connection in loaded.config.connections
@@ -110,9 +115,29 @@ def environment(names: set[str] | tuple[str, ...], environ: Mapping[str, str]) -
 
 
 def _account(loaded: Loaded, account: Account) -> JSON:
-    if account.password is None:
-        return {"user": account.user}
-    return {"user": account.user, "password": _source(loaded, account.password)}
+    document: JSON = {"user": account.user}
+    if account.password is not None:
+        document["password"] = _source(loaded, account.password)
+    if account.certificate is not None and account.key is not None:
+        document["certificate"] = str(loaded.absolute(account.certificate))
+        document["key"] = _source(loaded, account.key)
+    return document
+
+
+def _listener_tls(loaded: Loaded, tls: ListenerTls) -> JSON:
+    return {
+        "certificate": str(loaded.absolute(tls.certificate)),
+        "key": _source(loaded, tls.key),
+        "required": tls.required,
+    }
+
+
+def _upstream(loaded: Loaded, connection: Connection) -> str:
+    """The URL with the path of its root certificates made absolute."""
+    if connection.root_certificate is None:
+        return connection.upstream
+    options = {**connection.options, "sslrootcert": str(loaded.absolute(connection.root_certificate))}
+    return urlsplit(connection.upstream)._replace(query=urlencode(options)).geturl()
 
 
 def _source(loaded: Loaded, source: Source) -> JSON:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -85,8 +94,29 @@ def _never_inline(value: object) -> object:
 
 
 class Account(Strict):
+    """certificate: a PEM file shown to the target in TLS, and its key's source; both or neither."""
+
     user: str = Field(min_length=1)
     password: Annotated[Source, BeforeValidator(_never_inline)] | None = None
+    certificate: str | None = Field(default=None, min_length=1)
+    key: Annotated[Source, BeforeValidator(_never_inline)] | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Account:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("has one of `certificate` and `key`; a certificate needs its key, and the other way round")
+        return self
+
+
+# libpq's options of a connection string, as far as they are this one's; None: any text.
+_UPSTREAM_OPTIONS: dict[str, tuple[str, ...] | None] = {
+    "sslmode": ("disable", "require", "verify-ca", "verify-full"),
+    "sslrootcert": None,
+    "sslnegotiation": ("postgres", "direct"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "require_auth": None,
+}
+_METHODS = {"none", "password", "md5", "scram-sha-256"}
 
 
 def _upstream(value: str) -> str:
@@ -99,12 +129,30 @@ def _upstream(value: str) -> str:
         raise ValueError("must be a URL like postgresql://127.0.0.1:5432/crm")
     if url.password is not None or url.username is not None:
         raise ValueError("holds a user or password; name the account under `credentials`")
-    if url.fragment or url.query:
-        # `?host=…` would point elsewhere than where the address says, past the check for loopback
-        raise ValueError("has something after the database's name; remove what follows '?' or '#'")
+    if url.fragment:
+        raise ValueError("has something after '#'; remove it")
     if not url.hostname:
         raise ValueError("names no host; use 127.0.0.1 for this machine")
+    _check_options(url.query, local=is_loopback(url.hostname))
     return value
+
+
+def _check_options(query: str, *, local: bool) -> None:
+    options: dict[str, str] = {}
+    for name, option in parse_qsl(query, keep_blank_values=True):
+        if name not in _UPSTREAM_OPTIONS:
+            # `host=…`, above all, would point elsewhere than where the address says, past the check for loopback
+            raise ValueError(f"has an option that is not its own; only {', '.join(_UPSTREAM_OPTIONS)} belong here")
+        known = _UPSTREAM_OPTIONS[name]
+        if name in options or not option or (known is not None and option not in known):
+            raise ValueError(f"{name} must be given once, as {' or '.join(known or ('some text',))}")
+        options[name] = option
+    unknown = {item.strip() for item in options.get("require_auth", "none").split(",")} - _METHODS
+    if unknown:
+        raise ValueError(f"require_auth names what is none of {', '.join(sorted(_METHODS))}; correct it")
+    encrypted = options.get("sslmode", "disable" if local else "verify-full") != "disable"
+    if not encrypted and (options.get("sslnegotiation") == "direct" or options.get("channel_binding") == "require"):
+        raise ValueError("asks for TLS's parts without TLS; add sslmode=verify-full")
 
 
 class Connection(Strict):
@@ -126,6 +174,20 @@ class Connection(Strict):
     @property
     def database(self) -> str:
         return urlsplit(self.upstream).path.removeprefix("/")
+
+    @property
+    def options(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.upstream).query))
+
+    @property
+    def sslmode(self) -> str:
+        return self.options.get("sslmode", "disable" if is_loopback(self.host) else "verify-full")
+
+    @property
+    def root_certificate(self) -> str | None:
+        """The file of `sslrootcert`; None for the machine's own roots."""
+        found = self.options.get("sslrootcert", "system")
+        return None if found == "system" else found
 
 
 class RoleClaim(Strict):
@@ -171,9 +233,41 @@ class DecisionListen(Strict):
     http: Listen = "127.0.0.1:0"
 
 
+class ListenerTls(Strict):
+    """What a listener shows its clients (PEM). `required`: who comes without TLS is refused."""
+
+    certificate: str = Field(min_length=1)
+    key: Annotated[Source, BeforeValidator(_never_inline)]
+    required: bool = True
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError("must be a network like 10.0.0.0/24, or an address") from None
+    return value
+
+
 class PostgresEnforcer(Strict):
-    listen: Listen = "127.0.0.1:0"
+    """balancers: whose PROXY protocol v2 header is believed, and required. max_connections: of each worker."""
+
+    tls: ListenerTls | None = None  # before `listen`, whose check reads it
+    listen: str = "127.0.0.1:0"
     workers: int = Field(default=1, ge=1, le=64)
+    balancers: list[Annotated[str, AfterValidator(_network)]] = Field(default_factory=list)
+    max_connections: int = Field(default=500, ge=1, le=100_000)
+
+    @field_validator("listen")
+    @classmethod
+    def _encrypted(cls, value: str, info: ValidationInfo) -> str:
+        host, _ = split_address(value)
+        tls = info.data.get("tls")
+        if host.startswith("/"):
+            raise ValueError("must be host:port; for example 127.0.0.1:6432")
+        if not is_loopback(host) and (tls is None or not tls.required):
+            raise ValueError("listens beyond loopback without TLS; add `tls`, or use 127.0.0.1")
+        return value
 
 
 class Enforcers(Strict):

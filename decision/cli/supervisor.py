@@ -105,7 +105,7 @@ class Supervisor:
         self._enforcer = Child(
             "the PostgreSQL enforcer",
             module_command("enforcers", "postgres"),
-            documents.environment({*documents.PLAIN, *variables(config.connections)}, environ),
+            documents.environment({*documents.PLAIN, *variables(config)}, environ),
             directory,
         )
         self._stopping = asyncio.Event()
@@ -256,9 +256,10 @@ class Supervisor:
         self._decision.kill()
 
     def _on_reload_signal(self) -> None:
-        """Policy, people and classification are the decision service's; a gateway has nothing to read again."""
+        """Policy, people and classification are the decision service's to read again, certificates the gateways'."""
         log("info", "reload forwarded")
         self._decision.signal(signal.SIGHUP)
+        self._enforcer.signal(signal.SIGHUP)
 
     async def _stop_all(self) -> None:
         """Enforcers first: their last outcomes need a decision service to record them."""

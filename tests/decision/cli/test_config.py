@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_good_one_loads_with_absolute_paths(folder: Path) -> None:
     assert good.state_dir == folder / "state"
     assert good.run_file == folder / "state" / "run.json"
     assert good.people.agents[0].owner == "alice"
-    assert variables(good.config.connections) == {"CRM_RO_PASSWORD"}
+    assert variables(good.config) == {"CRM_RO_PASSWORD"}
 
 
 @pytest.mark.parametrize(
@@ -113,8 +114,14 @@ def test_a_good_one_loads_with_absolute_paths(folder: Path) -> None:
         ),
         ("//127.0.0.1:5432/crm", "//127.0.0.1:5432", "connections[0].upstream", "URL like", ""),
         ("//127.0.0.1:5432/crm", "//127.0.0.1:99999/crm", "connections[0].upstream", "URL like", ""),
-        ("5432/crm", "5432/crm?host=db.internal", "connections[0].upstream", "after the database", "remove"),
-        ("5432/crm", "5432/crm?password=hunter2", "connections[0].upstream", "after the database", "remove"),
+        ("5432/crm", "5432/crm?host=db.internal", "connections[0].upstream", "not its own", "sslmode"),
+        ("5432/crm", "5432/crm?password=hunter2", "connections[0].upstream", "not its own", "sslmode"),
+        ("5432/crm", "5432/crm?hunter2=x", "connections[0].upstream", "not its own", "sslmode"),
+        ("5432/crm", "5432/crm?sslmode=prefer", "connections[0].upstream", "verify-full", ""),
+        ("5432/crm", "5432/crm?sslmode=require&sslmode=disable", "connections[0].upstream", "once", ""),
+        ("5432/crm", "5432/crm?require_auth=!hunter2", "connections[0].upstream", "require_auth", "correct"),
+        ("5432/crm", "5432/crm?sslnegotiation=direct", "connections[0].upstream", "without TLS", "verify-full"),
+        ("5432/crm", "5432/crm#hunter2", "connections[0].upstream", "#", "remove"),
         ("//127.0.0.1:5432/crm", "///crm", "connections[0].upstream", "no host", "127.0.0.1"),
         ("sqlite:///state/twokey.db", "postgresql://h/db", "store", "not built yet", "sqlite"),
         ("sqlite:///state/twokey.db", "mysql://h/db", "store", "URL like", ""),
@@ -149,8 +156,77 @@ def test_every_fault_is_listed_at_once(folder: Path) -> None:
 def test_listening_beyond_loopback_is_refused_without_tls(folder: Path, listen: str) -> None:
     change(folder, "store:", f'enforcers: {{postgres: {{listen: "{listen}"}}}}\nstore:')
     problem = only(folder)
-    assert "TLS is not built yet" in problem.message
+    assert "without TLS" in problem.message
     assert problem.key == "enforcers.postgres.listen"
+
+
+TLS = "tls: {certificate: gate.crt, key: {file: gate.key}}"
+
+
+def test_listening_beyond_loopback_with_tls(folder: Path) -> None:
+    change(folder, "store:", f'enforcers: {{postgres: {{listen: "0.0.0.0:6432", {TLS}}}}}\nstore:')
+    postgres = loaded(folder).config.enforcers.postgres
+    assert postgres.tls is not None
+    assert postgres.tls.required
+    problems = refused_at_start(folder)
+    assert {problem.key for problem in problems} == {
+        "enforcers.postgres.tls.certificate",
+        "enforcers.postgres.tls.key.file",
+    }
+
+
+def test_tls_that_is_not_required_stays_on_loopback(folder: Path) -> None:
+    for listen in ("0.0.0.0:6432", "127.0.0.1:6432"):
+        text = f'enforcers: {{postgres: {{listen: "{listen}", {TLS[:-1]}, required: false}}}}}}\n'
+        change(folder, "store:", text + "store:")
+        if listen.startswith("0"):
+            assert only(folder).key == "enforcers.postgres.listen"
+            change(folder, text, "")
+    assert loaded(folder).config.enforcers.postgres.listen == "127.0.0.1:6432"
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("balancers: [10.0.0.0/99]", "enforcers.postgres.balancers[0]"),
+        ("balancers: [lb.example]", "enforcers.postgres.balancers[0]"),
+        ("max_connections: 0", "enforcers.postgres.max_connections"),
+        ("tls: {certificate: gate.crt}", "enforcers.postgres.tls.key"),
+        ("tls: {certificate: gate.crt, key: hunter2}", "enforcers.postgres.tls.key"),
+    ],
+)
+def test_faults_of_a_listener(folder: Path, given: str, key: str) -> None:
+    change(folder, "store:", f"enforcers: {{postgres: {{{given}}}}}\nstore:")
+    problem = only(folder)
+    assert problem.key == key
+    assert "hunter2" not in str(problem)
+
+
+def test_a_certificate_needs_its_key_and_both_their_files(folder: Path) -> None:
+    change(folder, "{env: CRM_RO_PASSWORD}", "{env: CRM_RO_PASSWORD}, certificate: ro.crt")
+    assert "needs its key" in only(folder).fix
+    change(folder, "certificate: ro.crt", "certificate: ro.crt, key: {env: CRM_RO_KEY}")
+    assert variables(loaded(folder).config) == {"CRM_RO_PASSWORD", "CRM_RO_KEY"}
+    keys = {problem.key for problem in refused_at_start(folder)}
+    assert keys == {f"connections[0].credentials.planner.{key}" for key in ("certificate", "key.env")}
+
+
+def test_root_certificates_must_be_there(folder: Path) -> None:
+    change(folder, "5432/crm", "5432/crm?sslmode=verify-full&sslrootcert=ca.pem")
+    (problem,) = refused_at_start(folder)
+    assert problem.key == "connections[0].upstream"
+    (folder / "ca.pem").write_text("x")
+    assert refused_at_start(folder) == ()
+    change(folder, "sslrootcert=ca.pem", "sslrootcert=system")
+    assert refused_at_start(folder) == ()
+
+
+def refused_at_start(folder: Path) -> Sequence[Problem]:
+    try:
+        check_run(loaded(folder), dev=True, environ={"CRM_RO_PASSWORD": "x"})
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:6432", "localhost:0", "[::1]:6432", "127.9.9.9:1"])

@@ -10,6 +10,8 @@ import pytest
 from decision.cli import certificates, config, documents
 from decision.cli.config import Loaded
 from decision.cli.documents import Run
+from enforcers.postgres.target import parse_target
+from enforcers.settings import EnvSource, ExecSource, Tls, read_settings
 
 
 @pytest.fixture
@@ -65,10 +67,41 @@ def test_sources_are_handed_on_unread_with_absolute_paths(loaded: Loaded, run: R
     assert credentials["default"]["password"] == {"file": str(loaded.root / "pw")}
 
 
+def test_what_a_listener_and_a_target_show_each_other(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "people.yaml").write_text("principals: []\n")
+    (tmp_path / "twokey.yaml").write_text(
+        "people: people.yaml\n"
+        "connections:\n"
+        "  - name: crm\n"
+        "    kind: postgres\n"
+        "    environment: production\n"
+        "    upstream: postgresql://db.example/crm?sslmode=verify-ca&sslrootcert=tls/a%26b.pem\n"
+        "    credentials:\n"
+        "      default: {user: x, certificate: x.crt, key: {env: X_KEY}}\n"
+        "enforcers:\n"
+        "  postgres:\n"
+        "    listen: 0.0.0.0:0\n"
+        "    tls: {certificate: gate.crt, key: {exec: [./key]}}\n"
+        "    balancers: [10.0.0.0/24]\n"
+        "    max_connections: 7\n"
+    )
+    loaded = config.load(tmp_path / "twokey.yaml")
+    document = documents.enforcer(loaded, run, grpc="127.0.0.1:1", listen={"crm": "127.0.0.1:0"}, instance="enf-1")
+    settings = read_settings(json.dumps(document).encode())
+    crm, root = settings.connections["crm"], loaded.root
+    assert parse_target(crm.upstream).ca == str(root / "tls" / "a&b.pem")
+    assert crm.credentials["default"].certificate == str(root / "x.crt")
+    assert crm.credentials["default"].key == EnvSource("X_KEY")
+    assert settings.tls == Tls(certificate=str(root / "gate.crt"), key=ExecSource((str(root / "key"),)), required=True)
+    assert settings.balancers == ("10.0.0.0/24",)
+    assert settings.max_connections == 7
+    assert config.variables(loaded.config) == {"X_KEY"}
+
+
 def test_environments_are_lists_of_what_is_allowed(loaded: Loaded) -> None:
     environ = {"PATH": "p", "HOME": "h", "RO": "secret", "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "evil"}
     assert documents.environment(documents.SERVICE, environ) == {"PATH": "p", "HOME": "h"}
-    names = {*documents.PLAIN, *config.variables(loaded.config.connections)}
+    names = {*documents.PLAIN, *config.variables(loaded.config)}
     assert documents.environment(names, environ) == {"PATH": "p", "HOME": "h", "RO": "secret"}
 
 
@@ -78,8 +111,6 @@ def test_secrets_are_not_in_repr(run: Run) -> None:
 
 
 def test_the_enforcer_reads_its_document(loaded: Loaded, run: Run) -> None:
-    from enforcers.settings import read_settings  # noqa: PLC0415 - the two meet only in this test
-
     document = documents.enforcer(loaded, run, grpc="127.0.0.1:1", listen={"crm": "127.0.0.1:0"}, instance="enf-1")
     settings = read_settings(json.dumps(document).encode())
     assert settings.connections["crm"].credentials["planner"].user == "ro"
