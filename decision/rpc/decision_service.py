@@ -19,6 +19,7 @@ from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Opened, Opening, Sessions
 from decision.rpc import convert
 from decision.rpc.auth import CALLER
+from decision.rpc.decide_stream import DecideStream
 from decision.rpc.supervise import Supervisor
 
 MAX_BATCH: Final = 256
@@ -88,14 +89,16 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         responses = [await self._decide(item) for item in request.requests]
         return decision_pb2.DecideBatchResponse(responses=responses)
 
-    async def DecideStream(
-        self, request_iterator: AsyncIterator[decision_pb2.DecideRequest], context: Any
-    ) -> AsyncIterator[decision_pb2.DecideResponse]:
-        async for request in request_iterator:
-            yield await self._decide(request)
+    async def DecideStream(self, request_iterator: AsyncIterator[decision_pb2.DecideRequest], context: Any) -> None:
+        """Answers come as they are ready, in any order: `operation` says which is whose."""
+        stream = DecideStream(self._supervisor, decide=self._decided, write=context.write)
+        await stream.serve(request_iterator)
 
     async def _decide(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
-        return convert.decide_response(await self._supervisor.run(self._pipeline.decide(convert.ask_of(request))))
+        return await self._supervisor.run(self._decided(request))
+
+    async def _decided(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
+        return convert.decide_response(await self._pipeline.decide(convert.ask_of(request)))
 
     async def Explain(self, request: decision_pb2.ExplainRequest, context: Any) -> Any:
         explained = await self._explain.explain(

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 
 from decision.errors import BadRequestError, CallerError, DecisionError, PolicyUnavailableError, TokenError
@@ -20,10 +17,9 @@ from decision.metrics import Metrics
 from decision.ports import Clock
 from decision.rpc.auth import CALLER, Authenticator, Caller
 from decision.rpc.callers import DOORS, NOT_YET, Door
-from decision.rpc.status import InternalError, abort
+from decision.rpc.status import InternalError, abort, report
 
 AUTH_DEADLINE_S: Final = 5.0
-_log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -110,7 +106,7 @@ class Guard(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the outermost edge: gRPC would send the exception's own words
-                _report(rpc, error)
+                report(rpc, error)
                 await self._fail(rpc, context, InternalError())
             else:
                 self._metrics.called(rpc, "")
@@ -139,7 +135,7 @@ class Guard(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
-                _report(rpc, error)
+                report(rpc, error)
                 await self._fail(rpc, context, InternalError())
             else:
                 self._metrics.called(rpc, "")
@@ -184,10 +180,3 @@ def _checked(request: Any) -> Any:
 async def _all_checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _checked(request)
-
-
-def _report(rpc: str, error: Exception) -> None:
-    """Where it happened, not what it said: an exception's words may hold a caller's."""
-    walked = traceback.extract_tb(error.__traceback__, limit=-12)
-    frames = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in walked]
-    _log.error("a call failed in a way nobody foresaw", rpc=rpc, error=type(error).__name__, frames=frames)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, NoReturn
 
 import grpc
+import structlog
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -39,6 +42,7 @@ _BY_KIND: Final[Sequence[tuple[type[DecisionError], int]]] = (
     (CallerError, code_pb2.PERMISSION_DENIED),
     (TokenError, code_pb2.UNAUTHENTICATED),
 )
+_log = structlog.get_logger(__name__)
 _INTERNAL: Final[int] = code_pb2.INTERNAL
 
 
@@ -71,3 +75,10 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: Decisi
     status = rpc_status.to_status(to_status(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise error  # abort raises; this is for a context that doesn't
+
+
+def report(rpc: str, error: Exception) -> None:
+    """Where it happened, not what it said: an exception's words may hold a caller's."""
+    walked = traceback.extract_tb(error.__traceback__, limit=-12)
+    frames = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in walked]
+    _log.error("a call failed in a way nobody foresaw", rpc=rpc, error=type(error).__name__, frames=frames)

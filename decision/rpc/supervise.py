@@ -25,13 +25,17 @@ class Supervisor:
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The work's result. Cancelling the caller leaves the work running. Raises PolicyUnavailableError when full."""
+        return await asyncio.shield(self.start(work))
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin work that nobody may cancel but `drain`. Raises PolicyUnavailableError when full."""
         if len(self._running) >= self._limit:
             work.close()
             raise PolicyUnavailableError("too much is being decided; try again")
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

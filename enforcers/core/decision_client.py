@@ -17,6 +17,7 @@ from twokey.audit.v1 import audit_pb2
 from twokey.decision.v1 import decision_pb2
 from twokey.enforcer.v1 import describe_pb2
 
+from enforcers.core.decide_stream import DecideStream, Requests, StreamRefusedError
 from enforcers.core.errors import DecisionUnavailableError
 
 MAX_MESSAGE = 40 << 20  # bytes: a 16 MiB statement, its bound values, and the envelope
@@ -59,6 +60,9 @@ class _Method(Generic[Q, A]):
 
 _D = "/twokey.decision.v1.DecisionService/"
 _DECIDE = _Method(_D + "Decide", decision_pb2.DecideRequest.SerializeToString, decision_pb2.DecideResponse.FromString)
+_DECIDE_STREAM = _Method(
+    _D + "DecideStream", decision_pb2.DecideRequest.SerializeToString, decision_pb2.DecideResponse.FromString
+)
 _OPEN = _Method(
     _D + "OpenSession",
     decision_pb2.OpenSessionRequest.SerializeToString,
@@ -110,9 +114,20 @@ class DecisionClient:
         self._withdraw = self._unary(_WITHDRAW)
         self._watch = self._streamed(_WATCH)
         self._approval = self._streamed(_APPROVAL)
+        self._decisions = DecideStream(self._open_decide_stream)
+
+    async def run(self) -> None:
+        """Keep open what `decide` is quick by, until cancelled. Without it every question has a call of its own."""
+        await self._decisions.run()
 
     async def decide(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
-        return await self._call("Decide", self._decide, request, DECIDE_SECONDS)
+        if not self._decisions.takes(request):
+            return await self._call("Decide", self._decide, request, DECIDE_SECONDS)
+        try:
+            async with asyncio.timeout(DECIDE_SECONDS):
+                return await self._decisions.ask(request)
+        except TimeoutError:
+            raise DecisionUnavailableError("Decide: no answer in time") from None
 
     async def open_session(self, request: decision_pb2.OpenSessionRequest) -> decision_pb2.OpenSessionResponse:
         return await self._call("OpenSession", self._open, request, OPEN_SECONDS)
@@ -155,6 +170,20 @@ class DecisionClient:
 
     async def close(self) -> None:
         await self._channel.close(None)
+
+    async def _open_decide_stream(self, requests: Requests) -> AsyncGenerator[decision_pb2.DecideResponse, None]:
+        method = self._channel.stream_stream(
+            _DECIDE_STREAM.path, request_serializer=_DECIDE_STREAM.serialize, response_deserializer=_DECIDE_STREAM.parse
+        )
+        answers: AsyncGenerator[decision_pb2.DecideResponse, None]
+        answers = self._read("DecideStream", method(requests, metadata=self._metadata))
+        try:
+            async for response in answers:
+                yield response
+        except DecisionUnavailableError as error:
+            if str(error).endswith(": UNIMPLEMENTED"):
+                raise StreamRefusedError from None
+            raise
 
     def _unary(self, method: _Method[Q, A]) -> grpc.aio.UnaryUnaryMultiCallable[Q, A]:
         return self._channel.unary_unary(

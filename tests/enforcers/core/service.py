@@ -144,6 +144,8 @@ class ScriptedService(
         self.open: Callable[[decision_pb2.OpenSessionRequest], decision_pb2.OpenSessionResponse] = opened
         self.revision = REVISION
         self.decided: list[decision_pb2.DecideRequest] = []
+        self.streamed: list[decision_pb2.DecideRequest] = []  # those of them that came on a DecideStream
+        self.streams = 0  # DecideStream calls begun
         self.batches: list[audit_pb2.RecordActsRequest] = []
         self.record: Callable[[audit_pb2.RecordActsRequest], Awaitable[grpc.StatusCode | None]] | None = None
         self.closed: list[str] = []
@@ -175,6 +177,24 @@ class ScriptedService(
         await self._known(context)
         self.decided.append(request)
         return await self.decide(request)
+
+    async def DecideStream(self, request_iterator, context):
+        await self._known(context)
+        self.streams += 1
+        writing = asyncio.Lock()
+
+        async def answer(request: decision_pb2.DecideRequest) -> None:
+            self.decided.append(request)
+            self.streamed.append(request)
+            response = await self.decide(request)
+            if not response.operation:
+                response.operation = request.operation.id
+            async with writing:
+                await context.write(response)
+
+        async with asyncio.TaskGroup() as group:
+            async for request in request_iterator:
+                group.create_task(answer(request))
 
     async def CloseSession(self, request, context):
         await self._known(context)
