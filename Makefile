@@ -66,7 +66,8 @@ proto-image: setup ## Commit to the API as it is now (after a deliberate change)
 bench: setup ## Measure gateway against direct.
 	$(PYTHON) -m tests.bench.run
 
-fuzz: setup ## Property tests, for longer.
+fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), and the property tests for longer.
+	$(PYTHON) -m tests.fuzz.run --inputs $(or $(FUZZ_INPUTS),1000000) --seed $(or $(FUZZ_SEED),0)
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=1800 $(TESTS)
 
 generate: setup ## Write rego/schemas/input.json anew from the API.
