@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from enforcers.core.errors import ProtocolError, UpstreamError, code_of
-from enforcers.postgres import deny, wire
 from enforcers.postgres.bounds import Writes
-from enforcers.postgres.machine_state import FUNCTION_CALL, SPENT, Capture, Expect, Kind, Running
+from enforcers.postgres.machine_state import FUNCTION_CALL, NO_CAP, SPENT, Capture, Expect, Kind, Running
+
+from enforcers.postgres import deny, rows, wire
 
 _C, _D, _E, _N, _S, _Z, _T, _A = (ord(c) for c in "CDENSZTA")
 _COPY_DATA = ord("d")
+_ROWS: Final = frozenset((_D, _COPY_DATA))
 _COPY_END = wire.message(b"d", b"\xff\xff")  # the trailer of the binary format: no row
 _IN_BLOCK = ord("T")
 _BOUND = ord("2")
@@ -123,15 +125,10 @@ class Replies:
                     return
                 self._need = end - position
                 break
-            if kind == _D and expects and expects[0].plain:
-                head = expects[0]
-                if head.index >= len(head.acts):
-                    raise UpstreamError("the target sent a row that nobody asked for")
-                running = head.acts[head.index]
-                if (running.limit is None or running.rows < running.limit) and running.bytes + length <= running.cap:
-                    running.rows += 1
-                    running.bytes += length
-                    position = end
+            if kind in _ROWS and expects:
+                stop, run = self._run(kind, data, run, position)
+                if stop > position:
+                    position = stop
                     continue
             if kind == _BOUND and expects and expects[0].bare and expects[0].kind is Kind.BIND:
                 expects.popleft()
@@ -146,6 +143,35 @@ class Replies:
             self.out.append(data if run == 0 and position == size else data[run:position])
         if position < size:
             self._buffer += data[position:]
+
+    def _run(self, kind: int, data: bytes, run: int, position: int) -> tuple[int, int]:
+        """Rows within their limits, as many as there are, whole. Where they end; and up to where `out` has `data`."""
+        head = self.expects[0]
+        if not head.relay or head.muted or head.index >= len(head.acts):
+            return position, run
+        running = head.acts[head.index]
+        if running.limited or running.header:
+            return position, run
+        most = NO_CAP if running.limit is None else running.limit - running.rows
+        room = running.cap - running.bytes
+        masker = running.masker
+        if masker is None:
+            stop, count = rows.run(data, position, kind, most, room)
+        elif kind == _D:
+            if run < position:
+                self.out.append(data[run:position])
+            stop, count = masker.run(data, position, most, room, self.out)
+            run = stop
+        else:
+            return position, run
+        running.bytes += stop - position - count
+        if kind == _COPY_DATA and data.endswith(_COPY_END, position, stop):
+            last, _ = rows.run(data, position, kind, count - 1, room)
+            if stop - last == len(_COPY_END):  # it is that message, not the end of a longer one
+                running.bytes -= len(_COPY_END) - 1
+                count -= 1
+        running.rows += count
+        return stop, run
 
     def _replace(self, unchanged: bytes, replacement: bytes) -> None:
         """What passed unchanged so far, then the message in place of the one just read."""
