@@ -84,4 +84,11 @@ class Close:
     reason: str
 
 
-Command = Ask | Redeem | Wait | StopWaiting | Withdraw | Begin | Refresh | EstimateRows | CancelTarget | Close
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Call `alarm(now)` after so many seconds, in place of any alarm set before. Answered by nothing else."""
+
+    seconds: float
+
+
+Command = Alarm | Ask | Redeem | Wait | StopWaiting | Withdraw | Begin | Refresh | EstimateRows | CancelTarget | Close

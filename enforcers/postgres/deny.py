@@ -70,9 +70,9 @@ def sqlstate_of(ruling: Ruling) -> str:
     return code_of(ruling.code or "POLICY_DENIED").sqlstate
 
 
-def notice(text: str, *, detail: str = "", hint: str = "", severity: str = "NOTICE") -> bytes:
+def notice(text: str, *, detail: str = "", hint: str = "", severity: str = "NOTICE", sqlstate: str = "00000") -> bytes:
     return wire.fields(
-        b"N", [("S", severity), ("V", severity), ("C", "00000"), ("M", text), ("D", detail), ("H", hint)]
+        b"N", [("S", severity), ("V", severity), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint)]
     )
 
 

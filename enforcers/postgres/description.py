@@ -83,6 +83,7 @@ class Description:
     collects: bool = False  # gathers rows into one value (array_agg, ARRAY(…)): its rows are those that are gathered
     output_open: bool = False  # the result may have columns that are not in template.output
     copy_header: bool = False  # COPY TO STDOUT sends a line of column names first
+    own_setting: bool = False  # sets or resets a setting below `twokey.`, which are the gateway's own
     cursor_options: int = 0  # of DECLARE, as the parser's bits (CURSOR_OPT_… of parsenodes.h)
     estimated_here: bool = False  # only the session's own connection can plan it: it names what that has prepared
     savepoint: str = ""  # SAVEPOINT, RELEASE and ROLLBACK TO name one

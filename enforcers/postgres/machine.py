@@ -20,12 +20,13 @@ from twokey.type.v1 import operation_pb2
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import Answer, Gate
 from enforcers.postgres import deny, wire
+from enforcers.postgres.bounds import Writes
 from enforcers.postgres.commands import StopWaiting
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
-from enforcers.postgres.machine_calls import Calls
-from enforcers.postgres.machine_decide import ALONE_HINT, Asked
+from enforcers.postgres.machine_copying import Copying
+from enforcers.postgres.machine_decide import ABORTED, ALONE_HINT, Asked
 from enforcers.postgres.machine_portals import syntax_error
 from enforcers.postgres.machine_private import needs_names
 from enforcers.postgres.machine_state import (
@@ -47,7 +48,7 @@ _COPY = frozenset(b"dcf")
 _ALONE = frozenset(b"QF")  # answered by a ReadyForQuery of their own, unless they are skipped
 
 
-class SessionMachine(Calls):
+class SessionMachine(Copying):
     """One session after log-in. After `close` nothing more is sent upstream, whatever comes."""
 
     def __init__(self, gate: Gate, describer: Describer) -> None:
@@ -203,7 +204,7 @@ class SessionMachine(Calls):
         if handler is not None and raw and not self.copy_in and not self.skipping:
             handler(raw)
         elif self.copy_in:
-            self._copy(kind, raw)
+            self.copy_message(kind, raw)
         elif self.skipping and kind != _TERMINATE:
             if kind == _SYNC:
                 self.end_segment()
@@ -220,20 +221,6 @@ class SessionMachine(Calls):
         else:
             handler(raw)
 
-    def _copy(self, kind: int, raw: bytes) -> None:
-        if kind == ord("d") and raw:
-            self.send(raw)
-        elif kind in _COPY and raw:
-            self.copy_in = False
-            self.send(raw)
-        elif kind in {_SYNC, _FLUSH}:
-            return  # the target ignores both while it takes COPY data
-        elif kind == _TERMINATE:
-            self.on_terminate(raw)
-        else:
-            self.copy_in = False
-            self.send(wire.message(b"f", b"message too large, or out of order, during COPY\0"))
-
     # Simple query
 
     def on_query(self, raw: bytes) -> None:
@@ -247,7 +234,7 @@ class SessionMachine(Calls):
 
     def _fast(self, raw: bytes, description: Description) -> bool:
         """One statement under a lease: no waiting. False when there is more to it."""
-        if description.prepared or description.cursor or description.changes_grammar:
+        if description.prepared or description.cursor or description.changes_grammar or description.own_setting:
             return False
         asked = Asked(description=description, transaction=self.transaction)
         _, ruling = self.lease(asked)
@@ -266,6 +253,7 @@ class SessionMachine(Calls):
             return
         for running in acts:
             running.begun = True
+            self.time(running)
             self.follow(running.description)
         self.send(raw, Expect(Kind.QUERY, acts=acts))
         self.boundary = True
@@ -283,6 +271,9 @@ class SessionMachine(Calls):
                 self._forward(raw, ())  # were it executed after all, the session would end: an act nobody knows
             else:
                 self._refuse_query(described)
+            return
+        if len(described) == 1 and described[0].own_setting and not self.skipping:
+            self._own_query(text)
             return
         acts: list[Running] = []
         self.deciding = acts
@@ -319,8 +310,23 @@ class SessionMachine(Calls):
         described = self.describe(text)
         return not isinstance(described, SyntaxProblem) and all(d.control is Control.NONE for d in described)
 
+    def _own_query(self, text: bytes) -> None:
+        """SET twokey.reason: the target gets an empty Query in its place, so that the status is the target's own."""
+        change = self.own_setting(text)
+        ruling = self.gate.refusal()
+        if ruling is not None:
+            self._refuse_query(Refused(deny.refusal(ruling, severity="FATAL"), fatal=True))
+        elif self.transaction.failed:
+            self._refuse_query(Refused(deny.error("25P02", ABORTED)))
+        elif isinstance(change, bytes):
+            self._refuse_query(Refused(change))
+        else:
+            self.send(wire.query(b""), Expect(Kind.QUERY, value=self.change_reason(change)))
+            self.boundary = True
+            self.segment_open = False
+
     def _alone(self, running: Running, statements: int) -> Refused | None:
-        if statements == 1 or not self.needs_guard(running):
+        if statements == 1 or not (self.needs_guard(running) or running.writes is not Writes.NOTHING):
             return None
         return Refused(
             deny.coded(
@@ -427,6 +433,7 @@ class SessionMachine(Calls):
         self.copy_in = self.await_copy = False
         self.unconfirmed()
         self.settle_acts("failed", error="rolled back with its pipeline")
+        self.undo_reasons([expect.value for expect in dropped])
         if self.transaction.active:
             self.transaction.failed = True
         for expect in dropped:
@@ -446,13 +453,25 @@ class SessionMachine(Calls):
             self.skipping = True
             self.error_told = self.error_told or told
 
+    def session_over(self) -> None:
+        limit = self.gate.session_duties.max_duration_ms
+        self._cut(
+            "57P01",
+            f"the session has lasted as long as policy allows: {limit} ms",
+            reason="max-duration",
+            status="unknown",
+            hint="Connect again.",
+        )
+
+    def alarm(self, now: float) -> None:
+        if not self.closed:
+            self.turn += 1
+            self.ring(now)
+            self._pump_guarded()
+
     def captured(self, capture: Capture) -> None:
         if capture is self.wanted:
             self._advance(None)
-
-    def copying(self) -> None:
-        self.copy_in = True
-        self.await_copy = False
 
 
 def in_order(described: Sequence[Description]) -> list[Description]:

@@ -76,7 +76,8 @@ class MachineBase:
         self.copy_in = False
         self.await_copy = False  # a COPY FROM STDIN was sent; whether the target takes data isn't known yet
         self.limit_flushed = False  # the target was told to answer it at once
-        self.limited_execute = False  # an Execute under max-rows is unanswered
+        self.limited_execute = False  # an Execute under a limit is unanswered
+        self.copied: Running | None = None  # the act of the COPY FROM that the client is sending
         self.cancelling = False
         self.ddl_seen = False
         self.unsettled: list[tuple[Running, str]] = []  # ran to their end in an implicit transaction that goes on
@@ -324,6 +325,7 @@ class MachineBase:
             self.quiet.add(description.shape_digest)
             return
         transaction = self.transaction
+        self.heed(description)
         apply_effects(transaction, description)
         if description.changes_names or description.template.opaque or description.ddl:
             self.names_stale = True
@@ -372,6 +374,12 @@ class MachineBase:
         if name in {b"search_path", b"session_authorization", b"role", b"is_superuser"}:
             self.names_stale = True
 
+    def heed(self, description: Description) -> None:
+        raise NotImplementedError
+
+    def answer(self, expect: Expect) -> bytes | None:
+        raise NotImplementedError
+
     def settled(self, status: int) -> None:
         raise NotImplementedError
 
@@ -409,6 +417,7 @@ def is_quiet(description: Description) -> bool:
         or description.prepared
         or description.utility
         or description.template.opaque
+        or any(setting.action != "show" for setting in description.template.settings)
     )
 
 
@@ -460,7 +469,10 @@ def obligations(duties: Duties) -> tuple[str, ...]:
     there = {
         "mask-columns": bool(duties.mask),
         "max-rows": duties.max_rows is not None,
+        "max-bytes": duties.max_bytes is not None,
+        "max-duration": duties.max_duration_ms is not None,
         "read-only": duties.read_only,
         "statement-timeout": duties.statement_timeout_ms is not None,
+        "require-reason": duties.require_reason,
     }
     return tuple(name for name, wanted in there.items() if wanted)

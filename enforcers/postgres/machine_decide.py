@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from twokey.type.v1 import operation_pb2
 
 from enforcers.core.errors import DecisionUnavailableError
-from enforcers.core.ports import Act, Answer, Duties, Hold, HoldEnd, HoldResult, Question, Ruling
+from enforcers.core.ports import Act, Answer, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
 from enforcers.postgres import deny
 from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redeem, Refresh, RowEstimate, Wait, Withdraw
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
 from enforcers.postgres.machine_base import Internal
-from enforcers.postgres.machine_lineage import Lineage
+from enforcers.postgres.machine_duties import Dutiful
 from enforcers.postgres.machine_private import needs_names
 from enforcers.postgres.machine_state import RESERVED, Capture, Granted, Refused, Transaction
 from enforcers.postgres.operations import bound_values, build, new_operation_id
@@ -64,7 +64,7 @@ class Asked:
     holdable: bool = True
 
 
-class Deciding(Lineage):
+class Deciding(Dutiful):
     """Adds describing and deciding to the ground."""
 
     # Describing
@@ -163,7 +163,8 @@ class Deciding(Lineage):
 
     def lease(self, asked: Asked) -> tuple[bytes, Ruling | None]:
         key = self.keys.key(asked.description, asked.transaction, asked.position, asked.statements)
-        return key, self.gate.leased(key)
+        # A lease's acts are recorded without the question, so without the reason.
+        return key, None if self.reason.text else self.gate.leased(key)
 
     def act(self, asked: Asked, ruling: Ruling, *, operation: str = "", digest: bytes = b"") -> Act:
         bound = bound_values(asked.values, asked.formats, asked.types) if asked.values else ()
@@ -202,6 +203,10 @@ class Deciding(Lineage):
                         "RECORD_UNAVAILABLE", f"the record of this act can't be written, so it did not run: {failure}"
                     )
                 )
+        unmet = self.unmet_duty(asked.description, ruling.duties)
+        if unmet:
+            self.gate.end(act, Outcome(status="refused", error="not run: the gateway could not meet the decision"))
+            return Refused(unmet)
         return Granted(ruling, act)
 
     def session_refusal(self) -> Refused | None:
@@ -225,9 +230,10 @@ class Deciding(Lineage):
             statements=asked.statements,
             bound=bound,
         )
+        operation.reason = self.reason.text
         return Question(
             operation=operation,
-            lease_key=key,
+            lease_key=None if self.reason.text else key,
             can_hold=alone and not written and not asked.transaction.failed and asked.holdable,
             hold_hint=_hold_hint(asked),
         )
@@ -351,6 +357,14 @@ def refuse_reserved(description: Description) -> Refused | None:
                 "client_encoding, standard_conforming_strings and backslash_quote keep their values in this session",
             )
         )
+    if description.own_setting:
+        return Refused(
+            deny.error(
+                "42501",
+                "settings below twokey. are the gateway's own",
+                hint="SET twokey.reason is a statement of its own.",
+            )
+        )
     reserved = RESERVED.decode()
     if description.prepared.startswith(reserved) or description.cursor.startswith(reserved):
         return Refused(deny.coded("NOT_SUPPORTED", f"names that begin with {reserved} are the gateway's own"))
@@ -376,11 +390,3 @@ def names_of(row: Sequence[str]) -> SessionNames | None:
     return SessionNames(
         database=database, search_path=tuple(json.loads(path)), effective_role=role, session_role=session_role
     )
-
-
-def met_by_session(duties: Duties, session: Duties) -> bool:
-    """read-only and statement-timeout hold already because the whole session has them."""
-    if duties.read_only and not session.read_only:
-        return False
-    wanted, there = duties.statement_timeout_ms, session.statement_timeout_ms
-    return wanted is None or (there is not None and there <= wanted)

@@ -4,6 +4,9 @@ Parse takes the locks, then the verification question compares object ids and de
 the RowDescription is checked, and only then does the statement run. A simple Query is turned into the extended
 form for that and its replies are turned back (docs/transformations.md). read-only and statement-timeout duties that the
 session doesn't have already are set, locally to the transaction, before it.
+
+The same form bounds writes: what lies between two Syncs is one transaction of the target, so a single statement's rows
+are counted before the Sync that commits them; too many, and the target is made to fail instead.
 """
 
 from __future__ import annotations
@@ -11,29 +14,42 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from enforcers.core.errors import ProtocolError
-from enforcers.core.ports import Duties, MaskedColumn
+from enforcers.core.ports import MaskedColumn
 from enforcers.postgres import deny, wire
+from enforcers.postgres.bounds import COUNT_SQL, Writes, counted, written_tables
 from enforcers.postgres.commands import Command
 from enforcers.postgres.describe.output import check_row_description
 from enforcers.postgres.description import Control, Description
 from enforcers.postgres.machine_base import Internal
-from enforcers.postgres.machine_decide import Deciding, met_by_session
+from enforcers.postgres.machine_decide import Deciding
+from enforcers.postgres.machine_replies import limit_error
 from enforcers.postgres.machine_state import PORTAL, STATEMENT, Capture, Expect, Kind, Portal, Running
 from enforcers.postgres.masking import RowMasker, UnmaskableError, row_masker
 
-_SET = "SELECT pg_catalog.set_config($1::pg_catalog.text, $2::pg_catalog.text, true)"
+_COUNT_HINT = "Write to one table at a time, without WITH."
+_LIMIT_REFUSED = "the target did not accept a limit that the decision sets"
 
 
 class Guarding(Deciding):
     """Adds guarded execution. Every failure here refuses the act and leaves the target's transaction failed."""
 
     def needs_guard(self, running: Running) -> bool:
+        """A Query that can't be sent as it came. In an explicit transaction what wrote too much is undone afterwards,
+        because nothing is committed by it."""
+        if self.verifies(running):
+            return True
+        if running.writes is Writes.TAGGED:
+            return not self.transaction.active
+        return running.writes is not Writes.NOTHING
+
+    def verifies(self, running: Running) -> bool:
+        """There is something to ask or to set before the statement."""
         duties, description = running.act.ruling.duties, running.description
         if duties.mask:
-            return True
+            return description.template.command != "PREPARE"  # it shows nothing; EXECUTE is verified by itself
         if description.control is not Control.NONE:
             return False  # nothing to verify, and no rows to bound
-        if not met_by_session(duties, self.gate.session_duties):
+        if not self.met(duties):
             return True
         return bool(running.act.ruling.execution) and description.verification is not None
 
@@ -53,9 +69,9 @@ class Guarding(Deciding):
     def _guard_query(self, running: Running) -> Generator[Command | Internal, object, bytes]:
         """The error when it may not run; empty when it ran or when the client was told the target's own error."""
         description = running.description
-        refusal = yield from self.set_duties(running.act.ruling.duties)
-        if refusal:
-            return refusal
+        done = yield from self.set_duties(running)
+        if not done:
+            return unmet(_LIMIT_REFUSED, hint="")
         capture = Capture()
         self.send(wire.close(b"S", STATEMENT), Expect(Kind.CLOSE, relay=False))
         self.send(wire.parse(STATEMENT, description.text), Expect(Kind.PARSE, relay=False, capture=capture))
@@ -69,31 +85,73 @@ class Guarding(Deciding):
         if capture.raw:
             self.tell(capture.raw)
         self.follow(description)
-        limit = running.limit
         self.send(wire.bind(PORTAL, STATEMENT), Expect(Kind.BIND, relay=False))
-        done = Capture()
         running.begun = True
-        self.send(
-            wire.execute(PORTAL, 0 if limit is None else limit + 1),
-            Expect(Kind.EXECUTE, acts=(running,), capture=done, final=True),
-        )
-        if self.must_watch(running) or limit is not None:
-            yield from self.flushed(done)
-            if done.error is None and not running.limited:
-                return (yield from self.functions_unchanged(running))
-        return b""
+        self.time(running)
+        return (yield from self.watched(running, wire.execute(PORTAL, row_count(running))))
 
     def must_watch(self, running: Running) -> bool:
         """Is there something to ask between the statement and its commit?"""
+        if running.writes is Writes.COUNTED or not self.met(running.act.ruling.duties):
+            return True
         verification = running.description.verification
-        return verification is not None and verification.functions_sql is not None
+        return verification is not None and verification.functions_sql is not None and self.verifies(running)
+
+    def watched(self, running: Running, execute: bytes) -> Generator[Command | Internal, object, bytes]:
+        """Execute, and see that what it did may stand: nothing is committed before this returns. The error if not."""
+        if not running.restore:
+            met = yield from self.set_duties(running)
+            if not met:
+                return unmet(_LIMIT_REFUSED, hint="")
+        before = self.question(COUNT_SQL, (written_tables(running.description),)) if self._counts(running) else None
+        done = Capture()
+        self.send(execute, Expect(Kind.EXECUTE, acts=(running,), capture=done, final=True))
+        if before is None and not running.bounded and not self.must_watch(running):
+            return b""
+        yield from self.flushed(done)
+        if done.error is not None:
+            return b""
+        if running.limited:
+            if not self.skipping:
+                self.poison(b"")
+            return b""
+        if before is not None:
+            refusal = yield from self._counted(running, before)
+            if refusal:
+                return refusal
+        restored = yield from self.restore(running)
+        return (yield from self.functions_unchanged(running)) if restored else unmet(_LIMIT_REFUSED, hint="")
+
+    def _counts(self, running: Running) -> bool:
+        """From here its CommandComplete is held back until its rows are counted."""
+        running.hold = running.writes is Writes.COUNTED
+        return running.hold
+
+    def _counted(self, running: Running, before: Capture) -> Generator[Command | Internal, object, bytes]:
+        after = self.question(COUNT_SQL, (written_tables(running.description),))
+        yield from self.flushed(after)
+        was, now = (counted(capture.rows[0]) if capture.rows else None for capture in (before, after))
+        if was is None or now is None:
+            return unmet("the target did not say how many rows it wrote", hint=_COUNT_HINT)
+        running.wrote += now - was
+        if running.limit is not None and running.wrote > running.limit:
+            running.limited, running.cut, running.rows = True, "ROW_LIMIT", running.wrote
+            self.replies.refuse(running)
+            return limit_error(running)
+        if running.held:
+            tag = running.held[5:-1].decode("utf-8", "replace")
+            self.tell(running.held)
+            running.held = b""
+            self.completed(running, tag, alone=False)
+        return b""
 
     def guarded_bind(self, portal: Portal, raw: bytes) -> Generator[Command | Internal, object, None]:
         """Forward a Bind whose act must be verified; the portal can be executed once this returns without refusal."""
         running = portal.running
         if running is None:
             raise ProtocolError("a portal without an act can't be guarded")
-        refusal = yield from self.set_duties(running.act.ruling.duties)
+        done = yield from self.set_duties(running)
+        refusal = b"" if done else unmet(_LIMIT_REFUSED, hint="")
         if not refusal:
             capture = Capture()
             self.send(raw, Expect(Kind.BIND, name=portal.name, capture=None))
@@ -109,21 +167,6 @@ class Guarding(Deciding):
             else:
                 self.poison(refusal)
 
-    def set_duties(self, duties: Duties) -> Generator[Command | Internal, object, bytes]:
-        settings: list[tuple[bytes, bytes]] = []
-        session = self.gate.session_duties
-        if duties.read_only and not session.read_only:
-            settings.append((b"transaction_read_only", b"on"))
-        wanted = duties.statement_timeout_ms
-        if wanted is not None and (session.statement_timeout_ms is None or session.statement_timeout_ms > wanted):
-            settings.append((b"statement_timeout", str(wanted).encode()))
-        for name, value in settings:
-            capture = self.question(_SET, (name, value))
-            yield from self.flushed(capture)
-            if capture.error is not None or not capture.rows:
-                return unmet("the target did not accept a limit that the decision sets")
-        return b""
-
     def verified(
         self, running: Running, fields: tuple[wire.FieldDescription, ...]
     ) -> Generator[Command | Internal, object, bytes]:
@@ -135,8 +178,8 @@ class Guarding(Deciding):
             if answers(capture) != verification.expected:
                 self.describer.invalidate()
                 return coded_changed()
-        if not running.act.ruling.duties.mask:
-            return b""
+        if not running.act.ruling.duties.mask or running.description.template.command == "DECLARE CURSOR":
+            return b""  # a cursor's rows come with FETCH, whose decision masks them
         try:
             running.masker = build_masker(running.description, fields, running.act.ruling.duties.mask)
         except UnmaskableError as error:
@@ -153,6 +196,14 @@ class Guarding(Deciding):
             self.describer.invalidate()
             return coded_changed()
         return b""
+
+
+def row_count(running: Running) -> int:
+    """For Execute: one row more than may pass; 0 (all) where there is no limit, or where the statement has run to its
+    end before its first row comes, so that its tag tells the exact count."""
+    if running.limit is None or running.writes is not Writes.NOTHING:
+        return 0
+    return running.limit - running.rows + 1
 
 
 def answers(capture: Capture) -> tuple[str, ...] | None:
@@ -190,8 +241,8 @@ def build_masker(
     return row_masker(columns)
 
 
-def unmet(text: str) -> bytes:
-    return deny.coded("OBLIGATION_UNMET", text, hint="Select the masked columns by name, without expressions.")
+def unmet(text: str, *, hint: str = "Select the masked columns by name, without expressions.") -> bytes:
+    return deny.coded("OBLIGATION_UNMET", text, hint=hint)
 
 
 def coded_changed() -> bytes:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from enforcers.core.ports import Answer
 from enforcers.postgres import deny, wire
+from enforcers.postgres.bounds import Writes
 from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow
 from enforcers.postgres.machine_decide import ABORTED, Asked
-from enforcers.postgres.machine_guard import Guarding
+from enforcers.postgres.machine_guard import Guarding, row_count
+from enforcers.postgres.machine_replies import limit_error
 from enforcers.postgres.machine_state import (
     RESERVED,
     SPENT,
-    Capture,
     Expect,
     Granted,
     Kind,
@@ -70,10 +71,22 @@ class Extended(Guarding):
             error = deny.error("42601", "cannot insert multiple commands into a prepared statement")
             return self.reject(text, error)
         description: Description | None = described[0] if described else None
+        if description is not None and description.own_setting:
+            return self._parsed_own(name, text)
         statement = Statement(name, text, types, description, self.names_version, self.catalog_version)
         self.statements[name] = statement
         self.segment_open = True
         return self.send(raw, Expect(Kind.PARSE, value=statement))
+
+    def _parsed_own(self, name: bytes, text: bytes) -> None:
+        """SET twokey.reason: the target prepares the empty statement in its place."""
+        change = self.own_setting(text)
+        if isinstance(change, bytes):
+            return self.poison(change)
+        statement = Statement(name, text, (), None, self.names_version, self.catalog_version, reason=change)
+        self.statements[name] = statement
+        self.segment_open = True
+        return self.send(wire.parse(name, b""), Expect(Kind.PARSE, value=statement))
 
     # Bind
 
@@ -175,7 +188,7 @@ class Extended(Guarding):
             return
         running = Running(granted.act, statement.description)
         portal = self._portal(bind, statement, running)
-        if not self.needs_guard(running):
+        if not self.verifies(running):
             self._bound(portal, raw)
             return
         self.withhold(running)
@@ -265,12 +278,15 @@ class Extended(Guarding):
         running = portal.running
         if running is None:
             self.segment_open = True
-            return self.send(raw, Expect(Kind.EXECUTE))
+            change = portal.statement.reason
+            value = None if change is None else self.change_reason(change)
+            return self.send(raw, Expect(Kind.EXECUTE, value=value))
         if running.ended or running.settling:
             if portal.executed and not running.limited and running.description.template.command == "SELECT":
                 self.segment_open = True  # it has run out: the target says SELECT 0, and a row would end the session
                 return self.send(raw, Expect(Kind.EXECUTE, name=SPENT))
-            return self.poison(deny.error("55000", f'portal "{shown(name)}" cannot be run'))
+            error = deny.error("55000", f'portal "{shown(name)}" cannot be run')
+            return self.poison(limit_error(running) if running.cut else error)
         if portal.turn == self.turn and not self.names_stale and self.view_ready:
             return self._execute(portal, running, raw, max_rows)
         refused = self.session_refusal()
@@ -333,14 +349,17 @@ class Extended(Guarding):
         if not portal.executed:
             self.follow(running.description)
         portal.executed = running.begun = True
-        if running.limit is not None:
-            left = running.limit - running.rows + 1
-            if not max_rows or max_rows > left:
+        self.time(running)
+        if running.bounded:
+            left = row_count(running)
+            if left and (not max_rows or max_rows > left):
                 raw = wire.execute(portal.name, left)
             self.limited_execute = True
             self.limit_flushed = False
+            if max_rows and running.writes is Writes.TAGGED and running.description.template.returns_rows:
+                running.writes = Writes.COUNTED  # its tag comes with its last row, which the client may never ask for
         self.segment_open = True
-        if self.must_watch(running) and self.needs_guard(running):
+        if self.must_watch(running):
             self.start(self._watched_execute(running, raw))
             return
         self.send(raw, Expect(Kind.EXECUTE, acts=(running,)))
@@ -349,13 +368,10 @@ class Extended(Guarding):
             self.await_copy = True
 
     def _watched_execute(self, running: Running, raw: bytes) -> Flow:
-        done = Capture()
-        self.send(raw, Expect(Kind.EXECUTE, acts=(running,), capture=done, final=True))
-        yield from self.flushed(done)
-        if done.error is None and not running.limited:
-            refusal = yield from self.functions_unchanged(running)
-            if refusal:
-                self.refuse_extended(Refused(refusal))
+        refusal = yield from self.watched(running, raw)
+        if refusal:
+            self.ended(running, "refused", error="the gateway could not meet the decision")
+            self.refuse_extended(Refused(refusal))
 
     def on_close(self, raw: bytes) -> None:
         target = wire.parse_target(raw)

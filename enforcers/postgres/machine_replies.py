@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from enforcers.core.errors import ProtocolError, UpstreamError, code_of
+from enforcers.postgres import deny, rows, wire
 from enforcers.postgres.bounds import Writes
 from enforcers.postgres.machine_state import FUNCTION_CALL, NO_CAP, SPENT, Capture, Expect, Kind, Running
-
-from enforcers.postgres import deny, rows, wire
 
 _C, _D, _E, _N, _S, _Z, _T, _A = (ord(c) for c in "CDENSZTA")
 _COPY_DATA = ord("d")
@@ -52,6 +51,9 @@ class Follower(Protocol):
 
     def over_limit(self, running: Running) -> None:
         """Its result went beyond a limit, and the target goes on sending: stop it."""
+
+    def answer(self, expect: Expect) -> bytes | None:
+        """In place of an EmptyQueryResponse, to a message that stood for another; None: as it is."""
 
     def undo(self, running: Running) -> None:
         """The target executed it well; in its pipeline, nothing is sent behind it."""
@@ -336,7 +338,9 @@ class Replies:
             raise UpstreamError("the target executed a statement that was not described")
         if head.capture is not None:
             self._final(head)
-        return None if head.relay else b""
+        if not head.relay:
+            return b""
+        return self._follower.answer(head) if empty and running is None and head.value is not None else None
 
     def _written_too_much(self, running: Running, tag: str) -> bool:
         if running.writes is not Writes.TAGGED or running.limit is None or affected(tag) <= running.limit:
@@ -412,7 +416,7 @@ class Replies:
 
     def _failed(self, running: Running, state: str, text: str) -> bytes:
         """The gateway's own error where it stopped the act; else empty."""
-        if running.limited:
+        if running.limited or (running.cut and state == "57014"):
             return self._limited(running)
         self._follower.ended(running, "failed", sqlstate=state, error=text)
         return b""

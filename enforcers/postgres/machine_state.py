@@ -10,6 +10,7 @@ from enforcers.postgres import wire
 from enforcers.postgres.bounds import Writes, writes_of
 from enforcers.postgres.description import Description
 from enforcers.postgres.masking import RowMasker
+from enforcers.postgres.reason import ReasonChange
 
 RESERVED = b"__twokey"
 STATEMENT = RESERVED + b"_statement"
@@ -164,6 +165,7 @@ class Statement:
     description: Description | None
     names_version: int
     catalog_version: int
+    reason: ReasonChange | None = None  # it changes that, and the target knows the empty statement by its name
     suspect: bool = False  # something opaque ran since: the target may know another one by this name
 
 

@@ -9,6 +9,7 @@ queue, the client isn't read.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -17,6 +18,7 @@ from enforcers.core.errors import DecisionUnavailableError, EnforcerError, Upstr
 from enforcers.core.ports import Gate, Hold, HoldEnd, HoldResult
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import (
+    Alarm,
     Ask,
     Begin,
     CancelTarget,
@@ -82,6 +84,7 @@ class Session(asyncio.Protocol):
         self._target_full = False
         self._reading = True
         self._closed = False
+        self._alarm: asyncio.TimerHandle | None = None
         self.machine = machine = SessionMachine(gate, describer)
         machine.replies.flush = self._write_relayed
         self.key: tuple[int, bytes] | None = None
@@ -96,6 +99,7 @@ class Session(asyncio.Protocol):
         refusal = gate.refusal() if gate is not None else None
         if refusal is not None:
             self.revoked(refusal.message)
+        self._carry_out()  # an alarm, where the session may last only so long
 
     # asyncio.Protocol
 
@@ -133,6 +137,18 @@ class Session(asyncio.Protocol):
     def _target_lost(self, why: str) -> None:
         self.machine.target_lost(why)
         self._carry_out()
+
+    def _set_alarm(self, seconds: float) -> None:
+        """A new alarm is earlier than the one that is set, and is set again for that."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(max(0.0, seconds), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if not self._closed:
+            self.machine.alarm(time.monotonic())
+            self._carry_out()
 
     def _target_is_full(self, full: bool) -> None:
         self._target_full = full
@@ -191,6 +207,8 @@ class Session(asyncio.Protocol):
     def _start(self, command: Command) -> None:
         if isinstance(command, Close):
             self._close(command.reason)
+        elif isinstance(command, Alarm):
+            self._set_alarm(command.seconds)
         elif isinstance(command, StopWaiting):
             if self._withdrawn is not None:
                 self._withdrawn.set()
@@ -283,6 +301,8 @@ class Session(asyncio.Protocol):
         if gate is not None:
             self._gateway.tasks.spawn(gate.close(reason), name="close session")
         self._gateway.forget(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._closed = True
 
     def _broken(self) -> None:

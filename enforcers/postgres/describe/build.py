@@ -73,6 +73,7 @@ def build(
         collects=facts.collects,
         output_open=facts.output_open,
         copy_header=facts.copy_header,
+        own_setting=facts.own_setting,
         cursor_options=facts.cursor_options,
         savepoint=facts.savepoint,
         chain=facts.chain,

@@ -71,6 +71,7 @@ class Facts:
     copy_in: bool = False
     copy_out: bool = False
     copy_header: bool = False
+    own_setting: bool = False
     single_transaction: bool = False
     returns_rows: bool | None = None  # None: when it has output columns
 

@@ -19,6 +19,7 @@ SHOWN = frozenset(
 )
 NAMES = frozenset({"search_path", "role", "session_authorization", "*"})
 _ALIASES = {"timezone": "timezone", "transaction isolation level": "transaction_isolation"}
+_OWN = "twokey."  # the gateway's own settings
 _ON = {"on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"}
 _OFF = {"off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals"}
 _BOOLEAN = frozenset({"row_security", "transaction_read_only", "default_transaction_read_only"})
@@ -39,6 +40,8 @@ def touch_setting(context: Context, name: str, action: str, value: str) -> None:
         return
     if lowered in NAMES:
         context.facts.changes_names = True
+    if lowered.startswith(_OWN):
+        context.facts.own_setting = True
     pinned = _GRAMMAR.get(lowered)
     if pinned is not None and (action == "reset" or value.strip().lower() not in pinned):
         context.facts.changes_grammar = True
