@@ -156,8 +156,12 @@ class Extended(Guarding):
     def _bind_flow(self, raw: bytes, bind: wire.Bind, statement: Statement) -> Flow:
         described = yield from self.described(statement.text)
         if statement.suspect and self.transaction.failed:
-            described = Refused(deny.error("25P02", ABORTED))  # which text it has now can't be asked
-        if not isinstance(described, Refused) and statement.suspect:
+            # Which text it has now can't be asked. Where the transaction has failed by the target's own word, nothing
+            # but its end can run, whatever the text: what was described as one (a driver's ROLLBACK) goes on.
+            before = statement.description
+            if not self.aborted or before is None or before.control is Control.NONE:
+                described = Refused(deny.error("25P02", ABORTED), aborted=True)
+        elif not isinstance(described, Refused) and statement.suspect:
             found = yield from self.look_up(statement.name.decode("utf-8", "replace"))
             if found is None:
                 self.statements.pop(statement.name, None)

@@ -441,6 +441,38 @@ def test_in_a_failed_transaction_nothing_is_asked_of_the_target() -> None:
     assert target == wire.query(b"ROLLBACK")
 
 
+def failed_with_suspects() -> Dialogue:
+    """In a failed transaction, after something opaque that may have changed what the prepared names stand for."""
+    one = Dialogue().named()
+    for name, text in ((b"s", b"SELECT 1"), (b"r", b"ROLLBACK")):
+        one.client(wire.parse(name, text), wire.SYNC)
+        one.target(P1, wire.ready(b"I"))
+        one.machine.statements[name].suspect = True
+    one.ask(wire.query(b"BEGIN"))
+    one.target(tag("BEGIN"), wire.ready(b"T"))
+    one.ask(wire.query(b"SELECT x"))
+    one.target(error("42P01"), wire.ready(b"E"))
+    return one
+
+
+def test_a_prepared_rollback_ends_a_failed_transaction_also_when_its_text_can_not_be_asked() -> None:
+    one = failed_with_suspects()
+    run = (wire.bind(b"", b"r"), wire.execute(b""), wire.SYNC)
+    _, target, _ = one.ask(*run)
+    assert target == b"".join(run)
+    client, _, _ = one.target(B2 + tag("ROLLBACK"), wire.ready(b"I"))
+    assert kinds(client) == "2CZ"
+
+
+def test_anything_else_is_refused_there_by_the_target() -> None:
+    one = failed_with_suspects()
+    bind = wire.bind(b"", b"s")
+    _, target, commands = one.client(bind, wire.execute(b""), wire.SYNC)
+    assert (target, commands) == (bind + POISON + wire.SYNC, [])
+    client, _, _ = one.target(error("25P02", "in its own words"), wire.ready(b"E"))
+    assert b"in its own words" in client
+
+
 def test_what_ends_a_failed_transaction_takes_nothing_undecided_with_it() -> None:
     one = Dialogue().named()
     one.ask(wire.query(b"BEGIN"))
