@@ -64,6 +64,8 @@ class Guarding(Deciding):
                 self.poison(refusal)
         elif not running.ended and self.skipping:
             self.ended(running, "failed", error="the target refused it")
+        if not self.skipping:
+            self.send(wire.close(b"P", PORTAL), Expect(Kind.CLOSE, relay=False))
         self.end_segment()
 
     def _guard_query(self, running: Running) -> Generator[Command | Internal, object, bytes]:
@@ -85,6 +87,8 @@ class Guarding(Deciding):
         if capture.raw:
             self.tell(capture.raw)
         self.follow(description)
+        # In a transaction a portal outlives its message: the next of the name would fail, and its table stay in use.
+        self.send(wire.close(b"P", PORTAL), Expect(Kind.CLOSE, relay=False))
         self.send(wire.bind(PORTAL, STATEMENT), Expect(Kind.BIND, relay=False))
         running.begun = True
         self.time(running)

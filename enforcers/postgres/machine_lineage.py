@@ -25,7 +25,7 @@ from twokey.type.v1 import operation_pb2
 from enforcers.core.ports import Gate
 from enforcers.postgres.commands import Command
 from enforcers.postgres.describing import Describer
-from enforcers.postgres.description import Description, SyntaxProblem
+from enforcers.postgres.description import Description, SyntaxProblem, Verification
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_private import Private
 from enforcers.postgres.machine_state import RESERVED, Capture, Statement
@@ -260,7 +260,7 @@ def executed(description: Description, source: Description) -> Description:
     Arguments that call anything but safe functions leave it opaque: when they run is not for a name to say.
     """
     own = description.template
-    if description.verification is not None or not all(function.safe for function in own.functions):
+    if not all(function.safe for function in own.functions):
         return description
     alone = own.command == "EXECUTE"
     runs = alone or "sql.execute" in own.verbs
@@ -278,7 +278,7 @@ def executed(description: Description, source: Description) -> Description:
         can_estimate=alone and source.can_estimate,
         cannot_estimate_why=source.cannot_estimate_why if alone else description.cannot_estimate_why,
         estimated_here=alone and source.can_estimate,
-        verification=source.verification,
+        verification=both(description.verification, source.verification),
         wire=source.wire if alone else (),
         others=source.others,
         collects=source.collects,
@@ -302,6 +302,27 @@ def fetched(description: Description, candidates: tuple[Description, ...]) -> De
         others=one.others if shown else frozenset(),
         output_open=one.output_open if shown else True,
     )
+
+
+def both(first: Verification | None, second: Verification | None) -> Verification | None:
+    """One question for two, the rows of the first before those of the second."""
+    if first is None or second is None:
+        return second if first is None else first
+    functions = [item.functions_sql for item in (first, second) if item.functions_sql is not None]
+    return Verification(
+        sql=_union([first.sql, second.sql]),
+        expected=first.expected + second.expected,
+        functions_sql=_union(functions) if functions else None,
+        functions_expected=first.functions_expected + second.functions_expected,
+    )
+
+
+def _union(questions: Sequence[str]) -> str:
+    rows = " UNION ALL ".join(
+        f"SELECT {index}, pg_catalog.row_number() OVER (), q.v FROM ({question}) q(v)"  # noqa: S608 - the describer's
+        for index, question in enumerate(questions)
+    )
+    return f"SELECT z.v FROM ({rows}) z(k,n,v) ORDER BY z.k, z.n"  # noqa: S608 - of the above only
 
 
 def _digest(*parts: bytes) -> bytes:

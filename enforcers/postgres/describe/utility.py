@@ -167,6 +167,8 @@ def _execute(context: Context, body: Node, scope: Scope) -> None:
     facts = context.facts
     facts.verb("sql.execute")
     facts.prepared = str(body.get("name", ""))
+    for item in body.get("params", []):
+        expressions.free(context, item)
     expressions.walk(context, body.get("params"), scope)
     facts.doubt("prepared-unknown", facts.prepared)
     facts.writes = facts.changes_names = facts.ddl = True
