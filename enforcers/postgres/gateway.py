@@ -97,22 +97,23 @@ class PostgresGateway:
         task = self.tasks.spawn(entry.run(), name="entry")
         self._entries[entry] = task
         task.add_done_callback(gone)
-        if self._entering >= MAX_ENTERING and self._acceptor is not None:
+        if self.entering >= MAX_ENTERING and self._acceptor is not None:
             self._acceptor.pause()
             self._evict()
 
     @property
-    def _entering(self) -> int:
+    def entering(self) -> int:
+        """How many are on their way, not yet among those who have a slot."""
         return len(self._entries) + len(self._arrivals)
 
     def _admit_more(self) -> None:
-        if self._entering < MAX_ENTERING and self._acceptor is not None:
+        if self.entering < MAX_ENTERING and self._acceptor is not None:
             self._acceptor.resume()
 
     def _evict(self) -> None:
         """While others wait, a connection that sent nothing is somebody who holds a place, not a client."""
         self._evicting = None
-        if self._entering < MAX_ENTERING:
+        if self.entering < MAX_ENTERING:
             return
         now = time.monotonic()
         for entry, task in list(self._entries.items()):

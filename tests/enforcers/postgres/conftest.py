@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from decision.cli.demo.postgres import binaries, choose, clients
+from enforcers.core.balancers import Balancers
+from enforcers.core.siblings import Siblings
+from enforcers.core.tls import ServerTls
 from enforcers.postgres.gateway import PostgresGateway
 from enforcers.postgres.target import Target
 from tests.enforcers.postgres.fakes import ScriptedCore, ScriptedDescriber, ScriptedGate, ScriptedSource
@@ -112,10 +115,21 @@ async def start_gateway(
     gate: Callable[[], ScriptedGate] = ScriptedGate,
     describer: ScriptedDescriber | None = None,
     max_connections: int = 50,
+    *,
+    tls: ServerTls | None = None,
+    balancers: Sequence[str] = (),
+    siblings: Siblings | None = None,
 ) -> Gatewayed:
     core = ScriptedCore(gate)
     source = ScriptedSource(Target(host="127.0.0.1", port=target, database="postgres", sslmode="disable"), describer)
-    made = PostgresGateway(core, {"crm": source}, max_connections=max_connections)
+    made = PostgresGateway(
+        core,
+        {"crm": source},
+        max_connections=max_connections,
+        tls=tls,
+        balancers=Balancers(balancers),
+        siblings=siblings,
+    )
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     await made.start([listening])
@@ -132,8 +146,19 @@ async def gateway(postgres: Postgres) -> AsyncIterator[Start]:
         port: int | None = None,
         describer: ScriptedDescriber | None = None,
         max_connections: int = 50,
+        tls: ServerTls | None = None,
+        balancers: Sequence[str] = (),
+        siblings: Siblings | None = None,
     ) -> Gatewayed:
-        found = await start_gateway(port or postgres.port, gate, describer, max_connections)
+        found = await start_gateway(
+            port or postgres.port,
+            gate,
+            describer,
+            max_connections,
+            tls=tls,
+            balancers=balancers,
+            siblings=siblings,
+        )
         started.append(found)
         return found
 

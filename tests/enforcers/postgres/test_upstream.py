@@ -6,8 +6,6 @@ The stub speaks TLS and passes the rest on to a real PostgreSQL: the one used he
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,15 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from enforcers.core.errors import UpstreamError
 from enforcers.postgres import wire
 from enforcers.postgres.target import Target
 from enforcers.postgres.upstream import Account, Upstream, cancel, connect
+from tests.enforcers.postgres.certificates import certificate
 from tests.enforcers.postgres.conftest import Postgres
 
 ACCOUNT = Account(user="postgres", password="")
@@ -34,34 +29,6 @@ class Stub:
     port: int
     ca: str
     encrypted: int = 0  # connections that got past TLS
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Signed by itself, for 127.0.0.1 or a host's name: its file, its key's file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    alternative: x509.GeneralName = (
-        x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
-    )
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / f"{name}.crt", folder / f"{name}.key"
-    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
 
 
 @asynccontextmanager
