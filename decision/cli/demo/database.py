@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from decision.cli.demo.postgres import choose, clients
@@ -26,16 +27,19 @@ COMPANY = Path(__file__).with_name("company.sql")
 class Database:
     """One PostgreSQL server with SCRAM for everybody over TCP. `admin_password` is the superuser's (postgres)."""
 
-    def __init__(self, folder: Path, *, version: str | int | None = None) -> None:
-        """version: as TWOKEY_POSTGRES, which counts where it is None (see postgres.py). Raises CliError."""
+    def __init__(self, folder: Path, *, version: str | int | None = None, settings: Sequence[str] = ()) -> None:
+        """version: as TWOKEY_POSTGRES, which counts where it is None (see postgres.py). settings: of the server, each
+        `name=value`. Raises CliError."""
         self._folder = folder
         self.choice = choose(version)
         self.admin_password = secrets.token_urlsafe(18)
         self._clients = clients()
         self._docker = (
-            DockerServer(self.choice.version, self.admin_password) if self.choice.provider == "docker" else None
+            DockerServer(self.choice.version, self.admin_password, settings)
+            if self.choice.provider == "docker"
+            else None
         )
-        self._server: Server = self._docker or ChildServer(folder, self.choice, self.admin_password)
+        self._server: Server = self._docker or ChildServer(folder, self.choice, self.admin_password, settings)
 
     @property
     def version(self) -> int:

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 from decision.cli.demo.postgres import VARIABLE
 from decision.cli.demo.postgres_server import SETTINGS, free_port
@@ -22,8 +23,9 @@ PULL_TIMEOUT_S = 600.0
 class DockerServer:
     """A Server run by `docker`."""
 
-    def __init__(self, version: int, password: str) -> None:
-        """password: the superuser's (postgres). Raises CliError: no engine answers."""
+    def __init__(self, version: int, password: str, settings: Sequence[str] = ()) -> None:
+        """password: the superuser's (postgres). settings: as ChildServer's. Raises CliError: no engine answers."""
+        self._settings = [part for setting in settings for part in ("-c", setting)]
         self._image = f"postgres:{version}"
         self._password = password
         self._name = f"twokey-{secrets.token_hex(6)}"
@@ -45,6 +47,7 @@ class DockerServer:
             # The value is inherited, so that it is in nobody's list of processes.
             *("--env", "POSTGRES_PASSWORD", "--env", "POSTGRES_INITDB_ARGS=-E UTF8 --locale=C --auth=scram-sha-256"),
             *("--env", "PGDATA=/data/pg", "--volume", f"{self._name}:/data", self._image, *SETTINGS),
+            *self._settings,
             timeout_s=PULL_TIMEOUT_S,
         )
         if started is None:

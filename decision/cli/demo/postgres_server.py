@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict
 
@@ -67,8 +68,9 @@ class _AsUser(TypedDict, total=False):
 class ChildServer:
     """A Server whose programs are on this machine."""
 
-    def __init__(self, folder: Path, choice: Choice, password: str) -> None:
-        """password: the superuser's (postgres)."""
+    def __init__(self, folder: Path, choice: Choice, password: str, settings: Sequence[str] = ()) -> None:
+        """password: the superuser's (postgres). settings: further ones, each `name=value`, over SETTINGS."""
+        self._settings = [part for setting in settings for part in ("-c", setting)]
         self._folder = folder
         self._data = folder / "data"
         self._user = _someone_else()
@@ -95,6 +97,7 @@ class ChildServer:
                     str(self._bin / "postgres"),
                     *("-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
                     *SETTINGS,
+                    *self._settings,
                 ],
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -76,10 +76,18 @@ public.employees.salary: salary
 class Stack:
     """Started by `start`, ended by `stop`; also a context manager."""
 
-    def __init__(self, folder: Path | None = None, *, config: str = CONFIG, people: str = PEOPLE) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        config: str = CONFIG,
+        people: str = PEOPLE,
+        database_settings: Sequence[str] = (),
+    ) -> None:
+        """database_settings: of the target, each `name=value`."""
         self._own_folder = folder is None
         self.folder = folder or scratch_folder("twokey-")
-        self.database = Database(self.folder / "postgresql")
+        self.database = Database(self.folder / "postgresql", settings=database_settings)
         self.ready: dict[str, object] = {}
         self._config_text = config
         self._people_text = people
