@@ -11,7 +11,7 @@ REGO := rego
 TESTS ?= tests
 PYTEST_FLAGS ?=
 
-.PHONY: help setup demo test test-all check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz lock clean
+.PHONY: help setup demo test clients test-clients test-all check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz lock clean
 
 help: ## List the tasks.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +22,17 @@ setup: ## Make the project-local environment, the stubs, and obtain OPA.
 demo: setup ## Act the story on real parts. KEEP=1 leaves everything up.
 	@$(BIN)/twokey demo $(if $(KEEP),--keep)
 
-test: check ## Everything: every check, all tests on PostgreSQL 18, and those that touch it again on 14.
+test: check clients ## Everything: every check, all tests on PostgreSQL 18, and those that touch it again on 14.
 	$(PYTHON) -m tools.run_tests $(PYTEST_FLAGS) $(TESTS)
 
-test-all: check ## The same, on 18, 17, 16, 15 and 14.
+test-all: check clients ## The same, on 18, 17, 16, 15 and 14.
 	$(PYTHON) -m tools.run_tests --all $(PYTEST_FLAGS) $(TESTS)
+
+clients: setup ## Obtain and build the clients of other languages that the tests play (npm, Maven, Go, cargo).
+	@$(PYTHON) -m tools.clients
+
+test-clients: clients ## Unmodified clients through the gateway and directly: no byte may differ. FULL=1 for all of SQLAlchemy.
+	$(if $(FULL),TWOKEY_FULL=1) $(BIN)/pytest $(PYTEST_FLAGS) tests/clients
 
 check: setup lint types imports rego proto ## Format, lint, types, import contracts, policies, API.
 
