@@ -1,7 +1,7 @@
 """Questions to OPA over HTTP, by opa-python-client's async client.
 
 The client's own `query_rule` reads bodies without a bound, follows redirects and takes any status below 400; so this
-subclass keeps its session and request loop and reads the answer itself (docs/decisions/0004-opa-sidecar.md).
+subclass keeps its request loop, makes the session, and reads the answer itself (docs/decisions/0004-opa-sidecar.md).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from opa_client.opa_async import AsyncOpaClient
 
 from decision.errors import PolicyError, PolicyLoadError, PolicyUnavailableError
 from decision.model import JSON
+from decision.policy.wire import MAX_ANSWER, Session
 
 QUESTION_DEADLINE_S = 1.0
 HEALTH_DEADLINE_S = 1.0
 
 _DECISION = "data/twokey/main/decision?strict-builtin-errors=true"
-_MAX_ANSWER = 4 * 1024 * 1024
 _MAX_CONNECTIONS = 64
 _LARGE_BODY = 512 * 1024
 
@@ -40,8 +40,9 @@ class Answer:
 class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no types
     """One OPA, by URL and token, over kept-alive connections."""
 
-    def __init__(self, base: str, token: str, *, tls: ssl.SSLContext | None, provenance: bool) -> None:
-        """`base`: scheme, host, port and path prefix. Raises PolicyLoadError where the token would travel in clear."""
+    def __init__(self, base: str, token: str, *, tls: ssl.SSLContext | None, provenance: bool, local: bool) -> None:
+        """`base`: scheme, host, port and path prefix. `local`: an OPA that this service started, asked by its own words
+        (decision.policy.wire). Raises PolicyLoadError where the token would travel in clear."""
         parts = urlsplit(base)
         host = parts.hostname or ""
         if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or parts.username:
@@ -62,9 +63,15 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
         self._question_url = f"{self.root_url}/{_DECISION}{'&provenance=true' if provenance else ''}"
         self._tls = tls
         self._provenance = provenance
+        self._local = local
+        self._base = base
 
     async def _init_session(self) -> None:
         """The library's hook: here with our trust anchor, no cookies, and connections kept."""
+        if self._local:
+            headers = {**self.headers, "Content-Type": "application/json"}
+            self._session: Session | aiohttp.ClientSession = Session(self._base, headers, tls=self._tls)
+            return
         self._connector = aiohttp.TCPConnector(
             ssl=self._tls if self._tls is not None else True, limit=_MAX_CONNECTIONS, keepalive_timeout=60
         )
@@ -118,6 +125,9 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
             return await self._post_once(body)
 
     async def _post_once(self, body: bytes) -> tuple[int, bytes]:
+        if self._local:
+            async with self._request("POST", self._question_url, data=body) as answer:
+                return answer.status, answer.body
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         data = io.BytesIO(body) if len(body) > _LARGE_BODY else body  # large ones in pieces, so that others get a turn
         request = self._request("POST", self._question_url, data=data, headers=headers, allow_redirects=False)
@@ -125,7 +135,7 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
         async with request as response:
             async for chunk in response.content.iter_any():
                 content += chunk
-                if len(content) > _MAX_ANSWER:
+                if len(content) > MAX_ANSWER:
                     raise PolicyError("OPA answered more than 4 MiB")
             return response.status, bytes(content)
 

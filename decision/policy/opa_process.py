@@ -190,7 +190,8 @@ class LocalOpa:
                 *("--bundle", "policy", "gate"),
             ]
             process = await self._spawn(arguments, folder, (*first, *second))
-            client = OpaClient(f"https://127.0.0.1:{port}", self._token, tls=identity.trust(), provenance=False)
+            base = f"https://127.0.0.1:{port}"
+            client = OpaClient(base, self._token, tls=identity.trust(), provenance=False, local=True)
             self._running = _Running(process, client, time.monotonic())
             try:
                 await client.open()
@@ -241,7 +242,7 @@ class RemoteOpa:
     """An OPA that someone else runs. Ready while its health question is answered."""
 
     def __init__(self, url: str, token: str, on_event: OnEvent) -> None:
-        self._client = OpaClient(url, token, tls=None, provenance=True)
+        self._client = OpaClient(url, token, tls=None, provenance=True, local=False)
         self._on_event = on_event
         self._ready = False
         self._tasks = Tasks()
