@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 from cachetools import LRUCache, TTLCache
@@ -21,7 +24,7 @@ from decision.errors import (
     TokenError,
 )
 from decision.metrics import Metrics
-from decision.model import JSON, Obligation, Outcome, Reason, Session, Subject, new_id
+from decision.model import JSON, Obligation, Outcome, PolicyResult, Reason, Session, Subject, new_id
 from decision.pdp import opa_input
 from decision.pdp.answer import Answer, answer_body, denial, denial_of, input_body, session_body, who_body
 from decision.pdp.deadlines import stored
@@ -107,6 +110,7 @@ class Sessions:
         self._owed: list[dict[str, object]] = []  # at most one for each session that was open
         self._known: LRUCache[str, None] = LRUCache(CACHED)
         self._failed = FailedLogins(clock)
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # Looking up.
 
@@ -191,28 +195,12 @@ class Sessions:
         return await self._ask_and_store(trail, draft, connection)
 
     async def _ask_and_store(self, trail: _Trail, session: Session, connection: Connection) -> Opened:
-        """Policy is told of the closure's other sessions; one opened meanwhile sends us back to ask again (dynamic
-        separation of duty: of two exclusive roles at once one wins)."""
-        for attempt in range(_OPEN_TRIES):
-            others = await stored(self._store.live_of_closure(session.subject.closure))
-            trail.document = opa_input.session_question(
-                subject=session.subject,
-                connection=session.connection,
-                kind=connection.kind,
-                environment=connection.environment,
-                context=opa_input.Context(now=trail.now, sessions=others),
-            )
-            result = await self._questions.ask(trail.document)
-            if result.outcome is not Outcome.ALLOW or result.needs:
-                reasons = result.reasons or (Reason("service.no-session", "policy does not allow this session"),)
-                answer = denial("POLICY_DENIED", reasons, now=trail.now, revision=result.revision)
-                return Opened(answer=await self._denied(trail, answer, record=True))
-            try:
-                await stored(self._store.open(session, seen=[other.id for other in others]))
-                break
-            except StateError as error:
-                if error.code != "SESSIONS_CHANGED" or attempt == _OPEN_TRIES - 1:
-                    raise
+        """Policy is told of the closure's other sessions; one opened meanwhile by another replica sends us back to ask
+        again (dynamic separation of duty: of two exclusive roles at once one wins)."""
+        async with self._alone(session.subject.closure):
+            result = await self._allowed_and_stored(trail, session, connection)
+        if isinstance(result, Opened):
+            return result
         answer = Answer(
             time=trail.now,
             outcome=Outcome.ALLOW,
@@ -234,6 +222,43 @@ class Sessions:
         self._cache[session.id] = session
         self._known[session.id] = None
         return Opened(answer=replace(answer, record=index), session=session, obligations=result.obligations)
+
+    @asynccontextmanager
+    async def _alone(self, closure: Sequence[str]) -> AsyncIterator[None]:
+        """One opening at a time of those whose closures meet: a pool that connects many times at once would otherwise
+        send itself back until the tries are used up."""
+        async with AsyncExitStack() as held:
+            for element in sorted(set(closure)):
+                await held.enter_async_context(self._opening.setdefault(element, asyncio.Lock()))
+            yield
+
+    async def _allowed_and_stored(
+        self, trail: _Trail, session: Session, connection: Connection
+    ) -> PolicyResult | Opened:
+        """Policy's answer once the session is stored; Opened for a denial."""
+        attempt = 1
+        while True:
+            others = await stored(self._store.live_of_closure(session.subject.closure))
+            trail.document = opa_input.session_question(
+                subject=session.subject,
+                connection=session.connection,
+                kind=connection.kind,
+                environment=connection.environment,
+                context=opa_input.Context(now=trail.now, sessions=others),
+            )
+            result = await self._questions.ask(trail.document)
+            if result.outcome is not Outcome.ALLOW or result.needs:
+                reasons = result.reasons or (Reason("service.no-session", "policy does not allow this session"),)
+                answer = denial("POLICY_DENIED", reasons, now=trail.now, revision=result.revision)
+                return Opened(answer=await self._denied(trail, answer, record=True))
+            try:
+                await stored(self._store.open(session, seen=[other.id for other in others]))
+            except StateError as error:
+                if error.code != "SESSIONS_CHANGED" or attempt == _OPEN_TRIES:
+                    raise
+                attempt += 1
+            else:
+                return result
 
     async def _denied(self, trail: _Trail, answer: Answer, *, record: bool) -> Answer:
         if not record:

@@ -127,6 +127,11 @@ async def test_of_two_exclusive_roles_opened_at_once_one_wins(run: Running) -> N
     assert len(live) == 1
 
 
+async def test_a_pool_that_opens_many_sessions_at_once_gets_them_all(run: Running) -> None:
+    opened = await asyncio.gather(*(run.open("executor-7", "executor") for _ in range(40)))
+    assert len({answer.session.id for answer in opened if answer.decision.outcome == ALLOW}) == 40
+
+
 # Decisions.
 
 
