@@ -84,12 +84,11 @@ class Guarding(Deciding):
         refusal = yield from self.verified(running, capture.fields)
         if refusal:
             return refusal
-        if capture.raw:
-            self.tell(capture.raw)
         self.follow(description)
         # In a transaction a portal outlives its message: the next of the name would fail, and its table stay in use.
         self.send(wire.close(b"P", PORTAL), Expect(Kind.CLOSE, relay=False))
-        self.send(wire.bind(PORTAL, STATEMENT), Expect(Kind.BIND, relay=False))
+        # Planning is over with BindComplete: what a Query shows then is the RowDescription.
+        self.send(wire.bind(PORTAL, STATEMENT), Expect(Kind.BIND, relay=False, error=capture.raw))
         running.begun = True
         self.time(running)
         return (yield from self.watched(running, wire.execute(PORTAL, row_count(running))))
@@ -110,7 +109,8 @@ class Guarding(Deciding):
         before = self.question(COUNT_SQL, (written_tables(running.description),)) if self._counts(running) else None
         done = Capture()
         self.send(execute, Expect(Kind.EXECUTE, acts=(running,), capture=done, final=True))
-        if before is None and not running.bounded and not self.must_watch(running):
+        takes_data = running.description.copy_in  # a Sync sent now would be lost among it
+        if before is None and not running.bounded and not takes_data and not self.must_watch(running):
             return b""
         yield from self.flushed(done)
         if done.error is not None:

@@ -286,7 +286,7 @@ class Extended(Guarding):
             value = None if change is None else self.change_reason(change)
             return self.send(raw, Expect(Kind.EXECUTE, value=value))
         if running.ended or running.settling:
-            if portal.executed and not running.limited and running.description.template.command == "SELECT":
+            if portal.executed and not running.limited and running.description.template.returns_rows:
                 self.segment_open = True  # it has run out: the target says SELECT 0, and a row would end the session
                 return self.send(raw, Expect(Kind.EXECUTE, name=SPENT))
             error = deny.error("55000", f'portal "{shown(name)}" cannot be run')

@@ -220,7 +220,7 @@ class Replies:
                 raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
             expects.popleft()
             self._final(head)
-            return None if head.relay else b""
+            return None if head.relay else head.error
         if head.kind is Kind.DESCRIBE:
             return self._described(kind, head, raw)
         if head.kind is Kind.EXECUTE or head.kind is Kind.QUERY:

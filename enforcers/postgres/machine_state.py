@@ -148,7 +148,7 @@ class Expect:
         self.capture = capture
         self.muted = False  # of a QUERY: it got its error from the gateway; what else it answers is dropped
         self.final = final  # the capture is done when this one is answered
-        self.error = error  # of a POISON: what the client is told instead
+        self.error = error  # what the client is told instead of the answer: of a POISON's error, of a Bind of our own
         self.name = name
         self.value = value
         self.bare = relay and capture is None  # its answer is relayed, and that is all

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -48,9 +48,6 @@ class Talk:
     def last(self) -> operation_pb2.SqlOperation:
         """The operation that was last decided."""
         return self.one.gate.questions[-1].operation.sql
-
-
-Talking = Callable[..., "asynccontextmanager[Talk]"]
 
 
 @asynccontextmanager
