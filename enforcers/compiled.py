@@ -42,7 +42,7 @@ class CompiledFinder(MetaPathFinder):
 def compiled_modules(package: Path, root: Path) -> dict[str, Path]:
     """Module name -> its binary. Empty unless all sources below `root` are the ones `package` was compiled from.
 
-    package holds manifest.json: {"tag": the interpreter's cache tag, "sources": {path: SHA-256}, "files": {name: path}}.
+    package holds manifest.json: "tag", the interpreter's cache tag; "sources", path -> SHA-256; "files", name -> path.
     """
     try:
         manifest = json.loads((package / MANIFEST).read_text(encoding="utf-8"))

@@ -17,10 +17,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = (
     "enforcers/core/acts.py",
+    "enforcers/core/gate.py",
     "enforcers/core/leases.py",
+    "enforcers/core/ports.py",
+    "enforcers/core/recorder.py",
+    "enforcers/core/records.py",
     "enforcers/postgres/machine.py",
     "enforcers/postgres/machine_base.py",
     "enforcers/postgres/machine_decide.py",
+    "enforcers/postgres/machine_fused.py",
     "enforcers/postgres/machine_guard.py",
     "enforcers/postgres/machine_portals.py",
     "enforcers/postgres/machine_private.py",

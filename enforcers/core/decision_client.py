@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -41,11 +41,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
 )
 
 
-class Message(Protocol):
-    def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
-
-
-Q = TypeVar("Q", bound=Message)
+Q = TypeVar("Q")
 A = TypeVar("A")
 
 
@@ -56,6 +52,10 @@ class _Method(Generic[Q, A]):
         self.path = path
         self.serialize = serialize
         self.parse = parse
+
+
+def _as_it_is(encoded: bytes) -> bytes:
+    return encoded
 
 
 _D = "/twokey.decision.v1.DecisionService/"
@@ -80,7 +80,7 @@ _WATCH = _Method(
 )
 _RECORD = _Method(
     "/twokey.audit.v1.AuditService/RecordActs",
-    audit_pb2.RecordActsRequest.SerializeToString,
+    _as_it_is,  # acts.py encodes
     audit_pb2.RecordActsResponse.FromString,
 )
 _APPROVAL = _Method(
@@ -135,8 +135,11 @@ class DecisionClient:
     async def close_session(self, request: decision_pb2.CloseSessionRequest) -> None:
         await self._call("CloseSession", self._close, request, CLOSE_SECONDS)
 
-    async def record_acts(self, request: audit_pb2.RecordActsRequest) -> audit_pb2.RecordActsResponse:
-        """Raises RecordRefusedError when the service read the batch and will never take it."""
+    async def record_acts(self, request: bytes) -> audit_pb2.RecordActsResponse:
+        """request: an encoded RecordActsRequest.
+
+        Raises RecordRefusedError when the service read the batch and will never take it.
+        """
         try:
             async with asyncio.timeout(RECORD_SECONDS + 1):
                 return await self._record(request, metadata=self._metadata, timeout=RECORD_SECONDS)

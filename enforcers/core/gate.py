@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 from cachetools import LRUCache
-from twokey.audit.v1 import audit_pb2
 from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
 
-from enforcers.core.acts import fill_outcome, intent_message, intent_size
+from enforcers.core.acts import head, intent_field, intent_size, outcome_field, session_field, untimed_outcome
 from enforcers.core.decision_client import DecisionClient
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.holding import watch_hold, withdraw_hold
@@ -24,7 +23,8 @@ from enforcers.core.leases import LeaseTable, Scope
 from enforcers.core.metrics import METRICS, STATUSES, TALLY
 from enforcers.core.ports import Act, Answer, Duties, Hold, HoldResult, Outcome, Question, Ruling
 from enforcers.core.reading import Asked, LeaseTerms, denied, read_decide, unavailable
-from enforcers.core.recorder import Entry, Recorder, Window
+from enforcers.core.recorder import Recorder
+from enforcers.core.records import ActRecord, Window
 from enforcers.core.revocations import Revocations
 
 DECIDED_WINDOW = (1024, 30.0)  # outcomes of decided acts a session may have unacknowledged before it asks again
@@ -32,12 +32,13 @@ DECIDED_WINDOW = (1024, 30.0)  # outcomes of decided acts a session may have una
 MAX_INTENT = 18 << 20
 _REMEMBERED_REDEMPTIONS = 1024
 _NO_WINDOW = (1, 0.0)
+_OUTCOME = 128  # bytes, about, of a record without its outcome
 _ALLOWING = (type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_MASK_COLUMNS)
 
 log = structlog.get_logger("twokey.enforcers.gate")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Shared:
     """What the sessions of one worker share."""
 
@@ -48,7 +49,7 @@ class Shared:
     draining: Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Expiry:
     """When the token ends: on the monotonic clock (counted from the service's own times) and on this machine's."""
 
@@ -86,7 +87,8 @@ class SessionGate:
         self._closed = False
         self._sequence = 0
         self._window = Window()
-        self._entries: dict[str, Entry] = {}
+        self._head: bytes = session_field(session)
+        self._recorder: Recorder = shared.recorder
         self._redeemed: LRUCache[str, bool] = LRUCache(_REMEMBERED_REDEMPTIONS)
         self._prefix = b""
         self._version = -1
@@ -168,18 +170,27 @@ class SessionGate:
 
     def ready(self, act: Act) -> bool:
         act.started = now = time.monotonic()
-        if not act.ruling.leased or act.operation in self._entries:
+        ruling = act.ruling
+        if not ruling.leased or act.record is not None:
             return True  # Decide recorded the intent, or an earlier call did
-        records, delay = act.ruling.window or _NO_WINDOW
-        recorder = self._shared.recorder
+        records, delay = ruling.window or _NO_WINDOW
+        recorder = self._recorder
+        window = self._window
         size = intent_size(act)
-        if size > MAX_INTENT or recorder.full() or not self._window.room(records, delay, now):
+        if size > MAX_INTENT or recorder.full() or not window.room(records, delay, now):
             return False
         self._sequence += 1
         act.sequence = self._sequence
-        message = intent_message(self._session, act)
-        self._entries[act.operation] = recorder.add(self._window, message, size, now)
-        recorder.pace(self._window, records, delay)
+        act.record = record = ActRecord(
+            self._session,
+            head(self._head, act.operation, act.sequence),
+            intent_field(act),
+            window,
+            queued=now,
+            size=size,
+        )
+        recorder.add(record)
+        recorder.pace(window, records, delay)
         return True
 
     async def begin(self, act: Act) -> None:
@@ -187,20 +198,32 @@ class SessionGate:
         while not self.ready(act):
             if intent_size(act) > MAX_INTENT:
                 raise DecisionUnavailableError("the act is too large to be recorded")
-            await self._shared.recorder.room(self._window, records, delay)
+            await self._recorder.room(self._window, records, delay)
 
     def end(self, act: Act, outcome: Outcome) -> None:
         if outcome.status not in STATUSES:
             raise ValueError(f"no such status of an act: {outcome.status!r}")
         TALLY.acts[outcome.status] += 1
-        entry = self._entries.pop(act.operation, None)
-        if entry is not None and not entry.sent:
-            fill_outcome(entry.act, act, outcome)
+        record = act.record
+        act.record = None
+        if record is not None and not record.sent:
+            record.outcome = outcome_field(act, outcome)
             return
+        self._add(act.operation, outcome_field(act, outcome))
+
+    def _add(self, operation: str, outcome: bytes) -> None:
+        """A record of an outcome alone, under the next number."""
         self._sequence += 1
-        message = audit_pb2.Act(session=self._session, operation=act.operation, sequence=self._sequence)
-        fill_outcome(message, act, outcome)
-        self._shared.recorder.add(self._window, message, message.ByteSize(), time.monotonic())
+        record = ActRecord(
+            self._session,
+            head(self._head, operation, self._sequence),
+            b"",
+            self._window,
+            queued=time.monotonic(),
+            size=_OUTCOME + len(outcome),
+        )
+        record.outcome = outcome
+        self._recorder.add(record)
 
     async def close(self, reason: str) -> None:
         if self._closed:
@@ -209,7 +232,7 @@ class SessionGate:
         self._shared.revocations.forget(self._session)
         METRICS.sessions.dec()
         self._on_close()
-        if not await self._shared.recorder.flush(self._window):
+        if not await self._recorder.flush(self._window):
             log.warning("session closed before its last records were durable", session=self._session)
         if self._revoked is not None:
             return
@@ -262,7 +285,7 @@ class SessionGate:
             can_hold=question.can_hold,
             hold_hint=question.hold_hint,
         )
-        recorder = self._shared.recorder
+        recorder = self._recorder
         leases = self._leases
         try:
             if recorder.full() or not self._window.room(*DECIDED_WINDOW, time.monotonic()):
@@ -294,13 +317,8 @@ class SessionGate:
 
     def _tell(self, status: str, operation: str, error: str, execution: str = "") -> None:
         """Record how an act ended that the gateway never got to see."""
-        self._sequence += 1
-        act = audit_pb2.Act(session=self._session, operation=operation, sequence=self._sequence)
-        act.outcome.status = status
-        act.outcome.error = error
-        act.outcome.execution = execution
         TALLY.acts[status] += 1
-        self._shared.recorder.add(self._window, act, act.ByteSize(), time.monotonic())
+        self._add(operation, untimed_outcome(Outcome(status, error=error), execution))
 
     def _keep(self, key: bytes, ruling: Ruling, terms: LeaseTerms, asked: float, version: int) -> None:
         leases = self._leases

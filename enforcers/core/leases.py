@@ -24,7 +24,7 @@ MAX_LEASES = 16_384
 MAX_TTL = 3600.0  # seconds; a longer lease is cut to this
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scope:
     """Whose leases: the identity and chain as (iss, sub), outermost actor first."""
 
@@ -34,7 +34,7 @@ class Scope:
     connection: str
 
 
-@dataclass(slots=True)
+@dataclass
 class _Lease:
     ruling: Ruling
     expires: float

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import enum
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +23,7 @@ from twokey.enforcer.v1 import describe_pb2
 from twokey.type.v1 import operation_pb2
 
 from enforcers.core.credentials import ClientCertificate
+from enforcers.core.records import ActRecord
 from enforcers.core.siblings import Siblings
 from enforcers.settings import Settings
 
@@ -37,7 +37,7 @@ class Answer(enum.Enum):
     NEEDS_ESTIMATE = "needs-estimate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskedColumn:
     schema: str
     relation: str
@@ -49,7 +49,7 @@ class MaskedColumn:
     fill: str = "*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Duties:
     """The obligations of a decision that this protocol must meet, typed. All understood, or the answer is DENIED."""
 
@@ -62,7 +62,7 @@ class Duties:
     require_reason: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Hold:
     approval: str
     groups: tuple[str, ...]
@@ -70,7 +70,7 @@ class Hold:
     expires: str  # RFC 3339
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ruling:
     """A decision as the gateway carries it out."""
 
@@ -95,13 +95,13 @@ class HoldEnd(enum.Enum):
     LOST = "lost"  # the decision service can't be reached any more: fail closed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HoldResult:
     end: HoldEnd
     reason: str = ""  # a reviewer's words, for the client
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Question:
     operation: operation_pb2.Operation  # id, connection, digests, sql with values
     lease_key: bytes | None  # None: never lease this
@@ -109,30 +109,75 @@ class Question:
     hold_hint: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+class Bound:
+    """A value bound to a statement's parameter, as the client sent it. type_oid 0: it named none."""
+
+    __slots__ = ("binary", "is_null", "type_oid", "value")
+
+    def __init__(self, type_oid: int, value: bytes, *, is_null: bool, binary: bool) -> None:
+        self.type_oid: int = type_oid
+        self.value: bytes = value
+        self.is_null: bool = is_null
+        self.binary: bool = binary
+
+    def message(self) -> operation_pb2.BoundValue:
+        return operation_pb2.BoundValue(
+            type_oid=self.type_oid, is_null=self.is_null, binary=self.binary, value=self.value
+        )
+
+
 class Act:
     """One act under way, from intent to outcome."""
 
-    operation: str  # op_…
-    ruling: Ruling
-    digest: bytes
-    shape_digest: bytes
-    statement: bytes
-    bound: Sequence[operation_pb2.BoundValue] = ()
-    sequence: int = 0  # set by the gate
-    started: float = field(default_factory=time.monotonic)  # set again by ready() and begin()
+    __slots__ = ("bound", "digest", "operation", "record", "ruling", "sequence", "shape_digest", "started", "statement")
+
+    def __init__(
+        self,
+        *,
+        operation: str,
+        ruling: Ruling,
+        digest: bytes,
+        shape_digest: bytes,
+        statement: bytes,
+        bound: tuple[Bound, ...] = (),
+    ) -> None:
+        self.operation: str = operation  # op_…
+        self.ruling: Ruling = ruling
+        self.digest: bytes = digest
+        self.shape_digest: bytes = shape_digest
+        self.statement: bytes = statement
+        self.bound: tuple[Bound, ...] = bound
+        # The gate's:
+        self.sequence: int = 0
+        self.started: float = 0.0  # seconds, monotonic; set by ready() and begin()
+        self.record: ActRecord | None = None  # of a leased act
 
 
-@dataclass(slots=True, kw_only=True)
 class Outcome:
-    status: str  # completed, failed, refused, not-executed, unknown
-    command_tag: str = ""
-    rows: int = 0
-    bytes: int = 0
-    masked_fields: int = 0
-    sqlstate: str = ""
-    error: str = ""
-    obligations_met: tuple[str, ...] = ()
+    """How an act ended. status: completed, failed, refused, not-executed, unknown."""
+
+    __slots__ = ("bytes", "command_tag", "error", "masked_fields", "obligations_met", "rows", "sqlstate", "status")
+
+    def __init__(
+        self,
+        status: str,
+        *,
+        command_tag: str = "",
+        rows: int = 0,
+        bytes: int = 0,  # noqa: A002 - the record's own word
+        masked_fields: int = 0,
+        sqlstate: str = "",
+        error: str = "",
+        obligations_met: tuple[str, ...] = (),
+    ) -> None:
+        self.status: str = status
+        self.command_tag: str = command_tag
+        self.rows: int = rows
+        self.bytes: int = bytes
+        self.masked_fields: int = masked_fields
+        self.sqlstate: str = sqlstate
+        self.error: str = error
+        self.obligations_met: tuple[str, ...] = obligations_met
 
 
 class Gate(Protocol):

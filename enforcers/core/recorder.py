@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
 
 import structlog
-from twokey.audit.v1 import audit_pb2
 
+from enforcers.core.acts import request
 from enforcers.core.decision_client import DecisionClient, RecordRefusedError, is_fault
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.metrics import METRICS, TALLY
+from enforcers.core.records import ActRecord, Window
 
 BATCH_ACTS = 512
 BATCH_BYTES = 4 << 20
@@ -35,41 +35,12 @@ MAX_PENDING_BYTES = 128 << 20
 log = structlog.get_logger("twokey.enforcers.recorder")
 
 
-class Entry:
-    """One record on its way: filled until it is sent."""
-
-    __slots__ = ("act", "queued", "sent", "size", "window")
-
-    def __init__(self, act: audit_pb2.Act, size: int, window: Window, queued: float) -> None:
-        self.act = act
-        self.size = size
-        self.window = window
-        self.queued = queued
-        self.sent = False
-
-
-class Window:
-    """One session's unacknowledged records."""
-
-    __slots__ = ("broken", "changed", "pending")
-
-    def __init__(self) -> None:
-        self.pending: deque[float] = deque()  # when each was queued, oldest first
-        self.changed: asyncio.Event | None = None
-        self.broken = False  # the service refused one of its records
-
-    def room(self, records: int, delay: float, now: float) -> bool:
-        """May one more be added: fewer than `records` unacknowledged, the oldest younger than `delay` seconds?"""
-        pending = self.pending
-        return not self.broken and (not pending or (len(pending) < records and now - pending[0] < delay))
-
-
 class Recorder:
     """One per worker; run() must be running."""
 
     def __init__(self, client: DecisionClient) -> None:
         self._client = client
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[ActRecord] = deque()
         self._unacknowledged = 0
         self._bytes = 0
         self._wake = asyncio.Event()  # something is queued
@@ -86,20 +57,18 @@ class Recorder:
     def full(self) -> bool:
         return self._unacknowledged >= MAX_PENDING_ACTS or self._bytes >= MAX_PENDING_BYTES
 
-    def add(self, window: Window, act: audit_pb2.Act, size: int, now: float) -> Entry:
-        """Queue a record. size: about how many bytes. Never waits and never refuses: callers asked for room before."""
-        entry = Entry(act, size, window, now)
-        window.pending.append(now)
+    def add(self, record: ActRecord) -> None:
+        """Queue a record. Never waits and never refuses: callers asked for room before."""
+        record.window.pending.append(record.queued)
         queue = self._queue
         if not queue:
             self._wake.set()
             self._idle.clear()
-        queue.append(entry)
+        queue.append(record)
         self._unacknowledged += 1
-        self._bytes += size
+        self._bytes += record.size
         if len(queue) >= BATCH_ACTS:
             self._hurry.set()
-        return entry
 
     def pace(self, window: Window, records: int, delay: float) -> None:
         """Don't wait for company where the session would soon wait for its window."""
@@ -169,9 +138,9 @@ class Recorder:
                 if not self._unacknowledged:
                     self._idle.set()
 
-    def _take(self) -> list[Entry]:
+    def _take(self) -> list[ActRecord]:
         queue = self._queue
-        batch: list[Entry] = []
+        batch: list[ActRecord] = []
         size = 0
         while queue and len(batch) < BATCH_ACTS and (not batch or size + queue[0].size <= BATCH_BYTES):
             entry = queue.popleft()
@@ -180,7 +149,7 @@ class Recorder:
             batch.append(entry)
         return batch
 
-    async def _deliver(self, batch: Sequence[Entry]) -> None:
+    async def _deliver(self, batch: list[ActRecord]) -> None:
         """Send until taken; a batch the service will never take is halved until the culprit stands alone."""
         METRICS.record_batch.observe(len(batch))
         METRICS.carry(TALLY)
@@ -195,16 +164,16 @@ class Recorder:
             batch[0].window.broken = True
         self._acknowledge(batch)
 
-    async def _send(self, batch: Sequence[Entry]) -> bool:
+    async def _send(self, batch: list[ActRecord]) -> bool:
         """Until the service took the batch: True. False when it never will."""
-        request = audit_pb2.RecordActsRequest(acts=[entry.act for entry in batch])
+        message = request(batch)  # once: what is sent again is what was sent
         patience = FAULTS_OF_MANY if len(batch) > 1 else FAULTS_OF_ONE
         while True:
             try:
-                await self._client.record_acts(request)
+                await self._client.record_acts(message)
                 return True
             except RecordRefusedError as error:
-                log.warning("records refused", error=str(error), records=len(batch), session=batch[0].act.session)
+                log.warning("records refused", error=str(error), records=len(batch), session=batch[0].session)
                 return False
             except DecisionUnavailableError as error:
                 METRICS.record_retries.inc()
@@ -214,7 +183,7 @@ class Recorder:
                 return False
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _acknowledge(self, batch: Sequence[Entry]) -> None:
+    def _acknowledge(self, batch: list[ActRecord]) -> None:
         for entry in batch:
             window = entry.window
             window.pending.popleft()

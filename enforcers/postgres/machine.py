@@ -25,8 +25,8 @@ from enforcers.postgres.commands import StopWaiting
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
-from enforcers.postgres.machine_copying import Copying
 from enforcers.postgres.machine_decide import ABORTED, ALONE_HINT, Asked
+from enforcers.postgres.machine_fused import Fused
 from enforcers.postgres.machine_portals import syntax_error
 from enforcers.postgres.machine_private import needs_names
 from enforcers.postgres.machine_state import (
@@ -48,7 +48,7 @@ _COPY = frozenset(b"dcf")
 _ALONE = frozenset(b"QF")  # answered by a ReadyForQuery of their own, unless they are skipped
 
 
-class SessionMachine(Copying):
+class SessionMachine(Fused):
     """One session after log-in. After `close` nothing more is sent upstream, whatever comes."""
 
     def __init__(self, gate: Gate, describer: Describer) -> None:
@@ -89,6 +89,8 @@ class SessionMachine(Copying):
             return
         self.turn += 1
         try:
+            if data[:1] == b"B" and self.at_rest and not self._framer.buffered and self.fused(data):
+                return
             frames = self._framer.feed(data)
             if self.queue:
                 self._enqueue(frames)

@@ -86,6 +86,8 @@ class MachineBase:
         self.view: View | None = None  # the catalog as this session sees it (machine_private)
         self.view_stale = True
         self.view_base = 0  # version of the shared catalog when it was asked for
+        self.met_duties: Duties | None = None
+        self.met: tuple[str, ...] = ()
         self.turn = 0
         self.deciding: list[Running] = []  # granted for a message that is still being decided
         self.halted: list[Running] = []  # gave some rows in an implicit transaction that goes on, and may give more
@@ -236,11 +238,17 @@ class MachineBase:
                 masked_fields=running.masker.fields if running.masker is not None else 0,
                 sqlstate=sqlstate,
                 error=error[:500],
-                obligations_met=obligations(running.act.ruling.duties) if status == "completed" else (),
+                obligations_met=self._met(running.act.ruling.duties) if status == "completed" else (),
             ),
         )
         if status == "completed" and (running.description.ddl or running.description.template.opaque):
             self.saw_ddl()
+
+    def _met(self, duties: Duties) -> tuple[str, ...]:
+        if duties is not self.met_duties:  # usually those of the act before
+            self.met_duties = duties
+            self.met = obligations(duties)
+        return self.met
 
     def completed(self, running: Running, tag: str, *, alone: bool) -> None:
         """The target ran it to its end. Where its transaction is an implicit one (a pipeline, a message of several

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from twokey.type.v1 import operation_pb2
 
 from enforcers.core.errors import DecisionUnavailableError
-from enforcers.core.ports import Act, Answer, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
+from enforcers.core.ports import Act, Answer, Bound, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
 from enforcers.postgres import deny
 from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redeem, Refresh, RowEstimate, Wait, Withdraw
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
@@ -50,7 +50,7 @@ _HOLD_ENDS = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Asked:
     """One statement to decide: where it stands, and what is bound. (Not frozen: made for every act, and cheaper so.)"""
 
@@ -313,7 +313,7 @@ class Deciding(Dutiful):
         bound = bound_values(asked.values, asked.formats, asked.types)
         return self._digest(described[0], bound) != question.operation.digest
 
-    def _digest(self, description: Description, bound: Sequence[operation_pb2.BoundValue]) -> bytes:
+    def _digest(self, description: Description, bound: Sequence[Bound]) -> bytes:
         if self.names is None:
             raise RuntimeError("decided before the session's names were read")
         return self.digests.digest(description, self.names, bound)

@@ -24,6 +24,7 @@ _ROWS: Final = frozenset((_D, _COPY_DATA))
 _COPY_END = wire.message(b"d", b"\xff\xff")  # the trailer of the binary format: no row
 _IN_BLOCK = ord("T")
 _BOUND = ord("2")
+_FIELDS = frozenset(b"Tn")
 _MAX_ROW_BYTES = 64 * 1024 * 1024  # of a row that must be rewritten, so held whole
 _ANSWERS = {ord("1"): Kind.PARSE, ord("2"): Kind.BIND, ord("3"): Kind.CLOSE}
 
@@ -112,12 +113,13 @@ class Replies:
                 call()
 
     def _scan(self, data: bytes) -> None:
-        expects, unpack = self.expects, wire.HEADER.unpack_from
+        expects = self.expects
         position = run = 0
         size = len(data)
         self._need = 5
         while size - position >= 5:
-            kind, length = unpack(data, position)
+            kind = data[position]
+            length = data[position + 1] << 24 | data[position + 2] << 16 | data[position + 3] << 8 | data[position + 4]
             end = position + 1 + length
             if length < 4:
                 raise UpstreamError("the target sent a message with an impossible length")
@@ -132,8 +134,7 @@ class Replies:
                 if stop > position:
                     position = stop
                     continue
-            if kind == _BOUND and expects and expects[0].bare and expects[0].kind is Kind.BIND:
-                expects.popleft()
+            if expects and self._bare(kind, expects[0], data, position, end):
                 position = end
                 continue
             replacement = self._message(kind, data[position:end])
@@ -174,6 +175,29 @@ class Replies:
                 count -= 1
         running.rows += count
         return stop, run
+
+    def _bare(self, kind: int, head: Expect, data: bytes, position: int, end: int) -> bool:
+        """Of what the answers usually are: True when this one was seen to, and is relayed as it is."""
+        if not head.bare:
+            return False
+        wanted = head.kind
+        if kind == _BOUND:
+            if wanted is not Kind.BIND:
+                return False
+        elif kind in _FIELDS:
+            if wanted is not Kind.DESCRIBE:
+                return False
+        elif kind == _C:
+            if wanted is not Kind.EXECUTE or not head.plain or len(head.acts) != 1 or head.acts[0].limited:
+                return False
+            self.expects.popleft()
+            tag = data[position + 5 : end - 1].decode("utf-8", "replace")
+            self._follower.completed(head.acts[0], tag, alone=False)
+            return True
+        else:
+            return False
+        self.expects.popleft()
+        return True
 
     def _replace(self, unchanged: bytes, replacement: bytes) -> None:
         """What passed unchanged so far, then the message in place of the one just read."""

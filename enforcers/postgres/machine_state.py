@@ -155,7 +155,7 @@ class Expect:
         self.plain = relay and (not acts or all(a.masker is None for a in acts))  # its rows pass, up to the limit
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Statement:
     """A prepared statement as the client knows it. description is None for the empty statement."""
 
@@ -168,8 +168,16 @@ class Statement:
     reason: ReasonChange | None = None  # it changes that, and the target knows the empty statement by its name
     suspect: bool = False  # something opaque ran since: the target may know another one by this name
 
+    @property
+    def plain(self) -> bool:
+        """Its executions leave no trace that later statements of the session must know of."""
+        description = self.description
+        return description is not None and not (
+            description.prepared or description.cursor or description.changes_grammar or description.copy_in
+        )
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(eq=False)
 class Portal:
     """A bound statement: one act, from Bind to its last row."""
 
@@ -183,7 +191,7 @@ class Portal:
     executed: bool = False
 
 
-@dataclass(slots=True)
+@dataclass
 class Transaction:
     """As it will be once everything sent upstream so far has succeeded."""
 
@@ -201,7 +209,7 @@ class Transaction:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Granted:
     """A decision that lets the act run."""
 
@@ -209,7 +217,7 @@ class Granted:
     act: Act
 
 
-@dataclass(slots=True)
+@dataclass
 class Refused:
     """Why nothing of the message runs: the ErrorResponse for the client. fatal ends the session."""
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from twokey.type.v1 import operation_pb2
 
+from enforcers.core.ports import Bound
 from enforcers.postgres.describe.digest import encode
 from enforcers.postgres.description import Description, SessionNames
 from enforcers.postgres.machine_state import Transaction
@@ -76,7 +77,7 @@ class Digests:
         self._tails: dict[tuple[bytes, SessionNames], bytes] = {}
         self._last: tuple[bytes, SessionNames | None, bytes] = (b"", None, b"")
 
-    def digest(self, description: Description, names: SessionNames, bound: Sequence[operation_pb2.BoundValue]) -> bytes:
+    def digest(self, description: Description, names: SessionNames, bound: Sequence[Bound]) -> bytes:
         static, last_names, tail = self._last
         if static is not description.static_digest or last_names is not names:
             tail = self._known_tail(description, names)
@@ -98,7 +99,7 @@ class Digests:
         return tail
 
 
-def _encoded(value: operation_pb2.BoundValue) -> bytes:
+def _encoded(value: Bound) -> bytes:
     """A bound value as a member of the encoding: its four members, each and all behind their lengths."""
     content = value.value
     size = len(content)
@@ -118,18 +119,14 @@ def _tail(connection: str, description: Description, names: SessionNames) -> byt
     )
 
 
-def bound_values(
-    values: Sequence[bytes | None], formats: Sequence[int], types: Sequence[int]
-) -> list[operation_pb2.BoundValue]:
+def bound_values(values: Sequence[bytes | None], formats: tuple[int, ...], types: tuple[int, ...]) -> tuple[Bound, ...]:
     """formats as in Bind: none, one for all, or one each. A type nobody named is 0."""
-    bound = []
+    bound: list[Bound] = []
     for index, value in enumerate(values):
         code = 0 if not formats else formats[0] if len(formats) == 1 else formats[index]
         oid = types[index] if index < len(types) else 0
-        bound.append(
-            operation_pb2.BoundValue(type_oid=oid, is_null=value is None, binary=code == 1, value=value or b"")
-        )
-    return bound
+        bound.append(Bound(oid, value or b"", is_null=value is None, binary=code == 1))
+    return tuple(bound)
 
 
 def status_of(transaction: Transaction) -> str:
@@ -170,7 +167,7 @@ def build(
     read_only: bool,
     position: int,
     statements: int,
-    bound: Sequence[operation_pb2.BoundValue],
+    bound: Sequence[Bound],
 ) -> operation_pb2.Operation:
     """The whole operation, values included; the decision service strips them for the question on the shape."""
     operation = operation_pb2.Operation(
@@ -185,5 +182,5 @@ def build(
     sql.position = position
     sql.statements = statements
     sql.values.statement = description.text
-    sql.values.bound.extend(bound)
+    sql.values.bound.extend([value.message() for value in bound])
     return operation

@@ -22,7 +22,6 @@ _UINT32 = struct.Struct("!I")
 _INT16 = struct.Struct("!h")
 _UINT16 = struct.Struct("!H")
 _FIELD = struct.Struct("!IhIhih")
-_unpack_length = _INT32.unpack_from
 _FORMATS = {b"\0\0": (0,), b"\0\1": (1,)}
 _NO_FORMAT = (2,)
 
@@ -209,6 +208,15 @@ class Target(NamedTuple):
     name: bytes
 
 
+def frame_end(data: bytes, position: int) -> int:
+    """Where the message that begins at `position` ends, after its header's word; 5 bytes are there."""
+    return (
+        position
+        + 1
+        + (data[position + 1] << 24 | data[position + 2] << 16 | data[position + 3] << 8 | data[position + 4])
+    )
+
+
 def parse_query(raw: bytes) -> bytes:
     """The text of a Query. A NUL inside ends PostgreSQL's reading early, so it is refused."""
     if raw[-1] != 0 or raw.find(b"\0", 5) != len(raw) - 1:
@@ -241,10 +249,10 @@ def parse_bind(raw: bytes) -> Bind:
     for _ in range(count):
         if position + 4 > size:
             raise ProtocolError("message ends too early")
-        (length,) = _unpack_length(raw, position)
+        length = raw[position] << 24 | raw[position + 1] << 16 | raw[position + 2] << 8 | raw[position + 3]
         position += 4
-        if length < 0:
-            if length != -1:
+        if length > 0x7FFFFFFF:
+            if length != 0xFFFFFFFF:
                 raise ProtocolError("a value has an impossible length")
             values.append(None)
             continue

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from twokey.type.v1 import operation_pb2
-
+from enforcers.core.ports import Bound
 from enforcers.postgres.description import Description, SessionNames
 
 _FORMAT = b"twokey operation v1"
@@ -33,7 +32,7 @@ def operation_digest(
     description: Description,
     names: SessionNames,
     connection: str,
-    values: Sequence[operation_pb2.BoundValue] = (),
+    values: Sequence[Bound] = (),
 ) -> bytes:
     """SHA-256 over the exact act: statement bytes unchanged, bound values with type, format and bytes, connection,
     what the statement resolved to and depends on (static_digest), search_path, roles."""

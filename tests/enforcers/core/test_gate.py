@@ -10,13 +10,12 @@ import pytest
 from twokey.approval.v1 import approval_pb2
 from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
-from twokey.type.v1 import operation_pb2
 
 from enforcers.core import gate as gate_module
 from enforcers.core.core import EnforcerCore, running_core
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.gate import Expiry, SessionGate
-from enforcers.core.ports import Act, Answer, HoldEnd, Outcome, Question, Ruling
+from enforcers.core.ports import Act, Answer, Bound, HoldEnd, Outcome, Question, Ruling
 from tests.enforcers.core.conftest import open_gate
 from tests.enforcers.core.service import (
     Authority,
@@ -329,7 +328,7 @@ async def test_an_act_too_large_to_be_recorded_does_not_begin(gate: SessionGate,
     assert ruling is not None
     large = act(ruling, 2)
     large.statement = b"x" * (10 << 20)
-    large.bound = [operation_pb2.BoundValue(value=b"y" * (10 << 20))]
+    large.bound = (Bound(0, b"y" * (10 << 20), is_null=False, binary=False),)
     assert not gate.ready(large)
     with pytest.raises(DecisionUnavailableError, match="too large"):
         await gate.begin(large)

@@ -10,9 +10,11 @@ import grpc
 import pytest
 from twokey.audit.v1 import audit_pb2
 
+from enforcers.core import acts
 from enforcers.core.decision_client import RecordRefusedError
 from enforcers.core.errors import DecisionUnavailableError
-from enforcers.core.recorder import BATCH_ACTS, BATCH_BYTES, Recorder, Window
+from enforcers.core.recorder import BATCH_ACTS, BATCH_BYTES, Recorder
+from enforcers.core.records import ActRecord, Window
 
 
 class Log:
@@ -24,8 +26,9 @@ class Log:
         self.tried: list[bytes] = []
         self.fail: Callable[[audit_pb2.RecordActsRequest], Awaitable[None]] | None = None
 
-    async def record_acts(self, request: audit_pb2.RecordActsRequest) -> audit_pb2.RecordActsResponse:
-        self.tried.append(request.SerializeToString(deterministic=True))
+    async def record_acts(self, encoded: bytes) -> audit_pb2.RecordActsResponse:
+        self.tried.append(encoded)
+        request = audit_pb2.RecordActsRequest.FromString(encoded)
         if self.fail is not None:
             await self.fail(request)
         self.taken += request.acts
@@ -49,7 +52,8 @@ async def recorder(log: Log, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[R
 
 
 def put(recorder: Recorder, window: Window, number: int, size: int = 100) -> None:
-    recorder.add(window, audit_pb2.Act(session="ses_1", sequence=number), size, time.monotonic())
+    head = acts.head(acts.session_field("ses_1"), "", number)
+    recorder.add(ActRecord("ses_1", head, b"", window, queued=time.monotonic(), size=size))
 
 
 async def test_a_burst_is_batched_and_in_order(recorder: Recorder, log: Log) -> None:

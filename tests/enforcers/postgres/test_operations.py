@@ -37,7 +37,7 @@ VALUES = st.lists(st.none() | st.binary(max_size=12), max_size=4)
 
 @given(VALUES, st.sampled_from([(), (0,), (1,)]), st.lists(st.integers(0, 2**32 - 1), max_size=4))
 def test_the_digest_is_the_describers(values: list[bytes | None], formats: tuple[int, ...], types: list[int]) -> None:
-    bound = bound_values(values, formats, types)
+    bound = bound_values(values, formats, tuple(types))
     digests = Digests("crm")
     for _ in range(2):  # the second time from what was kept
         assert digests.digest(described(), NAMES, bound) == operation_digest(described(), NAMES, "crm", bound)
