@@ -24,6 +24,7 @@ MODULES = (
     "enforcers/core/records.py",
     "enforcers/postgres/machine.py",
     "enforcers/postgres/machine_base.py",
+    "enforcers/postgres/machine_calls.py",
     "enforcers/postgres/machine_decide.py",
     "enforcers/postgres/machine_fused.py",
     "enforcers/postgres/machine_guard.py",

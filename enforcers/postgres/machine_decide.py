@@ -10,8 +10,6 @@ import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-from twokey.type.v1 import operation_pb2
-
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.ports import Act, Answer, Bound, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
 from enforcers.postgres import deny
