@@ -87,7 +87,7 @@ class MachineBase:
         self.view_stale = True
         self.view_base = 0  # version of the shared catalog when it was asked for
         self.met_duties: Duties | None = None
-        self.met: tuple[str, ...] = ()
+        self.met_names: tuple[str, ...] = ()
         self.turn = 0
         self.deciding: list[Running] = []  # granted for a message that is still being decided
         self.halted: list[Running] = []  # gave some rows in an implicit transaction that goes on, and may give more
@@ -247,8 +247,8 @@ class MachineBase:
     def _met(self, duties: Duties) -> tuple[str, ...]:
         if duties is not self.met_duties:  # usually those of the act before
             self.met_duties = duties
-            self.met = obligations(duties)
-        return self.met
+            self.met_names = obligations(duties)
+        return self.met_names
 
     def completed(self, running: Running, tag: str, *, alone: bool) -> None:
         """The target ran it to its end. Where its transaction is an implicit one (a pipeline, a message of several

@@ -12,6 +12,7 @@ from typing import Final
 
 from enforcers.core.ports import Act, Answer, Gate
 from enforcers.postgres import wire
+from enforcers.postgres.bounds import Writes
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.machine_copying import Copying
 from enforcers.postgres.machine_state import Expect, Kind, Portal, Running
@@ -76,7 +77,9 @@ class Fused(Copying):
         limit = running.limit
         if limit is not None and (self.transaction.active or self.transaction.written):
             return False  # what runs before the Sync must know whether the result turned out too large
-        if self.needs_guard(running) or not gate.ready(act):
+        if running.writes is not Writes.NOTHING or self.needs_guard(running) or self.must_watch(running):
+            return False
+        if not gate.ready(act):
             return False
         portal = Portal(_UNNAMED, statement, bind, running, self.names_version, self.catalog_version, self.turn)
         portal.executed = running.begun = True

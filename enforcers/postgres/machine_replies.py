@@ -188,11 +188,13 @@ class Replies:
             if wanted is not Kind.DESCRIBE:
                 return False
         elif kind == _C:
-            if wanted is not Kind.EXECUTE or not head.plain or len(head.acts) != 1 or head.acts[0].limited:
+            if wanted is not Kind.EXECUTE or not head.plain or len(head.acts) != 1:
+                return False
+            running = head.acts[0]
+            if running.limited or running.hold or running.writes is not Writes.NOTHING:
                 return False
             self.expects.popleft()
-            tag = data[position + 5 : end - 1].decode("utf-8", "replace")
-            self._follower.completed(head.acts[0], tag, alone=False)
+            self._follower.completed(running, data[position + 5 : end - 1].decode("utf-8", "replace"), alone=False)
             return True
         else:
             return False

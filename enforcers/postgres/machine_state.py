@@ -173,7 +173,12 @@ class Statement:
         """Its executions leave no trace that later statements of the session must know of."""
         description = self.description
         return description is not None and not (
-            description.prepared or description.cursor or description.changes_grammar or description.copy_in
+            description.prepared
+            or description.cursor
+            or description.changes_grammar
+            or description.own_setting
+            or description.copy_in
+            or description.copy_header
         )
 
 
