@@ -1,7 +1,7 @@
 """One session machine between a client's bytes and a model of the target, driven by a list of plain operations.
 
 What may happen is an *operation* (a small JSON list), so that a conversation that found something can be kept as it
-is. After each one, and at the end, the invariants are checked; a broken one is a `BrokenInvariantError` with the operations so far.
+is. After each one, and at the end, the invariants are checked; a broken one is a `BrokenInvariantError`.
 """
 
 from __future__ import annotations
@@ -313,7 +313,8 @@ class Conversation:
 
 
 def frames(data: bytes, *, whole: bool = True) -> list[tuple[str, bytes]]:
-    """What a client reads. Raises BrokenInvariantError where it is no sequence of messages. whole: it ends with a message."""
+    """What a client reads. whole: it ends with a message. Raises BrokenInvariantError where it
+    is no sequence of messages."""
     found, position = [], 0
     while position < len(data):
         if position + 5 > len(data):

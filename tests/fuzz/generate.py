@@ -27,9 +27,10 @@ _POLICY = (
     *_PLAIN, "DELETE held", "SELECT 3 held", "SELECT 5 limited", "SELECT 2 limited", "SELECT 5 limited slow",
     "SELECT 3 masked", "SELECT 4 masked fail", "SELECT 5 masked limited", "UPDATE readonly", "SELECT 2 timeout",
     "DELETE held verified", "DELETE held verified functions", "SELECT 3 masked verified",
-    "DELETE verified changed held", "SELECT 2 masked verified functions", "SELECT 5 limited leased", "SELECT 3 masked leased",
-    "COPY t TO stdout limited", "EXECUTE z", "DECLARE c", "FETCH c", "SET standard_conforming_strings", "COPY t FROM stdin held",
-    "SELECT 3 masked deny", "INSERT held deferred", "DELETE limited", "UPDATE masked",
+    "DELETE verified changed held", "SELECT 2 masked verified functions", "SELECT 5 limited leased",
+    "SELECT 3 masked leased", "COPY t TO stdout limited", "EXECUTE z", "DECLARE c", "FETCH c",
+    "SET standard_conforming_strings",
+    "COPY t FROM stdin held", "SELECT 3 masked deny", "INSERT held deferred", "DELETE limited", "UPDATE masked",
 )  # fmt: skip
 TEXTS = _POLICY
 _ENDS: tuple[Operation, ...] = (["g"], ["l"], ["v"], ["d"], ["e"])

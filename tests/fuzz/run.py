@@ -29,8 +29,10 @@ _BATCH = 5_000
 
 
 def judge(operations: list[Operation], *, plain: bool) -> None:
-    """Run one conversation to its end; a plain one is compared with what a direct client sees. Raises BrokenInvariantError, or
-    whatever the machine should not have raised."""
+    """Run one conversation to its end; a plain one is compared with what a direct client sees.
+
+    Raises BrokenInvariantError, or whatever the machine should not have raised.
+    """
     one = Conversation()
     one.run(operations)
     one.settle()

@@ -163,7 +163,12 @@ def test_a_codec_that_reads_otherwise_when_cut_is_noticed() -> None:
 
 
 def test_what_is_found_is_made_small() -> None:
-    operations = [*sends(wire.query(b"SELECT 1"), wire.SYNC), ["x"], *sends(b"\xff\xff\xff\xff\xff"), ["y"]]
+    operations: list[Operation] = [
+        *sends(wire.query(b"SELECT 1"), wire.SYNC),
+        ["x"],
+        *sends(b"\xff\xff\xff\xff\xff"),
+        ["y"],
+    ]
 
     def fails(shorter: list[Operation]) -> bool:
         return b"\xff" in b"".join(bytes.fromhex(str(item[1])) for item in shorter if item[0] == "c")

@@ -61,6 +61,7 @@ class CountingGate:
 
     session = "ses_1"
     role = "executor"
+    subject = "executor-7"
     connection = "crm"
     session_duties = Duties()
 
