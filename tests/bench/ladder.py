@@ -1,0 +1,150 @@
+"""The ladder's cells: one load on every rung in turn, round by round, so that a machine that drifts drifts for all.
+
+A ratio is against direct in the same round; what is shown is the median of the rounds. CPU is what the rung's own
+processes used, user and system, by statement (by row for bulk), beside the rate: rates on a busy machine mean little,
+CPU a little more.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.bench import machine
+from tests.bench.load import Bulk, Done, Pgbench, Target
+from tests.bench.world import BOUNCER, DIRECT, MASKED, POLICY, RELAY, RUNGS, TPCB, World
+
+SELECT_FLOOR = 0.25
+WRITE_FLOOR = 0.4
+BULK_FLOOR = 0.7
+GOALS = {
+    ("simple", 1): 0.30,
+    ("simple", 8): 0.40,
+    ("prepared", 1): 0.30,
+    ("prepared", 8): 0.50,
+}
+CLIENTS = (1, 8, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    name: str
+    group: str
+    load: Callable[[Target, int], Done]
+    unit: str
+    role: str = "planner"
+    database: str = "company"
+    rungs: tuple[str, ...] = RUNGS
+    floor: float | None = None  # of the rung "policy"
+    goal: float | None = None
+
+
+@dataclass
+class Figure:
+    """One cell on one rung: what each round gave."""
+
+    rates: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    cpu_us: dict[str, list[float]] = field(default_factory=dict)
+
+    def document(self) -> dict[str, object]:
+        return {
+            "rate": round(statistics.median(self.rates), 1),
+            "ratio": round(statistics.median(self.ratios), 3),
+            "ratios": [round(one, 3) for one in self.ratios],
+            "cpu_us": {name: round(statistics.median(values), 2) for name, values in self.cpu_us.items()},
+        }
+
+
+def cells(world: World) -> list[Cell]:
+    """All of them, in the order they are measured."""
+    database = world.stack.database
+    every = [
+        Cell(
+            f"pgbench -S {protocol} c{clients}",
+            "select",
+            Pgbench(database.pgbench, 5, protocol, clients),
+            "tps",
+            floor=SELECT_FLOOR,
+            goal=GOALS.get((protocol, clients)),
+        )
+        for protocol in ("simple", "prepared")
+        for clients in CLIENTS
+    ]
+    every += [
+        Cell(
+            f"pgbench read-write c{clients}",
+            "write",
+            Pgbench(database.pgbench, world.tpcb_scale, "simple", clients, select_only=False),
+            "tps",
+            role="executor",
+            database=TPCB,
+            rungs=(DIRECT, BOUNCER, RELAY, POLICY),
+            floor=None if clients == 1 else WRITE_FLOOR,
+        )
+        for clients in CLIENTS
+    ]
+    columns = "SELECT id, name, email, city FROM bulk"
+    every += [
+        Cell(name, "bulk", Bulk(database.psql, statement, world.rows), "rows/s", floor=BULK_FLOOR, goal=0.85)
+        for name, statement in (
+            (f"SELECT of {world.rows:,} rows", columns),
+            (f"COPY of {world.rows:,} rows", copy(columns)),
+        )
+    ]
+    return every
+
+
+def copy(columns: str) -> str:
+    return f"COPY ({columns}) TO STDOUT"
+
+
+def measure(
+    world: World, cell: Cell, *, seconds: int, rounds: int, rungs: tuple[str, ...] = RUNGS
+) -> dict[str, object]:
+    figures: dict[str, Figure] = {}
+    missing = dict(world.without)
+    usable = [rung for rung in world.rungs(cell.rungs) if rung in rungs]
+    targets = {rung: world.target(rung, cell.role, cell.database) for rung in usable}
+    for rung in list(targets):
+        try:
+            cell.load(targets[rung], 1)  # warm: leases, caches, the target's own
+        except RuntimeError as error:
+            if rung in {DIRECT, POLICY}:
+                raise
+            missing[rung] = str(error).strip().splitlines()[-1][:200]
+            del targets[rung]
+    for _ in range(rounds):
+        direct = 0.0
+        for rung, target in targets.items():
+            done, cpu = _once(world, cell, rung, target, seconds)
+            direct = done.rate if rung == DIRECT else direct
+            figure = figures.setdefault(rung, Figure())
+            figure.rates.append(done.rate)
+            figure.ratios.append(done.rate / direct)
+            for name, used in cpu.items():
+                figure.cpu_us.setdefault(name, []).append(used / done.statements * 1e6)
+    row: dict[str, object] = {
+        "cell": cell.name,
+        "group": cell.group,
+        "unit": cell.unit,
+        "rungs": {rung: figure.document() for rung, figure in figures.items()},
+        "missing": {rung: why for rung, why in missing.items() if rung in cell.rungs},
+    }
+    if cell.floor is not None and POLICY in figures:
+        row["floor"] = cell.floor
+        row["ratio"] = figures[POLICY].document()["ratio"]
+    if cell.goal is not None:
+        row["goal"] = cell.goal
+    return row
+
+
+def _once(world: World, cell: Cell, rung: str, target: Target, seconds: int) -> tuple[Done, dict[str, float]]:
+    processes = world.processes(rung)
+    before = {name: machine.cpu_s(pids) for name, pids in processes.items()}
+    done = cell.load(target, seconds)
+    return done, {name: machine.cpu_s(pids) - before[name] for name, pids in processes.items()}
+
+
+__all__ = ["BOUNCER", "DIRECT", "MASKED", "POLICY", "RELAY", "RUNGS", "Cell", "cells", "measure"]
