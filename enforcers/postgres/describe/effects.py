@@ -92,12 +92,19 @@ def _rules(context: Context, relation: Relation, event: str) -> None:
         except (ParseError, orjson.JSONDecodeError, KeyError, IndexError):
             context.facts.doubt("procedural-rule", f"rule {rule.name}")
             continue
-        row = [OutColumn(column.name, None, None, ((relation, column),)) for column in relation.columns]
+        row = _row(context, relation)
         scope = Scope(columns=[], sources=[Source("old", row), Source("new", row)])
         expressions.walk(inner, body.get("whereClause"), scope)
         for action in body.get("actions", []):
             kind, node = unwrap(action)
             statements.nested(inner, kind, node, scope)
+
+
+def _row(context: Context, relation: Relation) -> list[OutColumn]:
+    """OLD or NEW: a view's columns touch those of the tables below."""
+    if relation.kind == "view":
+        return [OutColumn(column.name, None, None, column.touched) for column in relations.view(context, relation)]
+    return [OutColumn(column.name, None, None, ((relation, column),)) for column in relation.columns]
 
 
 def _foreign_keys(context: Context, relation: Relation, event: str, columns: Collection[str] | None) -> None:

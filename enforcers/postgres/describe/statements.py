@@ -174,7 +174,8 @@ def _returning(context: Context, clause: Node | None, scope: Scope, source: Sour
         inner.columns = [*source.columns, *inner.columns]
         inner.sources.insert(0, source)
     renamed = {"RETURNING_OPTION_OLD": "old", "RETURNING_OPTION_NEW": "new"}
-    names = {"old", "new"}
+    # In the action of a rule OLD and NEW are the rule's own rows, on every version.
+    names = {"old", "new"} if context.via != "rule" else set()
     for option in clause.get("options", []):
         given = option.get("ReturningOption", {})
         names.discard(renamed.get(str(given.get("option")), ""))

@@ -192,3 +192,27 @@ async def test_a_server_too_old_to_be_described_is_refused_with_a_clear_word(
         await source.start()
     assert not source.fresh()
     assert [connection.is_closed() for connection in opened] == [True]
+
+
+async def test_old_and_new_in_returning_and_in_a_rule(database: asyncpg.Connection, read: Read) -> None:
+    """Since 18 RETURNING knows OLD and NEW; an alias of that name, and a rule's own rows, come first on any version."""
+    await database.execute("""
+        CREATE TABLE told (id int, secret text); CREATE TABLE base (id int, secret text);
+        CREATE VIEW shown AS SELECT id, secret FROM told;
+        CREATE RULE r AS ON UPDATE TO shown DO INSTEAD UPDATE base SET secret = '' RETURNING OLD.id, OLD.secret;
+    """)
+    catalog = await read()
+    found = described(catalog, "UPDATE shown SET id = 1 RETURNING secret")
+    used = {(column.relation, column.column) for column in found.template.columns if column.use == "other"}
+    assert ("told", "secret") in used
+    assert ("base", "secret") not in used
+    assert not found.template.opaque
+    for sql, expected in (
+        ("UPDATE base SET id = 1 RETURNING old.secret", "base"),
+        ("UPDATE base SET id = 1 FROM told old RETURNING old.secret", "told"),
+        ("UPDATE base old SET id = 1 RETURNING old.secret", "base"),
+    ):
+        found = described(catalog, sql)
+        output = {(column.relation, column.column) for column in found.template.columns if column.use == "output"}
+        assert output == {(expected, "secret")}, sql
+        assert not found.template.opaque
