@@ -36,9 +36,10 @@ _HOLD_ENDS = (HoldEnd.APPROVED, HoldEnd.DENIED, HoldEnd.EXPIRED, HoldEnd.WITHDRA
 _CHUNK = 1 << 16
 # Where both refuse a message, the gateway may have another reason: it looks at the name before the text, say.
 _REFUSALS = {f"E {state}" for state in ("26000", "34000", "55000", "42501", "25P02", "42P05", "42601", "0A000")}
-# Where the gateway alone refuses: an unnamed statement whose successor was skipped with its pipeline is not believed
-# any more; names can't be resolved inside a failed transaction. Both are clear errors; nothing is compared after them.
-_REFUSED_ALONE = {"E 26000", "E 25P02"}
+# Where the gateway alone refuses: an unnamed statement whose successor, or a portal whose Close, was skipped with its
+# pipeline is not believed any more; names can't be resolved inside a failed transaction. Both are clear errors; nothing
+# is compared after them.
+_REFUSED_ALONE = {"E 26000", "E 34000", "E 25P02"}
 
 
 class BrokenInvariantError(AssertionError):

@@ -249,11 +249,11 @@ class ModelTarget:
             portal = self._portals.get(name)
             if portal is None:
                 raise _SqlError("34000")
-            if portal.done and portal.text:
-                raise _SqlError("55000")
             if not portal.text:
                 self._say(wire.message(b"I"))
                 return
+            if portal.done and self._block != "E":
+                raise _SqlError("55000")
             tag = yield from self._execute(portal, maximum, simple=False, alone=False)
             self._say(tag)
 
@@ -334,6 +334,8 @@ class ModelTarget:
                 self._say(wire.data_row(row))
             portal.done = True
             return complete("SELECT")
+        if self._block == "E" and not ends_transaction(portal.text):
+            raise _SqlError("25P02")
         if portal.execution is None:
             self._begin(portal, alone=alone, simple=simple)
         execution = portal.execution
@@ -361,8 +363,6 @@ class ModelTarget:
         return complete(tag)
 
     def _begin(self, portal: _Portal, *, alone: bool, simple: bool) -> None:
-        if self._block == "E" and not ends_transaction(portal.text):
-            raise _SqlError("25P02")
         words = portal.text.decode("utf-8", "replace").lower().split()
         if words[0] == "vacuum" and (self._block != "I" or self._open or (simple and not alone)):
             raise _SqlError("25001")
