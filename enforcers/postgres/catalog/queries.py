@@ -3,7 +3,9 @@
 Every name is schema-qualified, every operator is written OPERATOR(pg_catalog.…), nothing uses IN, CASE x WHEN, or
 JOIN USING (which look up `=` by search_path). Each answers rows of text columns, so that a session's own connection
 can be asked the same by the extended protocol. Definition hashes are taken over the fields of a row, never over
-pg_get_*def (which prints relative to search_path); the printed forms serve expansion only.
+pg_get_*def (which prints relative to search_path); the printed forms serve expansion only. Printing locks the
+relations printed, so what another session holds for itself alone (ALTER TABLE, TRUNCATE …) isn't printed now: UNPRINTED
+stands there, which no parser accepts, so that whatever needs it can't be described until it is read again.
 Temporary objects of other sessions are left out; on the catalog connection there are none of its own.
 Servers of 14 and newer are asked; a version is server_version_num (140024), and says which columns there are.
 """
@@ -31,6 +33,40 @@ _NOT_FOREIGN_TEMP = (
     "(c.relpersistence OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\""
     " OR c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
 )
+UNPRINTED = "(being changed by another transaction"
+# Relations that another session locks, or waits to lock, so that not even reading them is let through.
+_LOCKED = (
+    "ARRAY(SELECT w.relation FROM pg_catalog.pg_locks w WHERE w.relation IS NOT NULL"
+    " AND w.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock'::pg_catalog.text"
+    " AND w.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+    " AND w.database OPERATOR(pg_catalog.=) (SELECT b.oid FROM pg_catalog.pg_database b"
+    " WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))"
+)
+
+
+def _printed(printed: str, of: str, relation: str) -> str:
+    """What `printed` prints of the column `of`, which locks `relation`."""
+    return (
+        f"(CASE WHEN {of} IS NULL THEN NULL WHEN {relation} OPERATOR(pg_catalog.<>) ALL ({_LOCKED})"
+        f" THEN {printed} ELSE '{UNPRINTED}' END)::pg_catalog.text"
+    )
+
+
+def _expression(of: str, relation: str) -> str:
+    return _printed(f"pg_catalog.pg_get_expr({of},{relation})", of, relation)
+
+
+def _depending(printed: str, catalog: str, oid: str) -> str:
+    """What `printed` prints of the object, which locks every relation that it depends on."""
+    return (
+        f"(CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend u"
+        f" WHERE u.classid OPERATOR(pg_catalog.=) 'pg_catalog.{catalog}'::pg_catalog.regclass"
+        f" AND u.objid OPERATOR(pg_catalog.=) {oid}"
+        f" AND u.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+        f" AND u.refobjid OPERATOR(pg_catalog.=) ANY ({_LOCKED})) THEN '{UNPRINTED}' ELSE {printed} END)"
+    )
+
+
 _JOIN_CLASS = "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) "
 
 FUNCTION_HASH = _hash(
@@ -134,8 +170,14 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "rules": (
         _text("r.oid", "r.ev_class", "r.rulename", "r.ev_type", "r.is_instead", "r.ev_enabled")
-        + f",{RULE_HASH},(CASE WHEN r.rulename OPERATOR(pg_catalog.=) '_RETURN'::pg_catalog.name"
-        " THEN pg_catalog.pg_get_viewdef(r.ev_class) ELSE pg_catalog.pg_get_ruledef(r.oid) END)::pg_catalog.text",
+        + f",{RULE_HASH},"
+        + _depending(
+            "(CASE WHEN r.rulename OPERATOR(pg_catalog.=) '_RETURN'::pg_catalog.name"
+            " THEN pg_catalog.pg_get_viewdef(r.ev_class) ELSE pg_catalog.pg_get_ruledef(r.oid) END)",
+            "pg_rewrite",
+            "r.oid",
+        )
+        + "::pg_catalog.text",
         f"pg_catalog.pg_rewrite r {_JOIN_CLASS}r.ev_class",
         "c.oid",
         _NOT_FOREIGN_TEMP,
@@ -152,23 +194,21 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
             "k.conkey",
             "k.confkey",
         )
-        + ",{constraint_hash},pg_catalog.pg_get_expr(k.conbin,k.conrelid)::pg_catalog.text,{set_columns},{enforced}",
+        + ",{constraint_hash},{checked},{set_columns},{enforced}",
         "pg_catalog.pg_constraint k LEFT " + _JOIN_CLASS + "k.conrelid",
         "k.oid",
         f"(c.oid IS NULL OR {_NOT_FOREIGN_TEMP})"
         " AND k.contype OPERATOR(pg_catalog.=) ANY ('{f,c,x}'::pg_catalog.\"char\"[])",
     ),
     "defaults": (
-        _text("d.adrelid", "d.adnum") + f",{DEFAULT_HASH},pg_catalog.pg_get_expr(d.adbin,d.adrelid)::pg_catalog.text",
+        _text("d.adrelid", "d.adnum") + f",{DEFAULT_HASH}," + _expression("d.adbin", "d.adrelid"),
         f"pg_catalog.pg_attrdef d {_JOIN_CLASS}d.adrelid",
         "c.oid",
         _NOT_FOREIGN_TEMP,
     ),
     "indexes": (
         _text("x.indexrelid", "x.indrelid")
-        + ",pg_catalog.pg_get_expr(x.indexprs,x.indrelid)::pg_catalog.text"
-        + ",pg_catalog.pg_get_expr(x.indpred,x.indrelid)::pg_catalog.text"
-        + f",{INDEX_HASH}",
+        + f",{_expression('x.indexprs', 'x.indrelid')},{_expression('x.indpred', 'x.indrelid')},{INDEX_HASH}",
         f"pg_catalog.pg_index x {_JOIN_CLASS}x.indrelid",
         "c.oid",
         f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\"",
@@ -182,8 +222,7 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "policies": (
         _text("y.oid", "y.polrelid", "y.polname", "y.polcmd", "y.polroles")
-        + ",pg_catalog.pg_get_expr(y.polqual,y.polrelid)::pg_catalog.text"
-        + f",pg_catalog.pg_get_expr(y.polwithcheck,y.polrelid)::pg_catalog.text,{POLICY_HASH}",
+        + f",{_expression('y.polqual', 'y.polrelid')},{_expression('y.polwithcheck', 'y.polrelid')},{POLICY_HASH}",
         f"pg_catalog.pg_policy y {_JOIN_CLASS}y.polrelid",
         "c.oid",
         _NOT_FOREIGN_TEMP,
@@ -208,7 +247,9 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
             "p.proconfig",
         )
         + f",{FUNCTION_HASH},(CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'sql'::pg_catalog.name"
-        " THEN (CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_catalog.pg_get_function_sqlbody(p.oid) END)"
+        " THEN (CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE "
+        + _depending("pg_catalog.pg_get_function_sqlbody(p.oid)", "pg_proc", "p.oid")
+        + " END)"
         " WHEN l.lanname OPERATOR(pg_catalog.=) 'internal'::pg_catalog.name THEN p.prosrc"
         " ELSE '' END)::pg_catalog.text,pg_catalog.pg_get_expr(p.proargdefaults,0::pg_catalog.oid)::pg_catalog.text",
         "pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang",
@@ -278,6 +319,7 @@ def _query(name: str, version: int, *, builtin: bool) -> str:
     if name == "constraints":
         columns = columns.format(
             constraint_hash=constraint_hash(version),
+            checked=_expression("k.conbin", "k.conrelid"),
             set_columns=_since(version, _SET_COLUMNS),
             enforced=_since(version, _ENFORCED),
         )

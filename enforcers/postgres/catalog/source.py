@@ -21,6 +21,7 @@ from enforcers.postgres.catalog.queries import (
     KEYWORDS_QUERY,
     OLDEST_SERVER,
     SERVER_QUERY,
+    UNPRINTED,
     builtin_queries,
     catalog_queries,
 )
@@ -34,11 +35,19 @@ IDLE_SECONDS = 5.0  # the background refresher rests when nobody asked for so lo
 DEADLINE_SECONDS = 10.0
 # asyncpg's InternalClientError is what a connection shows that died between two questions.
 _FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_ATTEMPTS = 3  # a definition may vanish between reading its row and printing it
+_ATTEMPTS = 3
+# A definition may vanish, or its relation be locked, between reading its row and printing it.
+_MOVED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.InternalServerError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.LockNotAvailableError,
+)
 _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SETTINGS = (
     "SELECT pg_catalog.set_config('search_path','',false),pg_catalog.set_config('statement_timeout','8000',false),"
-    "pg_catalog.set_config('lock_timeout','2000',false),"
+    # Below deadlock_timeout: where it and a session wait for each other, it is the catalog that gives way.
+    "pg_catalog.set_config('lock_timeout','300',false),"
     "pg_catalog.set_config('default_transaction_read_only','on',false),pg_catalog.set_config('quote_all_identifiers','off',false)"
 )
 _CLASSES = (
@@ -80,6 +89,7 @@ class CatalogSource:
         self._database = ""
         self._version = 0  # server_version_num
         self._fingerprint: tuple[Row, ...] = ()
+        self._partial = False  # some definitions could not be read: another session holds their relations
         self._confirmed = float("-inf")  # when the last confirmed check began
         self._noted = float("-inf")  # when a DDL was last seen
         self._used = float("-inf")
@@ -178,7 +188,7 @@ class CatalogSource:
             connection = await self._open()
         began = self._clock()
         fingerprint = await self._rows(connection, FINGERPRINT_QUERY)
-        if self._catalog is None or fingerprint != self._fingerprint:
+        if self._catalog is None or self._partial or fingerprint != self._fingerprint:
             await self._read(connection)
         self._confirmed = began
 
@@ -208,7 +218,7 @@ class CatalogSource:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     await self._read_all(connection)
                 return
-            except (asyncpg.UndefinedTableError, asyncpg.InternalServerError, asyncpg.UndefinedObjectError):
+            except _MOVED:
                 if attempt == _ATTEMPTS - 1:
                     raise
 
@@ -224,6 +234,7 @@ class CatalogSource:
         self._builtins = builtins
         self._catalog = Catalog.from_rows(rows, builtins=builtins, database=self._database, foreign_words=self._words)
         self._fingerprint = fingerprint
+        self._partial = any(UNPRINTED in row for part in rows.values() for row in part)
 
     async def _rows(self, connection: asyncpg.Connection, sql: str) -> tuple[Row, ...]:
         return tuple(tuple(row) for row in await connection.fetch(sql))

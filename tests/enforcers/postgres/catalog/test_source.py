@@ -10,7 +10,7 @@ import pytest
 from pglast import keywords
 
 from enforcers.core.errors import UpstreamError
-from enforcers.postgres.catalog.queries import FINGERPRINT_QUERY, catalog_queries
+from enforcers.postgres.catalog.queries import FINGERPRINT_QUERY, UNPRINTED, catalog_queries
 from enforcers.postgres.catalog.source import CatalogSource, differing_words
 from tests.enforcers.postgres.describe.conftest import Server
 
@@ -212,3 +212,48 @@ def test_differing_words() -> None:
     assert differing_words({**ours, "newly": "R"}) == {"newly"}
     assert differing_words({**ours, "newly": "U"}) == frozenset()
     assert differing_words({word: code for word, code in ours.items() if word != "json"}) == {"json("}
+
+
+async def test_what_another_session_holds_for_itself_does_not_stop_the_catalog(
+    server: Server, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(
+        "CREATE TABLE fresh (a integer DEFAULT 1 + 1 CHECK (a > 0)); CREATE INDEX ON fresh ((a + 1))"
+    )
+    await connection.execute("CREATE VIEW fresh_view AS SELECT a FROM fresh; CREATE TABLE fresh_other (b integer)")
+    await connection.execute(
+        "CREATE FUNCTION fresh_function() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM fresh; END"
+    )
+    source = CatalogSource(Switch(server.dsn))
+    await source.start()
+    holder = await asyncpg.connect(server.dsn)
+    try:
+        held = holder.transaction()
+        await held.start()
+        await holder.execute("LOCK TABLE fresh")
+        await connection.execute("ALTER TABLE fresh_other ADD COLUMN c integer DEFAULT 7")
+        async with asyncio.timeout(5):
+            await source.refresh()
+        assert {kind for kind, text in printed(source, "fresh") if text == UNPRINTED} == {"default", "check", "index"}
+        assert printed(source, "fresh_view") == [("_RETURN", UNPRINTED)]
+        assert source.catalog.functions_named("fresh_function")[0].source == UNPRINTED
+        assert printed(source, "fresh_other") == [("default", "7")]
+        await held.rollback()  # nothing changed, and yet it is read again
+        await source.refresh()
+        assert UNPRINTED not in [text for name in ("fresh", "fresh_view") for _, text in printed(source, name)]
+        assert source.catalog.functions_named("fresh_function")[0].source != UNPRINTED
+        version = source.version
+        await source.refresh()
+        assert source.version == version
+    finally:
+        await holder.close()
+        await connection.execute("DROP FUNCTION fresh_function(); DROP TABLE fresh_other; DROP VIEW fresh_view")
+        await source.close()
+
+
+def printed(source: CatalogSource, relation: str) -> list[tuple[str, str]]:
+    """What the catalog has printed of it."""
+    found = source.catalog.find_relation("public", relation)
+    assert found is not None
+    expressions = [(item.kind, item.text) for item in source.catalog.expressions.get(found.oid, ())]
+    return expressions + [(rule.name, rule.text) for rule in source.catalog.rules.get(found.oid, ())]
