@@ -214,7 +214,7 @@ class SessionMachine(Fused):
             return  # the COPY it belonged to has failed; the target ignores it as well
         elif not raw:
             error = deny.coded("TOO_LARGE", f"the message is larger than {wire.MAX_MESSAGE_BYTES // 2**20} MiB")
-            if kind == _QUERY:
+            if kind in _ALONE:
                 self._refuse_query(Refused(error))
             else:
                 self.poison(error)
@@ -377,7 +377,8 @@ class SessionMachine(Fused):
         try:
             wanted = flow.send(reply)
         except StopIteration:
-            self.flow = None
+            if self.flow is flow:  # else it ended by starting another
+                self.flow = None
             return
         if not isinstance(wanted, Internal):
             self.commands.append(wanted)
@@ -440,7 +441,8 @@ class SessionMachine(Fused):
             self.transaction.failed = True
         for expect in dropped:
             for running in expect.acts:
-                self.ended(running, "not-executed", error="an earlier message failed")
+                status = "failed" if running.rows else "not-executed"  # a portal may have given some rows before
+                self.ended(running, status, error="an earlier message failed")
         for expect in dropped:
             if isinstance(expect.value, Statement) and expect.kind is Kind.PARSE:
                 if self.statements.get(expect.value.name) is expect.value:
