@@ -1,0 +1,20 @@
+-- What schema.sql lacks of what pg_dump knows; made behind it, by the same account.
+DROP PUBLICATION IF EXISTS told;
+CREATE TABLE part (id integer, word text) PARTITION BY RANGE (id);
+CREATE TABLE part_low PARTITION OF part FOR VALUES FROM (0) TO (1000);
+CREATE TABLE part_rest PARTITION OF part DEFAULT;
+INSERT INTO part SELECT n, 'word ' || n FROM generate_series(1, 3000) n;
+CREATE TABLE heir (more text) INHERITS (parent);
+CREATE SEQUENCE loose START 7 INCREMENT 3;
+SELECT nextval('loose');
+CREATE POLICY own ON parent USING (id > 0);
+CREATE RULE quiet AS ON DELETE TO heir DO ALSO NOTHING;
+CREATE STATISTICS of_both ON id, parent_id FROM child;
+COMMENT ON COLUMN parent.name IS 'a ''name''';
+CREATE AGGREGATE longest (text) (SFUNC = textcat, STYPE = text);
+CREATE OPERATOR @@@ (LEFTARG = integer, RIGHTARG = integer, FUNCTION = int4pl);
+CREATE TEXT SEARCH CONFIGURATION plain (COPY = simple);
+CREATE COLLATION c_copy FROM "C";
+CREATE PUBLICATION told FOR TABLE parent;
+GRANT SELECT (name) ON parent TO PUBLIC;
+SELECT lo_from_bytea(424242, '\xc0ffee') WHERE NOT EXISTS (SELECT FROM pg_largeobject_metadata WHERE oid = 424242);
