@@ -1,0 +1,633 @@
+"""Obligations by real clients: limits that cut, take back or refuse, and what the log says of it.
+
+One database behind several connections, each obliged to something else by obligations.yaml.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import asyncpg
+import psycopg
+import pytest
+
+from decision.cli.demo.stack import CONFIG, DATABASE, Stack
+from tests.e2e.clients import admin, connect, pending, until
+
+OBLIGED = {
+    "rows": "groups: [read, export, write], type: max-rows, parameters: {rows: 5}",
+    "all-rows": 'groups: ["*"], type: max-rows, parameters: {rows: 5}',
+    "bytes": 'groups: ["*"], type: max-bytes, parameters: {bytes: 3000}',
+    "slow": "type: statement-timeout, parameters: {ms: 400}",
+    "quiet": "groups: [read], type: read-only",
+    "brief": "type: max-duration, parameters: {ms: 600}",
+    "why": "groups: [write], type: require-reason",
+}
+SESSIONS = {"short": "type: max-duration, parameters: {ms: 1500}", "reading": "type: read-only"}
+CONNECTION = """\
+  - name: {name}
+    kind: postgres
+    environment: {environment}
+    upstream: {{upstream}}
+    credentials:
+      default: {{{{user: company_rw, password: {{{{env: COMPANY_RW_PASSWORD}}}}}}}}
+"""
+# The executor may set its own statement_timeout and transaction mode here: the limits must hold against it.
+ROLES = """\
+executor:
+  connect: true
+  grants: {"*": [read, explain, export, write, lock, define, remove, temporary, maintain, rebuild, blocks, control]}
+  settings: [harmless, all, names, transaction-mode, tuning, protective]
+  functions: any
+  opaque: hold
+  read_only: false
+  statement_timeout_ms: 60000
+planner: {connect: false}
+reviewer: {connect: false}
+auditor: {connect: false}
+admin: {connect: false}
+policy-author: {connect: false}
+"""
+TABLES = """
+CREATE TABLE many (id int PRIMARY KEY, v text NOT NULL DEFAULT '');
+INSERT INTO many SELECT n, repeat('x', 90) FROM generate_series(1, 200) n;
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE children (id int PRIMARY KEY, parent int NOT NULL REFERENCES parents ON DELETE CASCADE);
+CREATE MATERIALIZED VIEW plenty AS SELECT * FROM many;
+INSERT INTO parents SELECT generate_series(1, 3);
+INSERT INTO children SELECT n, 1 + n % 2 FROM generate_series(1, 40) n;
+GRANT ALL ON many, parents, children TO company_rw;
+ANALYZE many, parents, children;
+"""
+
+
+def config() -> str:
+    names = [(name, "development") for name in (*OBLIGED, *SESSIONS)]
+    connections = "".join(CONNECTION.format(name=name, environment=environment) for name, environment in names)
+    return CONFIG.replace("store:", connections + "policy: {{data: policy-data}}\nstore:")
+
+
+def obligations() -> str:
+    sessions = "".join(f"  - {{connections: [{name}], {what}}}\n" for name, what in SESSIONS.items())
+    acts = "".join(f"  - {{connections: [{name}], {what}}}\n" for name, what in OBLIGED.items())
+    return f"session:\n{sessions}act:\n{acts}"
+
+
+@pytest.fixture(scope="module")
+def obliged() -> Iterator[Stack]:
+    stack = Stack(config=config())
+    data = stack.folder / "policy-data"
+    data.mkdir(parents=True)
+    (data / "obligations.yaml").write_text(obligations())
+    (data / "roles.yaml").write_text(ROLES)
+    stack.start_database()
+    admin(stack, TABLES)
+    try:
+        stack.start_twokey()
+        yield stack
+    finally:
+        stack.stop()
+
+
+def outcome(stack: Stack, marker: str, *, place: int = -1) -> dict[str, object]:
+    """The recorded outcome of the (last) act whose statement holds the marker."""
+
+    def found() -> dict[str, object] | None:
+        records = stack.records()
+        operations = [
+            record["operation"]
+            for record in records
+            if marker.encode()
+            in base64.b64decode(str(record.get("statement") or (_intent(record).get("statement", ""))))
+        ]
+        ends = {record["operation"]: record["outcome"] for record in records if record["kind"] == "act"}
+        if not operations:
+            return None
+        end = ends.get(list(dict.fromkeys(operations))[place])
+        return end if isinstance(end, dict) else None
+
+    result = until(found, what=f"the record of {marker}")
+    assert isinstance(result, dict)
+    return result
+
+
+def _intent(record: dict[str, object]) -> dict[str, object]:
+    intent = record.get("intent")
+    return intent if isinstance(intent, dict) else {}
+
+
+def mark() -> str:
+    return f"m{uuid4().hex}"
+
+
+def count(stack: Stack, condition: str) -> int:
+    return int(admin(stack, f"SELECT count(*) FROM many WHERE {condition}"))
+
+
+# max-rows of reads
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_result_is_cut_at_the_row_limit(obliged: Stack, *, prepare: bool) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="rows") as client:
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded) as refused:
+            client.execute(f"SELECT id, '{marker}' FROM many", prepare=prepare)
+        assert "more rows than policy allows: 5" in str(refused.value)
+        assert client.execute("SELECT id FROM many WHERE id <= 5", prepare=prepare).rowcount == 5
+    end = outcome(obliged, marker)
+    assert (end["status"], end["rows"], end["sqlstate"]) == ("failed", 5, "54000")
+
+
+@pytest.mark.parametrize("options", ["", "WITH (FORMAT csv, HEADER)", "WITH (FORMAT binary)"])
+@pytest.mark.parametrize("simple", [False, True])
+def test_copy_out_is_cut_at_the_row_limit(obliged: Stack, options: str, *, simple: bool) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="rows") as client:
+        assert copied(client, f"COPY (SELECT id FROM many WHERE id <= 5) TO STDOUT {options}", simple=simple)
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+            copied(client, f"COPY (SELECT id, '{marker}' FROM many) TO STDOUT {options}", simple=simple)
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    end = outcome(obliged, marker)
+    assert (end["status"], end["rows"], end["sqlstate"]) == ("failed", 5, "54000")
+
+
+def copied(client: psycopg.Connection[tuple[object, ...]], statement: str, *, simple: bool) -> bytes:
+    """Everything that COPY TO STDOUT sent. simple: as a Query; else by Parse, Bind and Execute."""
+    raw = client.pgconn
+    if simple:
+        raw.send_query(statement.encode())
+    else:
+        raw.send_query_params(statement.encode(), [])
+    found = b""
+    while True:
+        result = raw.get_result()
+        if result is None:
+            return found
+        if result.status == psycopg.pq.ExecStatus.COPY_OUT:
+            while True:
+                size, data = raw.get_copy_data(0)
+                if size < 0:
+                    break
+                found += bytes(data)
+        elif result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            while raw.get_result() is not None:
+                pass
+            raise psycopg.errors.lookup((result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b"").decode())(
+                result.error_message.decode()
+            )
+
+
+# max-rows of writes
+
+WRITES = {
+    "update": ("UPDATE many SET v = '{m}' WHERE id % 2 = 0 OR id % 2 = 1", 200),
+    "delete": ("DELETE FROM many WHERE id > 100 AND '{m}' <> ''", 100),
+    "insert": ("INSERT INTO many SELECT n, '{m}' FROM generate_series(1001, 1006) n", 6),
+    "returning": ("UPDATE many SET v = '{m}' WHERE id < 50 RETURNING id", 49),
+    "merge": (
+        "MERGE INTO many USING (SELECT generate_series(1, 9) AS n) s ON id = n WHEN MATCHED THEN UPDATE SET v = '{m}'",
+        9,
+    ),
+    "in with": ("WITH w AS (UPDATE many SET v = '{m}' WHERE id < 50 RETURNING id) SELECT count(*) FROM w", 49),
+    "cascade": ("DELETE FROM parents WHERE id = 1 AND '{m}' <> ''", 21),
+    "explain": (
+        "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) UPDATE many SET v = '{m}' WHERE id < 50",
+        49,
+    ),
+}
+
+
+def state(stack: Stack) -> str:
+    return admin(
+        stack,
+        "SELECT (SELECT md5(string_agg(m::text, ',' ORDER BY id)) FROM many m), (SELECT count(*) FROM parents),"
+        " (SELECT count(*) FROM children)",
+    )
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+@pytest.mark.parametrize("kind", WRITES)
+def test_a_write_beyond_the_row_limit_is_taken_back(obliged: Stack, kind: str, how: str) -> None:
+    statement, rows = WRITES[kind]
+    marker, before = mark(), state(obliged)
+    with connect(obliged, "executor", connection="rows") as client:
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded) as refused:
+            run(client, statement.format(m=marker), how)
+        assert f"it wrote {rows} rows, more than policy allows: 5" in str(refused.value)
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    assert state(obliged) == before
+    end = outcome(obliged, marker)
+    assert (end["status"], end["rows"], end["sqlstate"]) == ("failed", rows, "54000")
+
+
+def run(client: psycopg.Connection[tuple[object, ...]], statement: str, how: str) -> None:
+    if how == "simple":
+        client.execute(statement.encode())
+    elif how == "extended":
+        client.execute(statement.encode(), prepare=True)
+    elif how == "in a pipeline":
+        with client.pipeline():
+            client.execute("UPDATE many SET v = v WHERE id = 1")
+            client.execute(statement.encode())
+            client.execute("UPDATE many SET v = 'behind' WHERE id = 1")
+    else:
+        with client.transaction():
+            client.execute("UPDATE many SET v = 'before' WHERE id = 1")
+            try:
+                client.execute(statement.encode())
+            except psycopg.Error:
+                assert client.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+                raise
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+def test_a_write_within_the_row_limit_stands(obliged: Stack, how: str) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="rows") as client:
+        run(client, f"UPDATE many SET v = '{marker}' WHERE id IN (11, 12, 13, 14, 15)", how)
+    assert count(obliged, f"v = '{marker}'") == 5
+    assert outcome(obliged, marker)["rows"] == 5
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction"])
+def test_what_only_the_statistics_count_stands_within_the_limit(obliged: Stack, how: str) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="rows") as client:
+        run(
+            client,
+            f"WITH w AS (UPDATE many SET v = '{marker}' WHERE id IN (21, 22) RETURNING id) SELECT count(*) FROM w",
+            how,
+        )
+    assert count(obliged, f"v = '{marker}'") == 2
+    assert outcome(obliged, marker)["status"] == "completed"
+
+
+def test_rows_taken_one_at_a_time_are_counted_as_a_whole(obliged: Stack) -> None:
+    """UPDATE … RETURNING has run to its end before its first row comes; a client that asks for one row and commits
+    would have written them all."""
+    marker, before = mark(), state(obliged)
+
+    async def fetch() -> None:
+        host, port = obliged.address("rows")
+        token = obliged.token("executor-7", "executor")
+        client = await asyncpg.connect(host=host, port=port, user="executor", password=token, database="rows")
+        try:
+            async with client.transaction():
+                cursor = await client.cursor(f"UPDATE many SET v = '{marker}' WHERE id < 50 RETURNING id")
+                await cursor.fetch(1)
+        finally:
+            await client.close()
+
+    with pytest.raises(asyncpg.ProgramLimitExceededError):
+        asyncio.run(fetch())
+    assert state(obliged) == before
+    assert outcome(obliged, marker)["rows"] == 49
+
+
+@pytest.mark.parametrize("sent", [5, 6])
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_copy_in_beyond_the_row_limit_is_taken_back(obliged: Stack, sent: int, *, in_transaction: bool) -> None:
+    marker, before = mark(), state(obliged)
+    stands = sent <= 5
+
+    def copy() -> None:
+        with (
+            connect(obliged, "executor", connection="rows", autocommit=not in_transaction) as client,
+            client.cursor() as cursor,
+        ):
+            with cursor.copy(f"COPY many (id, v) FROM STDIN WHERE v <> '{marker}'") as data:
+                for number in range(sent):
+                    data.write_row((5000 + number, "copied"))
+            client.commit()
+
+    if stands:
+        copy()
+        assert count(obliged, "v = 'copied'") == sent
+        admin(obliged, "DELETE FROM many WHERE v = 'copied'")
+    else:
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+            copy()
+    assert state(obliged) == before
+    end = outcome(obliged, marker)
+    assert (end["status"], end["rows"]) == ("completed" if stands else "failed", sent)
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize("statement", ["VACUUM many", "TRUNCATE many", "REFRESH MATERIALIZED VIEW plenty"])
+def test_what_can_not_be_counted_is_refused(obliged: Stack, statement: str, *, prepare: bool) -> None:
+    marker, before = mark(), state(obliged)
+    with (
+        connect(obliged, "executor", connection="all-rows") as client,
+        pytest.raises(psycopg.errors.InsufficientPrivilege) as refused,
+    ):
+        client.execute(f"{statement} /* {marker} */", prepare=prepare)
+    assert "can't be counted" in str(refused.value)
+    assert state(obliged) == before
+    assert outcome(obliged, marker)["status"] == "refused"
+
+
+def test_several_statements_of_one_message_are_not_bounded_so_not_run(obliged: Stack) -> None:
+    before = state(obliged)
+    with (
+        connect(obliged, "executor", connection="rows") as client,
+        pytest.raises(psycopg.errors.InsufficientPrivilege) as refused,
+    ):
+        client.execute("UPDATE many SET v = 'a' WHERE id = 1; UPDATE many SET v = 'b' WHERE id = 2")
+    assert "on its own" in str(refused.value.diag.message_hint)
+    assert state(obliged) == before
+
+
+def test_the_row_estimate_that_was_fooled_is_bounded(stack: Stack) -> None:
+    """Issue 4: EXPLAIN guesses a few rows for this condition, which holds for all 20,000."""
+    fooling = "UPDATE orders SET status = status WHERE id % 2 = 0 OR id % 2 = 1"
+    before = admin(stack, "SELECT sum(xmin::text::bigint) FROM orders")
+    for prepare in (False, True):
+        with (
+            connect(stack, "executor") as client,
+            pytest.raises(psycopg.errors.ProgramLimitExceeded) as refused,
+        ):
+            client.execute(fooling, prepare=prepare)
+        assert "it wrote 20000 rows, more than policy allows: 500" in str(refused.value)
+    assert admin(stack, "SELECT sum(xmin::text::bigint) FROM orders") == before
+    assert outcome(stack, fooling)["rows"] == 20000
+    with connect(stack, "executor") as client:
+        assert client.execute("UPDATE orders SET status = status WHERE id <= 50").rowcount == 50
+
+
+# max-bytes
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+def test_a_result_is_cut_at_the_byte_limit(obliged: Stack, how: str) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="bytes") as client:
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded) as refused:
+            run(client, f"SELECT v, '{marker}' FROM many", how)
+        assert "more bytes than policy allows: 3000" in str(refused.value)
+        assert client.execute("SELECT v FROM many WHERE id <= 5").rowcount == 5
+    end = outcome(obliged, marker)
+    assert (end["status"], end["sqlstate"]) == ("failed", "54000")
+    # 4 bytes of length, 2 of columns, and two values behind their lengths: 137 each.
+    assert (end["rows"], end["bytes"]) == (21, 21 * 137)
+
+
+@pytest.mark.parametrize("simple", [False, True])
+def test_copy_out_is_cut_at_the_byte_limit(obliged: Stack, *, simple: bool) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="bytes") as client:
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+            copied(client, f"COPY (SELECT v, '{marker}' FROM many) TO STDOUT", simple=simple)
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    end = outcome(obliged, marker)
+    assert (end["status"], end["rows"], end["bytes"]) == ("failed", 23, 23 * 129)
+
+
+def test_a_row_larger_than_the_byte_limit_does_not_pass_in_pieces(obliged: Stack) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="bytes") as client:
+        for prepare in (False, True):
+            with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+                client.execute(f"SELECT repeat('{marker}', 1000000)", prepare=prepare)
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    assert outcome(obliged, marker)["bytes"] == 0
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+def test_a_write_whose_result_is_cut_is_taken_back(obliged: Stack, how: str) -> None:
+    marker, before = mark(), state(obliged)
+    with connect(obliged, "executor", connection="bytes") as client, pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        run(client, f"UPDATE many SET v = '{marker}' RETURNING v", how)
+    assert state(obliged) == before
+    assert outcome(obliged, marker)["rows"] == 200
+
+
+@pytest.mark.parametrize("size", [700, 720])
+def test_copy_in_is_cut_at_the_byte_limit(obliged: Stack, size: int) -> None:
+    """Four messages of 4 + size bytes: within 3,000, or not."""
+    marker, before = mark(), state(obliged)
+    fits = 4 * (size + 4) <= 3000
+
+    def copy() -> None:
+        with (
+            connect(obliged, "executor", connection="bytes") as client,
+            client.cursor().copy(f"COPY many (id, v) FROM STDIN WHERE v <> '{marker}'") as data,
+        ):
+            for number in range(4):
+                line = f"{6000 + number}\t"
+                data.write(f"{line}{'y' * (size - len(line) - 1)}\n")
+
+    raw_size = 4 * (size + 4)
+    if fits:
+        copy()
+        admin(obliged, "DELETE FROM many WHERE id >= 6000")
+        assert outcome(obliged, marker)["bytes"] <= raw_size
+    else:
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded) as refused:
+            copy()
+        assert "the data has more bytes than policy allows: 3000" in str(refused.value)
+        assert outcome(obliged, marker)["status"] == "failed"
+    assert state(obliged) == before
+
+
+# statement-timeout
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+def test_a_statement_ends_at_its_timeout_and_the_setting_is_restored(obliged: Stack, how: str) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="slow") as client:
+        assert shown(client) == "1min"
+        began = time.monotonic()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            run(client, f"SELECT pg_sleep(30), '{marker}'", how)
+        assert time.monotonic() - began < 10
+        with client.transaction():
+            client.execute("SELECT id FROM many LIMIT 1")
+            assert shown(client) == "1min"
+        assert shown(client) == "1min"
+    assert (outcome(obliged, marker)["status"], outcome(obliged, marker)["sqlstate"]) == ("failed", "57014")
+
+
+def shown(client: psycopg.Connection[tuple[object, ...]]) -> str:
+    """SHOW is harmless, so nothing is set for it."""
+    row = client.execute("SHOW statement_timeout").fetchone()
+    return str(row[0]) if row else ""
+
+
+def test_copy_ends_at_its_timeout(obliged: Stack) -> None:
+    with connect(obliged, "executor", connection="slow") as client, pytest.raises(psycopg.errors.QueryCanceled):
+        copied(client, "COPY (SELECT pg_sleep(30)) TO STDOUT", simple=True)
+
+
+RAISING = [
+    "SET statement_timeout = 0",
+    "SET statement_timeout = '1h'",
+    "SELECT set_config('statement_timeout', '0', false)",
+]
+
+
+@pytest.mark.parametrize("raising", RAISING)
+def test_a_client_can_not_raise_a_timeout(obliged: Stack, raising: str) -> None:
+    with connect(obliged, "executor", connection="slow") as client:
+        client.execute(raising)
+        for prepare in (False, True):
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                client.execute("SELECT pg_sleep(30)", prepare=prepare)
+        with pytest.raises(psycopg.errors.QueryCanceled), client.transaction():
+            client.execute("SET LOCAL statement_timeout = 0")
+            client.execute("SELECT pg_sleep(30)")
+
+
+def test_a_lower_timeout_of_the_clients_own_holds(obliged: Stack) -> None:
+    with connect(obliged, "executor", connection="slow") as client:
+        client.execute("SET statement_timeout = '50ms'")
+        began = time.monotonic()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            client.execute("SELECT pg_sleep(0.3)")
+        assert time.monotonic() - began < 0.35
+        assert shown(client) == "50ms"
+
+
+# read-only
+
+
+@pytest.mark.parametrize("connection", ["quiet", "reading"])
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+def test_what_must_be_read_only_writes_nothing(obliged: Stack, connection: str, how: str) -> None:
+    marker, before = mark(), state(obliged)
+    writing = f"WITH w AS (UPDATE many SET v = '{marker}' RETURNING 1) SELECT count(*) FROM w"
+    with connect(obliged, "executor", connection=connection) as client:
+        if how == "in a transaction" or how == "in a pipeline":
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), client.transaction():
+                client.execute(writing, prepare=how == "in a pipeline")
+        else:
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                client.execute(writing, prepare=how == "extended")
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    assert state(obliged) == before
+    assert outcome(obliged, marker)["sqlstate"] == "25006"
+
+
+LOOSENING = [
+    "SET TRANSACTION READ WRITE",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+    "SET default_transaction_read_only = off",
+    "SET transaction_read_only = off",
+    "BEGIN READ WRITE",
+    "START TRANSACTION READ WRITE",
+    "SELECT set_config('default_transaction_read_only', 'off', false)",
+    "SELECT set_config('transaction_read_only', 'off', true)",
+]
+
+
+@pytest.mark.parametrize("loosening", LOOSENING)
+def test_a_read_only_session_stays_one(obliged: Stack, loosening: str) -> None:
+    before = state(obliged)
+    with connect(obliged, "executor", connection="reading") as client:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+            client.execute(loosening)
+        assert "this session is read-only" in str(refused.value)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            client.execute("UPDATE many SET v = ''")
+    assert state(obliged) == before
+
+
+def test_a_read_only_act_can_not_be_loosened(obliged: Stack) -> None:
+    before = state(obliged)
+    with connect(obliged, "executor", connection="quiet") as client:
+        client.execute("SET default_transaction_read_only = off")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            client.execute("WITH w AS (UPDATE many SET v = '' RETURNING 1) SELECT count(*) FROM w")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), client.transaction():
+            client.execute("SET TRANSACTION READ WRITE")
+            client.execute("WITH w AS (UPDATE many SET v = '' RETURNING 1) SELECT count(*) FROM w")
+    assert state(obliged) == before
+
+
+# max-duration
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+def test_an_act_ends_after_its_duration(obliged: Stack, how: str) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="brief") as client:
+        began = time.monotonic()
+        with pytest.raises(psycopg.errors.QueryCanceled) as refused:
+            run(client, f"SELECT pg_sleep(30), '{marker}'", how)
+        assert 0.5 < time.monotonic() - began < 10
+        assert "longer than policy allows: 600 ms" in str(refused.value)
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    end = outcome(obliged, marker)
+    assert (end["status"], end["sqlstate"]) == ("failed", "57014")
+
+
+def test_copy_in_ends_after_its_duration(obliged: Stack) -> None:
+    marker, before = mark(), state(obliged)
+    with connect(obliged, "executor", connection="brief") as client:
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            with client.cursor().copy(f"COPY many (id, v) FROM STDIN WHERE v <> '{marker}'") as data:
+                deadline = time.monotonic() + 10
+                while time.monotonic() < deadline and not outcomes(obliged, marker):
+                    data.write(b"")
+                data.write_row((7000, "late"))
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    assert state(obliged) == before
+
+
+def outcomes(stack: Stack, marker: str) -> bool:
+    """Has an act with the marker ended?"""
+    return any(
+        record["kind"] == "act" and marker in str(stack.records(str(record["operation"])))
+        for record in stack.records()[-5:]
+    )
+
+
+def test_a_session_ends_after_its_duration(obliged: Stack) -> None:
+    began = time.monotonic()
+    with connect(obliged, "executor", connection="short") as client:
+        assert client.execute("SELECT 1").fetchone() == (1,)
+        with pytest.raises(psycopg.errors.AdminShutdown) as ended:
+            client.execute("SELECT pg_sleep(30)")
+    assert 1.0 < time.monotonic() - began < 10
+    assert "as long as policy allows: 1500 ms" in str(ended.value)
+
+    def closed() -> object:
+        return [
+            r for r in obliged.records() if r["kind"] == "session-closed" and "max-duration" in str(r.get("reason"))
+        ]
+
+    until(closed, what="the record of the session's end")
+
+
+# require-reason
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_an_act_that_needs_a_reason_is_denied_without_one(obliged: Stack, *, prepare: bool) -> None:
+    marker, before = mark(), state(obliged)
+    with connect(obliged, "executor", connection="why") as client:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+            client.execute(f"UPDATE many SET v = '{marker}' WHERE id = 1", prepare=prepare)
+        assert refused.value.diag.message_hint == "SET twokey.reason = 'why'"
+        assert "OBLIGATION-REASON" in str(refused.value)
+        assert client.execute("SELECT id FROM many WHERE id = 1").fetchone() == (1,)
+    assert state(obliged) == before
+
+
+@pytest.mark.parametrize("how", ["simple", "extended", "in a transaction", "in a pipeline"])
+def test_a_reason_is_kept_by_the_gateway_and_recorded(obliged: Stack, how: str) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="why") as client:
+        assert client.execute(f"SET twokey.reason = 'ticket {marker}'").statusmessage == "SET"
+        assert client.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        run(client, f"UPDATE many SET v = '{marker}' WHERE id = 1", how)
+        with pytest.raises(psycopg.errors.UndefinedObject):
+            client.execute("SHOW twokey.reason")  # the target has never heard of it
+    assert count(obliged, f"v = '{marker}'") == (1 if how != "in a pipeline" else 0)
+    decided = [r for r in obliged.records() if r["kind"] == "decision" and f"ticket {marker}" in str(r.get("input"))]
+    assert decided
