@@ -26,7 +26,7 @@ from enforcers.core.listeners import Listeners, bind
 from enforcers.core.metrics import METRICS
 from enforcers.core.metrics_http import serve_metrics
 from enforcers.core.ports import Serve
-from enforcers.core.process import calm_collector, end_with_parent, harden
+from enforcers.core.process import allow_descriptors, calm_collector, end_with_parent, harden
 from enforcers.core.siblings import Siblings
 from enforcers.core.workers import Command, Supervisor
 from enforcers.settings import MAX_DOCUMENT, Address, Settings, read_settings
@@ -56,6 +56,7 @@ def run(arguments: Arguments) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop handles it: a reload must never end a gateway
     try:
         harden()
+        allow_descriptors()
         document = _read_document(arguments.settings_fd)
         settings = read_settings(document)
         if arguments.worker is None and settings.workers > 1:

@@ -13,12 +13,24 @@ from enforcers.core.errors import SettingsError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4  # prctl(2)
+_MANY_FILES = 1 << 20
 
 
 def harden() -> None:
     """RLIMIT_CORE 0 and not dumpable: /proc/PID/{mem,environ,…} belong to root, and peers can't trace it (Linux)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def allow_descriptors() -> int:
+    """As many open files as this user may have: two for each session. The number."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES if most == resource.RLIM_INFINITY else min(most, _MANY_FILES)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _MANY_FILES if soft == resource.RLIM_INFINITY else soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted
 
 
 def calm_collector() -> None:

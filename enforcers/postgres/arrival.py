@@ -172,13 +172,16 @@ class Arrival(asyncio.Protocol):
         if source is None:
             self._deny(Ruling(answer=Answer.DENIED, decision="", code="UNKNOWN_CONNECTION"), request)
             return
-        opened = await gateway.core.open_session(
-            token=token,
-            connection=request.database,
-            role=request.user,
-            client_address=self._client,
-            on_revoked=self._revoked,
-        )
+        async with gateway.opening:
+            if self._ended:
+                return
+            opened = await gateway.core.open_session(
+                token=token,
+                connection=request.database,
+                role=request.user,
+                client_address=self._client,
+                on_revoked=self._revoked,
+            )
         if isinstance(opened, Ruling):
             self._deny(opened, request)
             return

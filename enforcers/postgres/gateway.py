@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import resource
 import secrets
 import socket
 import time
@@ -37,12 +38,14 @@ log = structlog.get_logger(__name__)
 MAX_CONNECTIONS = 500
 # Connections that have not said yet which session they want: beyond so many the kernel keeps the next ones waiting.
 MAX_ENTERING = 1024
+MAX_OPENING = 32  # sessions the decision service is asked to open at a time; more would only wait there, on its clock
 SILENT_SECONDS = 1.0  # what a connection that sent nothing gets while others wait
 KEY_BYTES = 4  # of a cancel key, which is all that protocol 3.0 allows
 LONG_KEY_BYTES = 32  # by protocol 3.2
 MAX_WORKERS = 256  # a process id of ours holds the worker's number in its last byte
 DRAIN_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_OTHER_FILES = 128
 
 
 class PostgresGateway:
@@ -65,6 +68,7 @@ class PostgresGateway:
         self.tasks = tasks or Supervisor(_report)
         self.tls = tls
         self.balancers = balancers or Balancers(())
+        self.opening = asyncio.Semaphore(MAX_OPENING)
         self._siblings = siblings
         self._max = max_connections
         self._entries: dict[Entry, asyncio.Task[None]] = {}
@@ -237,6 +241,7 @@ async def serve(
         balancers=Balancers(settings.balancers),
         siblings=siblings,
     )
+    _warn_of_descriptors(settings.max_connections)
     await gateway.start(sockets)
     attach(Questions(sources))
     ready()
@@ -247,6 +252,12 @@ async def serve(
         if watching is not None:
             watching.cancel()
         await gateway.stop()
+
+
+def _warn_of_descriptors(connections: int) -> None:
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < 2 * connections + MAX_ENTERING + _OTHER_FILES:
+        log.warning("fewer files may be open than max_connections needs", allowed=allowed, max_connections=connections)
 
 
 async def _keep_fresh(core: Core, tls: ServerTls, tasks: Supervisor) -> asyncio.Task[None]:

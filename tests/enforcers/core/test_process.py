@@ -15,6 +15,14 @@ harden()
 print(before, libc.prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
 """
 
+FILES = """
+import resource
+from enforcers.core.process import allow_descriptors
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+print(allow_descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(most, 1 << 20))
+"""
+
 ORPHAN = """
 from enforcers.core.errors import SettingsError
 from enforcers.core.process import end_with_parent
@@ -35,6 +43,10 @@ def run(program: str) -> str:
 
 def test_no_core_dump_and_not_dumpable() -> None:
     assert run(CHECK) == "1 0 (0, 0)"
+
+
+def test_as_many_files_as_the_user_may_have() -> None:
+    assert run(FILES) == "True"
 
 
 def test_a_worker_whose_supervisor_is_gone_does_not_start() -> None:

@@ -42,6 +42,7 @@ class Raw:
             elif kind == "Z":
                 return raw
             elif kind == "E":
+                raw.close()
                 raise ConnectionError(repr(wire.parse_fields(frame)))
 
     async def send(self, *messages: bytes) -> None:

@@ -92,10 +92,9 @@ async def test_psql_believes_only_its_own_root(gateway: Start, files: tuple[Path
 
 async def test_psycopg_and_asyncpg_over_tls(gateway: Start, files: tuple[Path, Path]) -> None:
     one = await gateway(tls=await listener_tls(files))
-    for parameters in ({"sslnegotiation": "direct"}, {"max_protocol_version": "3.2"}, {}):
-        async with await psycopg.AsyncConnection.connect(
-            one.dsn, sslmode="verify-ca", sslrootcert=str(files[0]), connect_timeout=10, **parameters
-        ) as client:
+    for more in ("sslnegotiation=direct", "max_protocol_version=3.2", "sslcompression=0"):
+        dsn = f"{one.dsn}?sslmode=verify-ca&sslrootcert={files[0]}&connect_timeout=10&{more}"
+        async with await psycopg.AsyncConnection.connect(dsn) as client:
             assert client.pgconn.ssl_in_use
             assert await (await client.execute("SELECT repeat('x', 3000000)")).fetchone() == ("x" * 3_000_000,)
     context = ssl.create_default_context(cafile=str(files[0]))
