@@ -440,6 +440,8 @@ def apply_effects(transaction: Transaction, description: Description) -> None:
     elif control in {Control.COMMIT, Control.ROLLBACK, Control.PREPARED}:
         # AND CHAIN opens the next one at once, with this one's isolation.
         transaction.active = transaction.active and description.chain
+        if not transaction.active:
+            transaction.isolation = ""
         transaction.failed = transaction.written = False
         transaction.savepoints = ()
     elif control is Control.ROLLBACK_TO or control is Control.SAVEPOINT:
