@@ -57,9 +57,10 @@ async def _service_lost(revocations: Revocations, state: _State) -> None:
     while True:
         now = time.monotonic()
         broken = now - state.broken_since if state.broken_since is not None else 0.0
-        if max(broken, revocations.silent_for()) >= LOST_SECONDS:
+        left = LOST_SECONDS - max(broken, revocations.silent_for())
+        if left <= 0:
             return
-        await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(left)  # nothing that begins meanwhile lasts long enough before; many may be held at once
 
 
 async def _read_until_final(client: DecisionClient, hold: Hold, state: _State) -> None:
