@@ -70,11 +70,10 @@ class Pgbench:
     def __call__(self, target: Target, seconds: int) -> Done:
         """Raises RuntimeError with what pgbench said when it failed."""
         script = ["-S"] if self.select_only else []
-        jobs = str(min(self.clients, 2))
         done = subprocess.run(
             [
                 str(self.program),
-                *("-n", *script, "-M", self.protocol, "-c", str(self.clients), "-j", jobs),
+                *("-n", *script, "-M", self.protocol, "-c", str(self.clients), "-j", "1"),
                 *("-T", str(seconds), "-s", str(self.scale), target.database),
             ],
             capture_output=True,
