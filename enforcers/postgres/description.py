@@ -87,6 +87,7 @@ class Description:
     cursor_options: int = 0  # of DECLARE, as the parser's bits (CURSOR_OPT_… of parsenodes.h)
     estimated_here: bool = False  # only the session's own connection can plan it: it names what that has prepared
     savepoint: str = ""  # SAVEPOINT, RELEASE and ROLLBACK TO name one
+    named: bytes = b""  # text of the statement that this one names (EXECUTE, FETCH): reviewers are shown it
     chain: bool = False  # COMMIT or ROLLBACK AND CHAIN: the next transaction begins at once
 
 

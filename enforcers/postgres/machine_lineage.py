@@ -283,6 +283,7 @@ def executed(description: Description, source: Description) -> Description:
         others=source.others,
         collects=source.collects,
         output_open=source.output_open if alone else description.output_open,
+        named=source.text,
         known_rows=None,
     )
 
@@ -301,6 +302,7 @@ def fetched(description: Description, candidates: tuple[Description, ...]) -> De
         wire=one.wire if shown else (),
         others=one.others if shown else frozenset(),
         output_open=one.output_open if shown else True,
+        named=b"\n".join(item.text for item in candidates),
     )
 
 

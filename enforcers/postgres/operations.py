@@ -182,5 +182,6 @@ def build(
     sql.position = position
     sql.statements = statements
     sql.values.statement = description.text
+    sql.values.named = description.named
     sql.values.bound.extend([value.message() for value in bound])
     return operation

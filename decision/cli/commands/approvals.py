@@ -108,6 +108,7 @@ def describe(approval: approval_pb2.Approval) -> list[str]:
         f" ({render.remaining(approval.expires)})",
         f"answers    {approval.quorum} of {', '.join(render.safe(group) for group in approval.groups)}",
         f"digest     {approval.operation.digest.hex()}",
+        *([f"reason     {render.safe(approval.operation.reason)}"] if approval.operation.reason else []),
         "",
         "why it is held",
         *[f"  {line}" for line in render.reasons(approval.reasons)],
@@ -115,6 +116,8 @@ def describe(approval: approval_pb2.Approval) -> list[str]:
         "statement",
         *[f"  {line}" for line in render.statement(sql.values.statement).split("\n")],
     ]
+    if sql.values.named:
+        lines += ["", "which names", *[f"  {line}" for line in render.statement(sql.values.named).split("\n")]]
     if sql.values.bound:
         lines += ["", "bound values", *[f"  {line}" for line in render.bound(sql.values.bound)]]
     lines += ["", "what it touches", *[f"  {line}" for line in render.touches(sql)]]
