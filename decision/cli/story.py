@@ -142,6 +142,9 @@ def _introduction(record: Record) -> list[str]:
         "statement",
         *[f"  {part}" for part in statement.split("\n")],
     ]
+    reason = text(_mapping(_mapping(record.get("input")).get("context")), "reason")
+    if reason:
+        lines.insert(4, f"reason     {reason}")
     values = bound(record)
     return [*lines, "bound values", *[f"  {value}" for value in values]] if values else lines
 

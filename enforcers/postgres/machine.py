@@ -255,7 +255,8 @@ class SessionMachine(Fused):
             return
         for running in acts:
             running.begun = True
-            self.time(running)
+            if running.duration is not None:
+                self.time(running, running.duration)
             self.follow(running.description)
         self.send(raw, Expect(Kind.QUERY, acts=acts))
         self.boundary = True

@@ -168,11 +168,8 @@ class Dutiful(Lineage):
 
     # Time
 
-    def time(self, running: Running) -> None:
-        """It begins now: where it has a duration, it is stopped after that."""
-        limit = running.act.ruling.duties.max_duration_ms
-        if limit is None:
-            return
+    def time(self, running: Running, limit: int) -> None:
+        """It begins now, and is stopped after so many milliseconds."""
         if len(self.timed) >= MAX_TIMED:
             self.timed = [entry for entry in self.timed if not entry[1].ended]
         self.timed.append((time.monotonic() + limit / 1000, running))
@@ -205,7 +202,6 @@ class Dutiful(Lineage):
         if not any(running in expect.acts for expect in self.replies.expects):
             self.replies.refuse(running)  # bound, or between two Executes: it goes no further
             return
-        running.limited = running.limited or running.writes is Writes.NOTHING
         if self.copy_in:
             self.fail_copy()
         else:

@@ -90,7 +90,8 @@ class Guarding(Deciding):
         # Planning is over with BindComplete: what a Query shows then is the RowDescription.
         self.send(wire.bind(PORTAL, STATEMENT), Expect(Kind.BIND, relay=False, error=capture.raw))
         running.begun = True
-        self.time(running)
+        if running.duration is not None:
+            self.time(running, running.duration)
         return (yield from self.watched(running, wire.execute(PORTAL, row_count(running))))
 
     def must_watch(self, running: Running) -> bool:

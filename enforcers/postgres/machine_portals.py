@@ -353,7 +353,8 @@ class Extended(Guarding):
         if not portal.executed:
             self.follow(running.description)
         portal.executed = running.begun = True
-        self.time(running)
+        if running.duration is not None:
+            self.time(running, running.duration)
         if running.bounded:
             left = row_count(running)
             if left and (not max_rows or max_rows > left):
@@ -370,6 +371,8 @@ class Extended(Guarding):
         if running.description.copy_in:
             self.send(wire.FLUSH)
             self.await_copy = True
+        elif running.duration is not None:
+            self.send(wire.FLUSH)  # that it has ended must be known in time
 
     def _watched_execute(self, running: Running, raw: bytes) -> Flow:
         refusal = yield from self.watched(running, raw)

@@ -495,9 +495,10 @@ def limit_text(running: Running) -> str:
     copied = running.description.copy_in
     if running.cut == "BYTE_LIMIT":
         return f"the {'data' if copied else 'result'} has more bytes than policy allows: {duties.max_bytes}"
-    if running.writes is Writes.NOTHING:
+    wrote = running.rows if running.writes is Writes.TAGGED else running.wrote
+    if running.writes is Writes.NOTHING or running.limit is None or wrote <= running.limit:
         return f"the result has more rows than policy allows: {duties.max_rows}"
-    return f"it wrote {running.rows} rows, more than policy allows: {duties.max_rows}; it is rolled back"
+    return f"it wrote {wrote} rows, more than policy allows: {duties.max_rows}; it is rolled back"
 
 
 def limit_error(running: Running) -> bytes:

@@ -69,6 +69,7 @@ class Running:
         "cap",
         "cut",
         "description",
+        "duration",
         "ended",
         "header",
         "held",
@@ -91,6 +92,7 @@ class Running:
         self.limit = duties.max_rows
         self.cap = NO_CAP if duties.max_bytes is None else duties.max_bytes  # bytes, of the messages that carry them
         self.bounded = self.limit is not None or duties.max_bytes is not None
+        self.duration = duties.max_duration_ms
         self.writes = writes_of(description) if self.bounded else Writes.NOTHING
         self.wrote = 0  # rows, where the target's statistics count them
         self.limited = False  # it went beyond a limit: nothing more of it passes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from collections.abc import Iterator
 from uuid import uuid4
@@ -15,8 +16,8 @@ import asyncpg
 import psycopg
 import pytest
 
-from decision.cli.demo.stack import CONFIG, DATABASE, Stack
-from tests.e2e.clients import admin, connect, pending, until
+from decision.cli.demo.stack import CONFIG, Stack
+from tests.e2e.clients import admin, connect, until
 
 OBLIGED = {
     "rows": "groups: [read, export, write], type: max-rows, parameters: {rows: 5}",
@@ -93,26 +94,31 @@ def obliged() -> Iterator[Stack]:
         stack.stop()
 
 
-def outcome(stack: Stack, marker: str, *, place: int = -1) -> dict[str, object]:
-    """The recorded outcome of the (last) act whose statement holds the marker."""
+def log(stack: Stack) -> list[dict[str, object]]:
+    """The records as they lie on disk: lines of a checksum and canonical JSON."""
+    found = []
+    for path in sorted((stack.folder / "state" / "audit").glob("*")):
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            found.append(json.loads(line.partition(b" ")[2]))
+    return found
+
+
+def outcome(stack: Stack, marker: str) -> dict[str, object]:
+    """The recorded outcome of the last act whose statement holds the marker."""
 
     def found() -> dict[str, object] | None:
-        records = stack.records()
-        operations = [
-            record["operation"]
-            for record in records
-            if marker.encode()
-            in base64.b64decode(str(record.get("statement") or (_intent(record).get("statement", ""))))
-        ]
-        ends = {record["operation"]: record["outcome"] for record in records if record["kind"] == "act"}
-        if not operations:
-            return None
-        end = ends.get(list(dict.fromkeys(operations))[place])
-        return end if isinstance(end, dict) else None
+        records = log(stack)
+        operations = {str(record["operation"]) for record in records if marker.encode() in statement_of(record)}
+        ends = [r["outcome"] for r in records if r["kind"] == "act" and r["operation"] in operations]
+        return ends[-1] if ends and isinstance(ends[-1], dict) else None
 
     result = until(found, what=f"the record of {marker}")
     assert isinstance(result, dict)
     return result
+
+
+def statement_of(record: dict[str, object]) -> bytes:
+    return base64.b64decode(str(record.get("statement") or _intent(record).get("statement", "")))
 
 
 def _intent(record: dict[str, object]) -> dict[str, object]:
@@ -478,8 +484,9 @@ def test_a_client_can_not_raise_a_timeout(obliged: Stack, raising: str) -> None:
         for prepare in (False, True):
             with pytest.raises(psycopg.errors.QueryCanceled):
                 client.execute("SELECT pg_sleep(30)", prepare=prepare)
-        with pytest.raises(psycopg.errors.QueryCanceled), client.transaction():
-            client.execute("SET LOCAL statement_timeout = 0")
+        client.execute("BEGIN")
+        client.execute("SET LOCAL statement_timeout = 0")
+        with pytest.raises(psycopg.errors.QueryCanceled):
             client.execute("SELECT pg_sleep(30)")
 
 
@@ -543,8 +550,9 @@ def test_a_read_only_act_can_not_be_loosened(obliged: Stack) -> None:
         client.execute("SET default_transaction_read_only = off")
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             client.execute("WITH w AS (UPDATE many SET v = '' RETURNING 1) SELECT count(*) FROM w")
-        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), client.transaction():
-            client.execute("SET TRANSACTION READ WRITE")
+        client.execute("BEGIN")
+        client.execute("SET TRANSACTION READ WRITE")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             client.execute("WITH w AS (UPDATE many SET v = '' RETURNING 1) SELECT count(*) FROM w")
     assert state(obliged) == before
 
@@ -568,23 +576,25 @@ def test_an_act_ends_after_its_duration(obliged: Stack, how: str) -> None:
 
 def test_copy_in_ends_after_its_duration(obliged: Stack) -> None:
     marker, before = mark(), state(obliged)
+
+    def copy(client: psycopg.Connection[tuple[object, ...]]) -> None:
+        with client.cursor().copy(f"COPY many (id, v) FROM STDIN WHERE v <> '{marker}'") as data:
+            data.write_row((7000, "in time"))
+            until(lambda: ended(obliged, marker), what="the end of the act")
+            data.write_row((7001, "late"))
+
     with connect(obliged, "executor", connection="brief") as client:
         with pytest.raises(psycopg.errors.QueryCanceled):
-            with client.cursor().copy(f"COPY many (id, v) FROM STDIN WHERE v <> '{marker}'") as data:
-                deadline = time.monotonic() + 10
-                while time.monotonic() < deadline and not outcomes(obliged, marker):
-                    data.write(b"")
-                data.write_row((7000, "late"))
+            copy(client)
         assert client.execute("SELECT 1").fetchone() == (1,)
     assert state(obliged) == before
 
 
-def outcomes(stack: Stack, marker: str) -> bool:
+def ended(stack: Stack, marker: str) -> bool:
     """Has an act with the marker ended?"""
-    return any(
-        record["kind"] == "act" and marker in str(stack.records(str(record["operation"])))
-        for record in stack.records()[-5:]
-    )
+    records = log(stack)
+    operations = {record["operation"] for record in records if marker.encode() in statement_of(record)}
+    return any(record["kind"] == "act" and record["operation"] in operations for record in records)
 
 
 def test_a_session_ends_after_its_duration(obliged: Stack) -> None:
@@ -629,5 +639,17 @@ def test_a_reason_is_kept_by_the_gateway_and_recorded(obliged: Stack, how: str) 
         with pytest.raises(psycopg.errors.UndefinedObject):
             client.execute("SHOW twokey.reason")  # the target has never heard of it
     assert count(obliged, f"v = '{marker}'") == (1 if how != "in a pipeline" else 0)
-    decided = [r for r in obliged.records() if r["kind"] == "decision" and f"ticket {marker}" in str(r.get("input"))]
+    decided = [r for r in log(obliged) if r["kind"] == "decision" and f"ticket {marker}" in str(r.get("input"))]
     assert decided
+
+
+def test_audit_and_reviewers_see_the_reason(obliged: Stack) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="why") as client:
+        client.execute("SET twokey.reason = 'because of \x1b[31mred'")
+        client.execute(f"UPDATE many SET v = '{marker}' WHERE id = 2")
+    operation = next(str(r["operation"]) for r in log(obliged) if marker.encode() in statement_of(r))
+    told = obliged.twokey("audit", "show", operation, token=obliged.token("erin", "auditor"))
+    assert told.returncode == 0, told.stderr
+    assert "reason     because of " in told.stdout
+    assert "\x1b" not in told.stdout
