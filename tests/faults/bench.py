@@ -136,12 +136,16 @@ class Client:
         names = {"user": user, "database": database, "application_name": application}
         self._socket.sendall(wire.startup_packet([(k.encode(), v.encode()) for k, v in names.items()]))
 
-    def log_in(self) -> bool:
+    @property
+    def local_port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def log_in(self, password: str = "good") -> bool:
         """False when the connection ended before it was ready."""
         while frame := self.read():
             kind, raw = frame
             if kind == "R" and raw[5:9] == b"\0\0\0\3":
-                self.send(wire.password(b"good"))
+                self.send(wire.password(password.encode()))
             elif kind == "Z":
                 self.seen.clear()
                 return True

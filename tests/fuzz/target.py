@@ -252,9 +252,15 @@ class ModelTarget:
             if not portal.text:
                 self._say(wire.message(b"I"))
                 return
-            if portal.done and self._block != "E":
+            if self._block == "E" and not ends_transaction(portal.text):
+                raise _SqlError("25P02")
+            if portal.done:
                 raise _SqlError("55000")
-            tag = yield from self._execute(portal, maximum, simple=False, alone=False)
+            try:
+                tag = yield from self._execute(portal, maximum, simple=False, alone=False)
+            except _SqlError:
+                portal.done = True
+                raise
             self._say(tag)
 
     def _parse(self, message: wire.Parse) -> None:
