@@ -69,10 +69,16 @@ changes_rows if count(facts.verbs & {"sql.insert", "sql.update", "sql.delete", "
 
 returns_data if {
 	not changes_rows
-	input.operation.sql.returns_rows == true
+	gives_rows
 	count(facts.verbs & {"sql.select", "sql.copy-to"}) > 0
 	facts.reads_data
 }
+
+gives_rows if input.operation.sql.returns_rows == true
+
+gives_rows if copies_out
+
+copies_out if "sql.copy-to" in facts.verbs
 
 write_budget_applies if {
 	facts.is_operation
@@ -82,11 +88,13 @@ write_budget_applies if {
 	not held_by_shape
 }
 
-# Read-only roles are cut off at their own budget instead: the answer is then given on the shape and can be leased.
+# Read-only roles are cut off at their own budget instead: the answer is then given on the shape and can be leased. So is
+# COPY TO, which can't be estimated.
 export_budget_applies if {
 	facts.is_operation
 	facts.role_active
 	not read_only
+	not copies_out
 	returns_data
 	budget.export >= 0
 	not held_by_shape

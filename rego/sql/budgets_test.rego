@@ -34,7 +34,12 @@ test_sql_estimate_denies if {
 }
 
 # SQL-EXPORT-BUDGET, SQL-MAX-ROWS
-copy_orders := object.union(t.select_orders, {"command": "COPY", "verbs": ["sql.select", "sql.copy-to"]})
+copy_orders := object.union(t.select_orders, {
+	"command": "COPY",
+	"verbs": ["sql.select", "sql.copy-to"],
+	"returns_rows": false,
+	"output": [],
+})
 
 test_sql_export_budget_allows if {
 	decision := t.decide(with_values(executor_reads, "known", 1000))
@@ -49,7 +54,15 @@ test_sql_export_budget_allows if {
 test_sql_export_budget_denies if {
 	t.held_by(t.decide(with_values(executor_reads, "known", 10000)), "SQL-EXPORT-BUDGET")
 	t.held_by(t.decide(with_values(executor_reads, "unknown", 0)), "SQL-EXPORT-BUDGET")
-	t.held_by(t.decide(with_values(t.operation(t.executor, copy_orders), "known", 1001)), "SQL-EXPORT-BUDGET")
+}
+
+test_sql_max_rows_denies_copies_beyond_the_budget if {
+	every question in [t.operation(t.planner, copy_orders), t.operation(t.executor, copy_orders)] {
+		decision := t.decide(question)
+		decision.outcome == "allow"
+		t.obligation(decision, "max-rows") == {"rows": 1000}
+	}
+	not t.obligation(t.decide(in_environment(t.operation(t.executor, copy_orders), "development")), "max-rows")
 }
 
 test_sql_export_budget_allows_small_relations_on_the_shape if {

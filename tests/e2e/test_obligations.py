@@ -653,3 +653,12 @@ def test_audit_and_reviewers_see_the_reason(obliged: Stack) -> None:
     assert told.returncode == 0, told.stderr
     assert "reason     because of " in told.stdout
     assert "\x1b" not in told.stdout
+
+
+@pytest.mark.parametrize("role", ["planner", "executor"])
+def test_copy_out_in_production_is_cut_at_the_budget(stack: Stack, role: str) -> None:
+    marker = mark()
+    with connect(stack, role) as client, pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        copied(client, f"COPY (SELECT id, '{marker}' FROM orders) TO STDOUT", simple=True)
+    end = outcome(stack, marker)
+    assert (end["status"], end["rows"]) == ("failed", 1000)

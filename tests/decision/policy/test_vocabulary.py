@@ -32,6 +32,21 @@ MISSPELT = [
     ("masking", "executor:", "executr:", "'executr' is no role"),
     ("budgets", "write: 500", "writes: 500", "no key that policy reads"),
     ("budgets", "write: 500", "write: many", "no number of rows"),
+    (
+        "obligations",
+        "type: max-bytes",
+        "type: max-byte",
+        r"obligations\.yaml:7.*act\[0\].*'max-byte' can't be attached",
+    ),
+    ("obligations", "type: max-duration", "type: max-rows", "'max-rows' can't be attached here"),
+    ("obligations", "type: max-bytes", "type: mask-columns", "'mask-columns' can't be attached here"),
+    ("obligations", "{bytes: 67108864}", "{rows: 67108864}", "are not those of max-bytes"),
+    ("obligations", "{bytes: 67108864}", "{bytes: 0}", "is no limit"),
+    ("obligations", "{bytes: 67108864}", "{bytes: many}", "is no limit"),
+    ("obligations", "roles: [planner]", "roles: [planer]", "'planer' is no role"),
+    ("obligations", "groups: ", "group: ", "no key that policy reads"),
+    ("obligations", 'groups: ["*"]', "groups: [reads]", "'reads' is no group"),
+    ("obligations", 'environments: ["*"], groups', "environments: production, groups", "is not a list"),
 ]
 
 
