@@ -5,7 +5,7 @@ and decided as `SELECT schema.name($1::type, …)` with the message's values bou
 forwarded. It ends with a ReadyForQuery like a Query, and commits what it did when it is not in a transaction block.
 
 Nothing can be asked between the call and that commit, and its result has no description. So a call is never held, and
-one whose decision needs a mask or a verification is refused (docs/decisions/0014-function-calls.md).
+one whose decision needs a mask or a verification is refused (docs/decisions/0014-what-a-message-only-names.md).
 
 Source: PostgreSQL documentation, "Function Call" in "Message Flow"; src/backend/tcop/fastpath.c.
 """
