@@ -57,6 +57,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._rpcs = frozenset(rpcs)
         self._decisions = Counter("twokey_decisions", "Decisions answered", ["outcome", "code"], registry=self.registry)
+        self._decided: dict[tuple[str, str], Counter] = {}  # as many as there are labels
         self._decision_seconds = Histogram(
             "twokey_decision_seconds", "Decide, record included", buckets=_FAST, registry=self.registry
         )
@@ -71,7 +72,11 @@ class Metrics:
         self.ready = Gauge("twokey_ready", "1 when decisions can be made", registry=self.registry)
 
     def decided(self, outcome: str, code: str, seconds: float) -> None:
-        self._decisions.labels(_known(outcome, OUTCOMES), _known(code, CODES)).inc()
+        key = (_known(outcome, OUTCOMES), _known(code, CODES))
+        counter = self._decided.get(key)
+        if counter is None:
+            counter = self._decided[key] = self._decisions.labels(*key)
+        counter.inc()
         self._decision_seconds.observe(seconds)
 
     def asked(self, seconds: float) -> None:

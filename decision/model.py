@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import secrets
 import time
-from base64 import b32encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +20,12 @@ def new_id(prefix: str) -> str:
     millis = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
     value = (millis & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    return f"{prefix}_{b32encode(value.to_bytes(16, 'big')).decode().rstrip('=').lower()}"
+    value <<= 2  # 26 digits of 5 bits
+    return f"{prefix}_{''.join([_DIGITS[value >> shift & 0x3FF] for shift in range(120, -1, -10)])}"
+
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_DIGITS = [first + second for first in _ALPHABET for second in _ALPHABET]  # two at a time
 
 
 class Outcome(enum.StrEnum):

@@ -27,7 +27,9 @@ from decision.model import (
 
 
 class People(Protocol):
-    """people.yaml under one revision. Immutable."""
+    """people.yaml under one revision. Immutable, and hashed as the one it is."""
+
+    def __hash__(self) -> int: ...
 
     def party(self, identity: IdentityKey) -> Party: ...
 

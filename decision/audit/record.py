@@ -118,17 +118,26 @@ def encode_checked(value: object) -> bytes:
 
 
 class Checked(dict[str, object]):
-    """A body that its builder keeps within the subset by construction, so that no second walk is needed.
-
-    Only for what is built field by field from typed messages: texts that protobuf has decoded, integers compared with
-    MAX_INTEGER, no name of the header's. `size`: as `check` gives it, about.
-    """
+    """A body that was checked while it was built, so that it isn't walked again. `size`: as `check` gives it, about."""
 
     __slots__ = ("size",)
 
     def __init__(self, body: dict[str, object], size: int) -> None:
         super().__init__(body)
         self.size = size
+
+
+def with_spelt(body: JSON, spelt: Mapping[str, bytes]) -> Checked:
+    """The body, with members that are spelt already in the place of its own or beside them. Raises RecordFormatError.
+
+    What is spelt was made by `encode`; or by `encode_checked` of what its builder keeps within the subset by
+    construction: a document of fixed names made from typed messages, without floats.
+    """
+    own = {name: value for name, value in body.items() if name not in spelt}
+    if not _HEADER.isdisjoint(own) or not _HEADER.isdisjoint(spelt):
+        raise RecordFormatError("a record's body can't set its header")
+    size = check(own) + sum(map(len, spelt.values()))
+    return Checked({**own, **{name: orjson.Fragment(value) for name, value in spelt.items()}}, size)
 
 
 class Encoded(Mapping[str, object]):
@@ -214,7 +223,9 @@ def index_of(payload: bytes) -> int:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339, UTC, always six digits of microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def base64(data: bytes) -> str:

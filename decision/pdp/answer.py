@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from twokey.type.v1 import operation_pb2
 
-from decision.audit.record import base64, timestamp
+from decision.audit.record import base64, encode, timestamp
 from decision.errors import DecisionError, TokenError
 from decision.model import (
     JSON,
@@ -63,6 +64,18 @@ def denial_of(error: DecisionError, *, now: datetime, revision: str, operation: 
 
 def reasons_document(reasons: Sequence[Reason]) -> list[object]:
     return [{"rule": r.rule, "reason": r.reason, "next": r.next} for r in reasons]
+
+
+@lru_cache(1024)
+def spelt_reasons(reasons: tuple[Reason, ...]) -> bytes:
+    """As `reasons_document` stands in a record. Raises RecordFormatError."""
+    return encode(reasons_document(reasons))
+
+
+@lru_cache(4096)
+def spelt_subject(subject: Subject) -> bytes:
+    """As `opa_input.subject_document` stands in a record. Raises RecordFormatError."""
+    return encode(opa_input.subject_document(subject))
 
 
 def answer_body(answer: Answer) -> dict[str, object]:

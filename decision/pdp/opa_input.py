@@ -11,7 +11,9 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -31,35 +33,61 @@ _EXCLUDED = {"twokey.type.v1.SqlOperation": frozenset({"values"})}
 
 def message_document(message: Message) -> Document:
     """Every field of a message by its proto name: absent messages as their zero, bytes as hex, repeated as lists."""
-    return {name: convert(message) for name, convert in _plan(message.DESCRIPTOR)}
+    return _plan(message.DESCRIPTOR).document(message)
+
+
+class _Plan:
+    """How messages of one type are read: all fields at once, and then those changed that JSON would not take."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        excluded = _EXCLUDED.get(descriptor.full_name, frozenset())
+        fields = [field for field in descriptor.fields if field.name not in excluded]
+        self._names = tuple(field.name for field in fields)
+        self._values = attrgetter(*self._names, self._names[0])  # once more, so that it is a tuple also for one
+        converters = ((field.name, _converter(field)) for field in fields)
+        self._convert = tuple((name, convert) for name, convert in converters if convert is not None)
+
+    def document(self, message: Message) -> Document:
+        document: Document = dict(zip(self._names, self._values(message), strict=False))
+        for name, convert in self._convert:
+            document[name] = convert(document[name])
+        return document
 
 
 @cache
-def _plan(descriptor: Descriptor) -> tuple[tuple[str, Callable[[Message], object]], ...]:
-    excluded = _EXCLUDED.get(descriptor.full_name, frozenset())
-    return tuple((field.name, _converter(field)) for field in descriptor.fields if field.name not in excluded)
+def _plan(descriptor: Descriptor) -> _Plan:
+    return _Plan(descriptor)
 
 
-def _converter(field: FieldDescriptor) -> Callable[[Message], object]:
-    name = field.name
-    scalar = _scalar(field)
-    if field.is_repeated:
-        return lambda message: [scalar(item) for item in getattr(message, name)]
-    return lambda message: scalar(getattr(message, name))
+def _converter(field: FieldDescriptor) -> Callable[[Any], object] | None:
+    """What makes a field's value JSON; None where it is already. By the descriptor its values are of that type."""
+    one = _scalar(field)
+    if not field.is_repeated:
+        return one
+    if one is None:
+        return list
+    return lambda values: [one(value) for value in values]
 
 
-def _scalar(field: FieldDescriptor) -> Callable[[object], object]:
+def _scalar(field: FieldDescriptor) -> Callable[[Any], object] | None:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
-        return message_document  # type: ignore[return-value]  # by the descriptor its values are messages
+        return _plan(field.message_type).document
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return bytes.hex  # type: ignore[return-value]  # by the descriptor its values are bytes
-    if field.type in (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_ENUM):
-        raise TypeError(f"{field.full_name}: no conversion is settled for this type")
-    return _same
+        return bytes.hex
+    if field.type in _SETTLED:
+        return None
+    raise TypeError(f"{field.full_name}: no conversion is settled for this type")
 
 
-def _same(value: object) -> object:
-    return value
+# Texts, truth and numbers that are exact in JSON (RFC 8785). 64 bits, floats and enumerations would need a decision.
+_SETTLED: Final = frozenset(
+    {
+        FieldDescriptor.TYPE_STRING,
+        FieldDescriptor.TYPE_BOOL,
+        FieldDescriptor.TYPE_INT32,
+        FieldDescriptor.TYPE_UINT32,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +211,9 @@ def _connection(name: str, kind: str, environment: str) -> Document:
     return {"type": "connection", "id": name, "kind": kind, "environment": environment, "subject": ""}
 
 
+@lru_cache(4096)
 def subject_document(subject: Subject) -> Document:
+    """Shared by whoever asks for the same subject's: not to be changed."""
     party = subject.party
     return {
         **_party(party),
@@ -352,6 +382,7 @@ def approval_context(approval: Approval, people: People) -> ApprovalContext:
     )
 
 
+@lru_cache(4096)
 def rejoin(subject: Subject, people: People) -> Subject:
     """The same identities under another people.yaml. What the two disagree on only adds to the closure: someone who
     was linked when the act was asked for doesn't become a stranger to it by an edit."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from twokey.type.v1 import operation_pb2
 
+from decision.audit import record
 from decision.audit.record import MAX_INTEGER, RecordFormatError
 from decision.errors import BadRequestError, DecisionError, NotFoundError, PolicyError, RecordError, StateError
 from decision.metrics import Metrics
@@ -37,6 +38,8 @@ from decision.pdp.answer import (
     denial_of,
     input_body,
     session_body,
+    spelt_reasons,
+    spelt_subject,
     values_body,
 )
 from decision.pdp.deadlines import stored
@@ -232,7 +235,10 @@ class Pipeline:
         self, trail: _Trail, answer: Answer, *, before: list[tuple[str, dict[str, object]]] | None = None
     ) -> Answer:
         """The answer with its record's index. Raises RecordError."""
-        body = {**_body(trail), **answer_body(answer), "input": input_body(trail.document)}
+        spelt = {"input": record.encode_checked(input_body(trail.document)), "reasons": spelt_reasons(answer.reasons)}
+        if trail.session is not None:
+            spelt["subject"] = spelt_subject(trail.session.subject)
+        body = record.with_spelt({**_body(trail), **answer_body(answer)}, spelt)
         index = await self._recorder.append_many([*(before or ()), ("decision", body)])
         return replace(answer, record=index)
 

@@ -31,10 +31,12 @@ _LARGE_BODY = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`result` as OPA gave it, unchecked; `bundles`: the revisions that answered ("" where not asked for)."""
+    """`result` as OPA gave it, unchecked; `bundles`: the revisions that answered ("" where not asked for); `content`:
+    the bytes that all this was read from."""
 
     result: object
     bundles: str
+    content: bytes
 
 
 class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no types
@@ -96,7 +98,7 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
             async with asyncio.timeout(HEALTH_DEADLINE_S):
                 async with self._request("GET", self._health_url, allow_redirects=False) as response:
                     return bool(response.status == 200)
-        except (TimeoutError, OSError, aiohttp.ClientError):
+        except (TimeoutError, OSError, aiohttp.ClientError, PolicyError):
             return False
 
     async def ask(self, document: JSON) -> Answer:
@@ -150,7 +152,7 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
             raise PolicyError("OPA answered something that is not a JSON object")
         if "result" not in body:
             raise PolicyError("the policy has no decision: data.twokey.main.decision is undefined")
-        return Answer(body["result"], _bundles(body) if self._provenance else "")
+        return Answer(body["result"], _bundles(body) if self._provenance else "", content)
 
 
 def _cause(body: object) -> str:

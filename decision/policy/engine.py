@@ -11,8 +11,10 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+import orjson
 import structlog
 
 from decision.errors import PolicyError, PolicyLoadError, PolicyUnavailableError
@@ -27,6 +29,7 @@ from decision.policy.staging import check, engine_version
 from decision.policy.watch import changed_dirs, changed_files
 
 _DRAIN_S = 2.0  # a question has one second
+_MAX_KNOWN = 8192  # bytes of an answer that is remembered
 _PROBE: JSON = {"version": 1, "question": "probe"}
 
 _log = structlog.get_logger("decision.policy")
@@ -80,7 +83,7 @@ class Engine:
         with _counted(generation):
             answer = await generation.opa.ask(document)
         self._note_remote(generation, answer)
-        return check_result(answer.result, revision=generation.revision, on_shape=_on_shape(document))
+        return _read(answer, generation.revision, on_shape=_on_shape(document))
 
     async def reload(self) -> str:
         """Load everything again; the revision now in force. Raises PolicyLoadError: then the old policy stays."""
@@ -219,6 +222,18 @@ def _counted(generation: _Generation) -> Iterator[None]:
         generation.questions -= 1
         if not generation.questions:
             generation.idle.set()
+
+
+def _read(answer: Answer, revision: str, *, on_shape: bool) -> PolicyResult:
+    """The checked answer. Policy says the same to most questions, and what was found good once is good again."""
+    if len(answer.content) > _MAX_KNOWN:
+        return check_result(answer.result, revision=revision, on_shape=on_shape)
+    return _known(answer.content, revision, on_shape)
+
+
+@lru_cache(256)
+def _known(content: bytes, revision: str, on_shape: bool) -> PolicyResult:
+    return check_result(orjson.loads(content)["result"], revision=revision, on_shape=on_shape)
 
 
 def _on_shape(document: JSON) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
+import orjson
 from google.protobuf import struct_pb2, timestamp_pb2
 from google.protobuf.json_format import ParseDict, ParseError
 from twokey.approval.v1 import approval_pb2
@@ -32,6 +34,7 @@ from decision.pdp.pipeline import Ask
 from decision.pdp.revocations import Revocation
 from decision.pdp.sessions import Opening
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OUTCOMES: Final[Mapping[Outcome, type_pb2.Outcome]] = {
     Outcome.ALLOW: type_pb2.OUTCOME_ALLOW,
     Outcome.DENY: type_pb2.OUTCOME_DENY,
@@ -79,9 +82,8 @@ def opening_of(request: decision_pb2.OpenSessionRequest) -> Opening:
 
 
 def timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
-    stamp = timestamp_pb2.Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
+    since = moment - _EPOCH
+    return timestamp_pb2.Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def reason(value: Reason) -> type_pb2.Reason:
@@ -91,10 +93,15 @@ def reason(value: Reason) -> type_pb2.Reason:
 def obligation(value: Obligation) -> type_pb2.Obligation:
     """Raises PolicyError when the parameters have no protobuf form."""
     try:
-        parameters = ParseDict(dict(value.parameters), struct_pb2.Struct())
-    except ParseError:
+        return _obligation(value.type, orjson.dumps(dict(value.parameters)))
+    except (ParseError, TypeError):
         raise PolicyError(f"the parameters of the obligation {value.type} can't be sent") from None
-    return type_pb2.Obligation(type=value.type, parameters=parameters)
+
+
+@lru_cache(1024)
+def _obligation(kind: str, parameters: bytes) -> type_pb2.Obligation:
+    """Shared by those who send the same one: not to be changed."""
+    return type_pb2.Obligation(type=kind, parameters=ParseDict(orjson.loads(parameters), struct_pb2.Struct()))
 
 
 def decision(answer: Answer) -> type_pb2.Decision:

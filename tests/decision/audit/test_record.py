@@ -77,6 +77,37 @@ def test_a_body_cannot_set_the_header() -> None:
         record.check_body("gossip", {})
 
 
+@given(st.dictionaries(ascii_keys, values, max_size=6), st.dictionaries(ascii_keys, values, max_size=3))
+def test_members_spelt_before_make_the_same_line(body: dict[str, object], more: dict[str, object]) -> None:
+    whole = {**body, **more}
+    spelt = {name: record.encode(value) for name, value in more.items()}
+    if not {"v", "index", "time", "kind"}.isdisjoint(whole):
+        with pytest.raises(record.RecordFormatError):
+            record.with_spelt(body, spelt)
+        return
+    checked = record.with_spelt(body, spelt)
+    assert record.line(5, "t", "decision", checked) == record.line(5, "t", "decision", whole)
+    assert record.check_body("decision", checked) >= sum(map(len, spelt.values()))
+
+
+@pytest.mark.parametrize("wrong", [1.5, 2**53, "\ud800", b"x", {"é": 1}])
+def test_what_stands_beside_spelt_members_is_checked(wrong: object) -> None:
+    with pytest.raises(record.RecordFormatError):
+        record.with_spelt({"a": wrong}, {"b": b"1"})
+
+
+@given(st.text(max_size=200))
+def test_a_quoted_text_is_the_encoders(text: str) -> None:
+    assert record.quoted(text).encode() == record.encode(text)
+    assert record.quoted(text).encode() == record.encode(text)  # remembered
+
+
+def test_a_text_without_spelling_is_not_quoted() -> None:
+    for text in ("\ud800", "\ud800" * 200):
+        with pytest.raises(record.RecordFormatError):
+            record.quoted(text)
+
+
 @given(st.text(max_size=60))
 def test_no_text_can_forge_a_line(text: str) -> None:
     line = record.line(7, "t", "act", {"sub": text})
