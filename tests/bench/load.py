@@ -62,7 +62,6 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Pgbench:
     program: Path
-    scale: int
     protocol: str
     clients: int
     select_only: bool = True
@@ -74,7 +73,7 @@ class Pgbench:
             [
                 str(self.program),
                 *("-n", *script, "-M", self.protocol, "-c", str(self.clients), "-j", "1"),
-                *("-T", str(seconds), "-s", str(self.scale), target.database),
+                *("-T", str(seconds), target.database),
             ],
             capture_output=True,
             text=True,
@@ -83,6 +82,8 @@ class Pgbench:
             env=target.environment(),
         )
         tps, count, failed = (pattern.search(done.stdout) for pattern in (_TPS, _DONE, _FAILED))
+        if done.returncode == 0 and tps is None:
+            raise RuntimeError("pgbench got no transaction done in its time")
         if done.returncode != 0 or tps is None or count is None or (failed is not None and int(failed[1])):
             raise RuntimeError(f"pgbench failed: {done.stderr[-2000:]}")
         return Done(float(tps[1]), int(count[1]) * (1 if self.select_only else TRANSACTION))

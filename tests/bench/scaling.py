@@ -11,7 +11,7 @@ import os
 import statistics
 
 from tests.bench import machine
-from tests.bench.ladder import Cell
+from tests.bench.ladder import WARM_S, Cell
 from tests.bench.world import POLICY, World
 
 SCALING = 1.5
@@ -26,7 +26,7 @@ def measure(world: World, cell: Cell, *, seconds: int, rounds: int) -> dict[str,
         for workers in (1, 2):
             world.restart(workers)
             target = world.target(POLICY, cell.role, cell.database)
-            cell.load(target, 1)
+            cell.load(target, WARM_S)
             gateway = world.own()["gateway"]
             used, busy = machine.cpu_s(gateway), machine.machine_busy_s()
             done = cell.load(target, seconds)
