@@ -12,10 +12,6 @@ The transitions of a segment, and why a later message never overtakes: docs/deci
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from hashlib import sha256
-
-from twokey.type.v1 import operation_pb2
 
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import Answer, Gate
@@ -25,10 +21,9 @@ from enforcers.postgres.commands import StopWaiting
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
-from enforcers.postgres.machine_decide import ABORTED, ALONE_HINT, Asked
+from enforcers.postgres.machine_decide import ABORTED, ALONE_HINT, Asked, in_order
 from enforcers.postgres.machine_fused import Fused
 from enforcers.postgres.machine_portals import syntax_error
-from enforcers.postgres.machine_private import needs_names
 from enforcers.postgres.machine_state import (
     Capture,
     Expect,
@@ -477,25 +472,3 @@ class SessionMachine(Fused):
     def captured(self, capture: Capture) -> None:
         if capture is self.wanted:
             self._advance(None)
-
-
-def in_order(described: Sequence[Description]) -> list[Description]:
-    """The statements of one message; one that stands behind a change of names can't be described with certainty."""
-    result: list[Description] = []
-    changed = False
-    for description in described:
-        uncertain = changed and needs_names(description) and not description.template.opaque
-        result.append(_uncertain(description) if uncertain else description)
-        changed = changed or description.changes_names or description.ddl or description.template.opaque
-    return result
-
-
-def _uncertain(description: Description) -> Description:
-    template = operation_pb2.SqlOperation()
-    template.CopyFrom(description.template)
-    template.opaque = True
-    template.opaque_reasons.add(
-        code="earlier-statement", detail="an earlier statement of the message may change what names mean"
-    )
-    shape = sha256(b"uncertain" + description.shape_digest).digest()
-    return replace(description, template=template, shape_digest=shape, can_estimate=False, verification=None)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from twokey.type.v1 import operation_pb2
 
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.ports import Act, Answer, Bound, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
@@ -323,6 +326,28 @@ def _hold_hint(asked: Asked) -> str:
     if asked.transaction.written:
         return _HOLD_HINT_WRITTEN
     return "" if asked.holdable else "A function call message can't wait for a reviewer: use SELECT function(…)."
+
+
+def in_order(described: Sequence[Description]) -> list[Description]:
+    """The statements of one message; one that stands behind a change of names can't be described with certainty."""
+    result: list[Description] = []
+    changed = False
+    for description in described:
+        uncertain = changed and needs_names(description) and not description.template.opaque
+        result.append(_uncertain(description) if uncertain else description)
+        changed = changed or description.changes_names or description.ddl or description.template.opaque
+    return result
+
+
+def _uncertain(description: Description) -> Description:
+    template = operation_pb2.SqlOperation()
+    template.CopyFrom(description.template)
+    template.opaque = True
+    template.opaque_reasons.add(
+        code="earlier-statement", detail="an earlier statement of the message may change what names mean"
+    )
+    shape = sha256(b"uncertain" + description.shape_digest).digest()
+    return replace(description, template=template, shape_digest=shape, can_estimate=False, verification=None)
 
 
 def shared_names(names: SessionNames) -> SessionNames:
