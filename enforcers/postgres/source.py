@@ -21,7 +21,7 @@ from enforcers.postgres.estimate import Estimator
 from enforcers.postgres.machine_decide import NAMES_SQL, names_of
 from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import Contexts, Target
-from enforcers.postgres.upstream import CONNECT_SECONDS
+from enforcers.postgres.upstream import CONNECT_SECONDS, SUBJECT
 
 log = structlog.get_logger(__name__)
 
@@ -138,6 +138,8 @@ class LiveSource:
             timeout=CONNECT_SECONDS,
             command_timeout=CONNECT_SECONDS,
             statement_cache_size=0,
+            # Nobody's: that it is there is what row security needs to be planned.
+            server_settings={SUBJECT: ""},
         )
 
     async def names(self, role: str, search_path: Sequence[str]) -> SessionNames:

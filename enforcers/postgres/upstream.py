@@ -8,6 +8,8 @@ duties (read-only, statement-timeout) too. Source: PostgreSQL documentation, "St
 from __future__ import annotations
 
 import asyncio
+import errno
+import re
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from enforcers.core.credentials import ClientCertificate
 from enforcers.core.errors import EnforcerError, ProtocolError, UpstreamError
 from enforcers.core.ports import Duties
 from enforcers.postgres import deny, wire
+from enforcers.postgres.peer import watch_peer
 from enforcers.postgres.scram import Login
 from enforcers.postgres.target import Contexts, Target, end_point, server_name
 
@@ -52,6 +55,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if hasattr(transport, "pause_reading"):
             self.transport = cast("asyncio.Transport", transport)
+            watch_peer(self.transport)
 
     def data_received(self, data: bytes) -> None:
         if self._receive is not None:
@@ -181,6 +185,8 @@ async def connect(
         raise UpstreamError(f"the target {target} did not answer within {CONNECT_SECONDS:g} s") from error
     except OSError as error:
         _abandon(upstream)
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise LoginRefusedError("53300", "too many connections: this gateway has no descriptor left") from error
         raise UpstreamError(
             f"the target {target} can't be reached: {error.strerror or type(error).__name__}"
         ) from error
@@ -274,13 +280,27 @@ def _parameters(
     if duties is not None and duties.read_only:
         values["default_transaction_read_only"] = "on"
     if duties is not None and duties.statement_timeout_ms is not None:
-        values["statement_timeout"] = str(duties.statement_timeout_ms)
+        values["statement_timeout"] = _shorter(values.get("statement_timeout", ""), duties.statement_timeout_ms)
     if subject:
         # A parameter of its own: nothing of it has to be escaped, as it would within `options`.
         values[SUBJECT] = subject
     parameters = [(b"user", account.user.encode()), (b"database", target.database.encode())]
     parameters.extend((name.encode(), value.encode()) for name, value in values.items())
     return parameters
+
+
+_UNITS_MS = {"": 1.0, "us": 0.001, "ms": 1.0, "s": 1e3, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
+_DURATION = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([a-z]*)\s*", re.ASCII)
+
+
+def _shorter(asked: str, limit_ms: int) -> str:
+    """The client's own time limit where it is one and the shorter, else the duty's: in milliseconds."""
+    found = _DURATION.fullmatch(asked)
+    unit = _UNITS_MS.get(found[2]) if found is not None else None
+    if found is None or unit is None:
+        return str(limit_ms)
+    wanted = round(float(found[1]) * unit)
+    return str(wanted if 0 < wanted < limit_ms else limit_ms)
 
 
 async def cancel(target: Target, process: int, secret: bytes, contexts: Contexts | None = None) -> None:

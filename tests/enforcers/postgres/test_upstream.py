@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from enforcers.core.errors import UpstreamError
+from enforcers.core.ports import Duties
 from enforcers.postgres import wire
 from enforcers.postgres.target import Target
 from enforcers.postgres.upstream import Account, Upstream, cancel, connect
@@ -136,3 +137,29 @@ async def test_no_tls_no_log_in(postgres: Postgres, tmp_path: Path, sslmode: str
         with pytest.raises(UpstreamError, match="TLS"):
             await connect(at(stub, sslmode, ca=stub.ca), ACCOUNT)
         assert stub.encrypted == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"),
+    [
+        ("", "2min"),
+        ("0", "2min"),  # none at all
+        ("12345", "12345ms"),
+        (" 30 s ", "30s"),
+        ("1.5s", "1500ms"),
+        ("1min", "1min"),
+        ("3min", "2min"),
+        ("1d", "2min"),
+        ("500us", "2min"),  # rounds to none
+        ("1500us", "2ms"),
+        ("soon", "2min"),
+    ],
+)
+async def test_of_two_time_limits_the_shorter_holds(postgres: Postgres, asked: str, limit: str) -> None:
+    target = Target(host="127.0.0.1", port=postgres.port, database="postgres", sslmode="disable")
+    settings = [("statement_timeout", asked)] if asked else []
+    upstream = await connect(target, ACCOUNT, settings, Duties(statement_timeout_ms=120_000))
+    try:
+        assert b"\0\0\0" + bytes((len(limit),)) + limit.encode() in await answer_of(upstream, b"SHOW statement_timeout")
+    finally:
+        upstream.abort()
