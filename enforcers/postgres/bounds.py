@@ -43,7 +43,7 @@ class Writes(enum.IntEnum):
 
 def writes_of(description: Description) -> Writes:
     """Cheap where nothing is written, which is the hot path's case."""
-    if not description.writes_or_locks and not description.utility:
+    if not (description.writes_or_locks or description.utility or description.template.opaque):
         return Writes.NOTHING
     return _writes_of(description)
 
