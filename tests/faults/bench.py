@@ -137,6 +137,10 @@ class Client:
         self._socket.sendall(wire.startup_packet([(k.encode(), v.encode()) for k, v in names.items()]))
 
     @property
+    def descriptor(self) -> int:
+        return self._socket.fileno()
+
+    @property
     def local_port(self) -> int:
         return int(self._socket.getsockname()[1])
 

@@ -54,9 +54,10 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
         self.lines: dict[str, Line] = {}
+        self.accepted: dict[str, int] = {}  # by application_name: the descriptor of the latest connection's near side
         self.port = 0
         self.cuts = 0
-        self.connections = 0
+        self._tasks: set[asyncio.Task[object]] = set()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -72,14 +73,21 @@ class Proxy:
             writer.transport.abort()
         if self._server is not None:
             await self._server.wait_closed()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, client: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         self._writers.add(client_writer)
         target_writer: asyncio.StreamWriter | None = None
         try:
             start_up, name = await _start_up(client)
             line = self.lines.get(name, GOOD)
+            self.accepted[name] = client_writer.get_extra_info("socket").fileno()
             target, target_writer = await asyncio.open_connection(*self._address)
             self._writers.add(target_writer)
             target_writer.write(start_up)
