@@ -169,7 +169,11 @@ def _reachable(folder: Path, home: Path, user: pwd.struct_passwd | None) -> Path
     """The folder of binaries, or a copy below `home` where the other user can't reach the original."""
     if user is None or all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents)):
         return folder
-    copy = home / "postgresql"
+    installed, holder = folder.parent, folder.parents[1]
+    copy = home / "programs" / holder.name / installed.name
     if not copy.exists():
-        shutil.copytree(folder.parent, copy, symlinks=True)
+        shutil.copytree(installed, copy, symlinks=True)
+    libraries = holder.with_name(f"{holder.name}.libs")  # where the package keeps what its programs load
+    if libraries.is_dir() and not (copy.parents[1] / libraries.name).exists():
+        shutil.copytree(libraries, copy.parents[1] / libraries.name, symlinks=True)
     return copy / "bin"
