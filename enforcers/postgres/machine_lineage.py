@@ -91,8 +91,12 @@ class Lineage(Private):
 
     def _fetching(self, description: Description, candidates: tuple[Description, ...]) -> Description:
         portal = self.portals.get(description.cursor.encode())
-        if portal is not None and portal.statement.description is not None:
-            candidates = (*candidates, portal.statement.description)
+        if portal is not None:
+            bound = portal.statement.description
+            # FETCH runs what the portal holds; of anything but a read that is for its own Execute to do.
+            if bound is None or bound.template.command != "SELECT" or bound.writes_or_locks or bound.utility:
+                return description
+            candidates = (*candidates, bound)
         if not candidates or len(candidates) > MAX_CANDIDATES:
             return description
         return fetched(description, candidates)
@@ -260,7 +264,11 @@ def executed(description: Description, source: Description) -> Description:
     Arguments that call anything but safe functions leave it opaque: when they run is not for a name to say.
     """
     own = description.template
-    if not all(function.safe for function in own.functions):
+    if source.changes_grammar or source.own_setting:
+        return replace(description, changes_grammar=source.changes_grammar, own_setting=source.own_setting)
+    # The protocol can prepare what SQL can't: COMMIT, COPY, another EXECUTE. Those stay opaque.
+    prepared = source.template.command == "PREPARE" or not (source.utility or source.prepared or source.cursor)
+    if not prepared or not all(function.safe for function in own.functions):
         return description
     alone = own.command == "EXECUTE"
     runs = alone or "sql.execute" in own.verbs

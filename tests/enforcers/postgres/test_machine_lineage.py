@@ -216,6 +216,43 @@ async def test_execute_is_estimated_where_it_is_known(postgres: Postgres) -> Non
         assert one.last.values.HasField("estimate")
 
 
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        (b"SET standard_conforming_strings = off", "0A000"),
+        (b"SELECT set_config('client_encoding', 'SJIS', false)", "0A000"),
+        (b"SELECT set_config('twokey.subject', 'somebody', false)", "42501"),
+    ],
+)
+async def test_execute_does_nothing_that_its_statement_may_not(postgres: Postgres, text: bytes, state: str) -> None:
+    async with talk(postgres) as one:
+        await one.say(wire.parse(b"s", text) + SYNC)
+        direct = await one.errors(wire.bind(b"", b"s") + wire.execute(b"") + SYNC)
+        assert await one.errors(q("EXECUTE s"), run("EXECUTE s") + SYNC) == [*direct, *direct]
+        assert direct == [state] or state == "42501"
+        assert len(direct) == 1
+
+
+@pytest.mark.parametrize(
+    "text", [b"COMMIT", b"SET search_path = elsewhere", b"COPY w TO STDOUT", b"EXECUTE q", b"LISTEN x", b"SHOW role"]
+)
+async def test_what_only_the_protocol_can_prepare_is_opaque_to_execute(postgres: Postgres, text: bytes) -> None:
+    async with talk(postgres, lambda own: DENY if own == "EXECUTE s" else ALLOW) as one:
+        await one.say(q("PREPARE q AS SELECT 1"), wire.parse(b"s", text) + SYNC)
+        assert await one.errors(q("EXECUTE s")) == ["42501"]
+        assert one.last.opaque
+
+
+async def test_fetch_runs_no_portal_that_writes(postgres: Postgres) -> None:
+    async with talk(postgres, lambda own: DENY if own.startswith("FETCH") else ALLOW) as one:
+        await one.say(
+            q("BEGIN"), wire.parse(b"s", b"INSERT INTO w VALUES (77, 'x') RETURNING id") + wire.bind(b"p", b"s") + SYNC
+        )
+        assert await one.errors(q("FETCH p")) == ["42501"]
+        assert one.last.opaque
+        await one.say(q("ROLLBACK"))
+
+
 # Cursors
 
 
