@@ -235,6 +235,7 @@ class Arrival(asyncio.Protocol):
             return
         self._gate = None
         self._session = session = Session(self._gateway, transport, upstream, source, gate=gate, describer=describer)
+        session.machine.give_reason(request.reason)
         self._gateway.opened(self, session)
         self._end("open")
         transport.set_protocol(session)

@@ -20,7 +20,16 @@ from enforcers.postgres.description import Control, Description
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_lineage import Lineage
 from enforcers.postgres.machine_state import Expect, Running
-from enforcers.postgres.reason import SETTING, Applied, BadReason, Reason, ReasonChange, Scope, read_change
+from enforcers.postgres.reason import (
+    MAX_CHARACTERS,
+    SETTING,
+    Applied,
+    BadReason,
+    Reason,
+    ReasonChange,
+    Scope,
+    read_change,
+)
 
 REASON_HINT = f"SET {SETTING} = 'why'"
 MAX_TIMED = 64  # acts with a deadline that are kept before those that ended are forgotten
@@ -61,6 +70,10 @@ class Dutiful(Lineage):
                 "42501", "settings below twokey. are the gateway's own", hint=f"{REASON_HINT} is the one to use."
             )
         return change
+
+    def give_reason(self, text: str) -> None:
+        """As the start-up packet did: what RESET goes back to."""
+        self.reason = Reason(text[:MAX_CHARACTERS])
 
     def answer(self, expect: Expect) -> bytes | None:
         return reason_answer(expect.value)

@@ -35,6 +35,7 @@ ALLOWED = {
 }
 OWN = "twokey."  # settings below this are the gateway's own
 PLAN = "twokey.plan"
+REASON = "twokey.reason"
 _IDENTITY = {"role", "session_authorization"}
 _PLAN_ID = re.compile(r"pln_[a-z2-7]{26}\Z")
 _ENCODINGS = {"utf8", "unicode"}
@@ -82,6 +83,7 @@ class StartupRequested:
     user: str
     database: str
     plan: str = ""
+    reason: str = ""  # twokey.reason, as the session begins
     settings: tuple[tuple[str, str], ...] = ()
     minor: int = 0
     extensions: tuple[bytes, ...] = field(default=())
@@ -178,25 +180,29 @@ def _startup(packet: bytes, *, minor: int) -> StartupRequested:
     if not user:
         raise RefusedStartupError("28000", "no user name: it is the role to activate, for example planner")
     database = named.pop("database", "") or user
-    settings, plan = _settings(named)
+    settings, plan, reason = _settings(named)
     return StartupRequested(
-        user=user, database=database, plan=plan, settings=settings, minor=minor, extensions=tuple(extensions)
+        user=user,
+        database=database,
+        plan=plan,
+        reason=reason,
+        settings=settings,
+        minor=minor,
+        extensions=tuple(extensions),
     )
 
 
-def _settings(named: dict[str, str]) -> tuple[tuple[tuple[str, str], ...], str]:
+def _settings(named: dict[str, str]) -> tuple[tuple[tuple[str, str], ...], str, str]:
     replication = named.pop("replication", "false").lower()
     if replication not in {"false", "off", "no", "0"}:
         raise RefusedStartupError("0A000", "replication connections are refused")
     wanted = list(_options(named.pop("options", "")))
     wanted.extend(named.items())
     settings: dict[str, str] = {}
-    plan = ""
+    own = {PLAN: "", REASON: ""}
     for key, value in wanted:
-        if key == PLAN:
-            if not _PLAN_ID.match(value):
-                raise RefusedStartupError("22023", "twokey.plan is not a plan id (pln_…)")
-            plan = value
+        if key in {PLAN, REASON}:
+            own[key] = _own(key, value)
         elif key.startswith(OWN):
             raise RefusedStartupError("42501", f'start-up parameter "{key}" is refused: {OWN}* is the gateway\'s own')
         elif key in _IDENTITY:
@@ -212,7 +218,16 @@ def _settings(named: dict[str, str]) -> tuple[tuple[tuple[str, str], ...], str]:
             settings[ALLOWED[key]] = value
         else:
             raise RefusedStartupError("42501", f'start-up parameter "{key}" is refused; set it in the session instead')
-    return tuple(settings.items()), plan
+    return tuple(settings.items()), own[PLAN], own[REASON]
+
+
+def _own(key: str, value: str) -> str:
+    """A setting that the gateway keeps to itself."""
+    if key == PLAN and not _PLAN_ID.match(value):
+        raise RefusedStartupError("22023", "twokey.plan is not a plan id (pln_…)")
+    if key == REASON and (len(value) > _MAX_VALUE or not value.isprintable()):
+        raise RefusedStartupError("22023", "twokey.reason is not one line of text")
+    return value
 
 
 def _options(text: str) -> list[tuple[str, str]]:

@@ -662,3 +662,96 @@ def test_copy_out_in_production_is_cut_at_the_budget(stack: Stack, role: str) ->
         copied(client, f"COPY (SELECT id, '{marker}' FROM orders) TO STDOUT", simple=True)
     end = outcome(stack, marker)
     assert (end["status"], end["rows"]) == ("failed", 1000)
+
+
+def reasons(stack: Stack, marker: str) -> list[str]:
+    """What policy was told as the reason, of each question about statements with the marker."""
+    found = []
+    for record in log(stack):
+        question = record.get("input")
+        if record["kind"] == "decision" and marker.encode() in statement_of(record) and isinstance(question, dict):
+            found.append(str(question["context"]["reason"]))
+    return found
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_reason_follows_transactions(obliged: Stack, *, prepare: bool) -> None:
+    markers = [mark() for _ in range(6)]
+
+    def read(client: psycopg.Connection[tuple[object, ...]], number: int) -> None:
+        client.execute(f"SELECT '{markers[number]}'")
+
+    with connect(obliged, "executor", connection="why", options="-c twokey.reason=from\\ the\\ start") as client:
+
+        def change(statement: str) -> None:
+            before = client.info.transaction_status
+            assert client.execute(statement, prepare=prepare).statusmessage == statement.split(maxsplit=1)[0]
+            assert client.info.transaction_status == before
+
+        read(client, 0)
+        change("SET twokey.reason = 'first'")
+        read(client, 1)
+        with client.transaction(force_rollback=True):
+            change("SET twokey.reason = 'second'")
+            read(client, 2)
+        read(client, 3)
+        with client.transaction():
+            change("SET LOCAL twokey.reason = 'third'")
+            read(client, 4)
+        change("RESET twokey.reason")
+        read(client, 5)
+    told = [reasons(obliged, marker) for marker in markers]
+    assert told == [["from the start"], ["first"], ["second"], ["first"], ["third"], ["from the start"]]
+
+
+def test_a_reason_within_a_pipeline_counts_for_what_stands_behind_it(obliged: Stack) -> None:
+    marker = mark()
+    with connect(obliged, "executor", connection="why") as client:
+        with client.pipeline():
+            first = client.execute("SELECT 1")
+            given = client.execute("SET twokey.reason = 'in the pipeline'")
+            second = client.execute(f"UPDATE many SET v = '{marker}' WHERE id = 3")
+        assert (first.fetchone(), given.statusmessage, second.rowcount) == ((1,), "SET", 1)
+        # The target skips what stands behind an error, so the reason is not given either.
+        with client.pipeline() as pipeline:
+            client.execute("SELECT 1 / 0")
+            client.execute("RESET twokey.reason")
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                pipeline.sync()
+        client.execute(f"UPDATE many SET v = '{marker}' WHERE id = 3")
+    assert reasons(obliged, marker) == ["in the pipeline"] * 2
+
+
+def test_a_reason_in_a_failed_transaction_is_refused_as_the_target_would(obliged: Stack) -> None:
+    with connect(obliged, "executor", connection="why") as client:
+        client.execute("BEGIN")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            client.execute("SELECT 1 / 0")
+        for prepare in (False, True):
+            with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+                client.execute("SET twokey.reason = 'x'", prepare=prepare)
+        client.execute("ROLLBACK")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.execute("UPDATE many SET v = 'x' WHERE id = 1")
+
+
+OWN = [
+    "SELECT set_config('twokey.reason', 'x', false)",
+    "SELECT set_config('twokey.subject', 'x', false)",
+    "SET twokey.subject = 'x'",
+    "RESET twokey.subject",
+    "SET LOCAL twokey.anything = 'x'",
+    "SET twokey.reason = 'x'; SELECT 1",
+    "SET twokey.reason = 1",
+]
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize("statement", OWN)
+def test_other_ways_to_the_gateways_own_settings_are_refused(obliged: Stack, statement: str, *, prepare: bool) -> None:
+    with connect(obliged, "executor", connection="why") as client:
+        if prepare and ";" in statement:
+            return
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue)):
+            client.execute(statement, prepare=prepare)
+        assert client.execute("SELECT 1").fetchone() == (1,)

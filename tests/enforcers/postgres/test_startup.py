@@ -69,6 +69,8 @@ def test_a_plan_travels_as_an_option() -> None:
         ("options", "-e", "42501"),
         ("options", "-c DateStyle", "22023"),
         ("options", "-c twokey.plan=x", "22023"),
+        ("options", "-c twokey.reason=" + "x" * 1025, "22023"),
+        ("options", "-c twokey.reason=a\\\nb", "22023"),
         ("options", "-c twokey.subject=alice", "42501"),
         ("options", "--twokey.subject=alice", "42501"),
         ("options", "--twokey-subject=alice", "42501"),
