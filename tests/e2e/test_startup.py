@@ -286,6 +286,25 @@ def test_row_security_and_audit_columns_by_subject(two: Stack) -> None:
         assert client.execute("SELECT text FROM notes").fetchall() == []
 
 
+def test_what_could_change_it_unread_is_opaque(two: Stack) -> None:
+    """A function that sets it while it runs, a name computed from parts, the view of settings, a block of code."""
+    admin(
+        two,
+        "CREATE FUNCTION others() RETURNS SETOF notes LANGUAGE sql STABLE SET search_path = public "
+        "SET twokey.subject = 'executor-7' AS 'SELECT * FROM notes'",
+    )
+    with connect(two, "planner") as client:
+        for statement in (
+            "SELECT * FROM others()",
+            "SELECT set_config('twokey.' || 'subject', 'executor-7', false)",
+            "UPDATE pg_catalog.pg_settings SET setting = 'executor-7' WHERE name = 'twokey.subject'",
+            "DO $$ BEGIN SET twokey.subject = 'executor-7'; END $$",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                client.execute(statement)
+        assert client.execute("SELECT current_setting('twokey.subject')").fetchone() == ("planner-3",)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -123,7 +123,7 @@ class Function:
     argument_types: tuple[int, ...]
     argument_names: tuple[str, ...]
     search_path: tuple[str, ...] | None  # SET search_path of the function, when it has one
-    configured: bool  # has any SET clause
+    configured: bool  # has a SET clause of anything else
     hash: str
     source: str  # SQL: the body; internal: the C symbol; else empty
     default_text: str = ""  # the expressions of default arguments, as one printed list

@@ -69,6 +69,10 @@ def _search_path(config: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
+def _more_set(config: tuple[str, ...]) -> bool:
+    return any(item.partition("=")[0].lower() != "search_path" for item in config)
+
+
 _VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
 
 
@@ -125,7 +129,7 @@ def _functions(rows: Rows, namespaces: Mapping[int, str]) -> dict[int, Function]
         functions[int(oid)] = Function(
             int(oid), schema, name, int(nargs), int(ndefaults), variadic != "0", kind, _VOLATILITY[volatility],
             definer == "true", leakproof == "true", language, retset == "true", int(return_type), _array(types),
-            _names(argument_names), _search_path(settings), bool(settings), digest, source, default_text,
+            _names(argument_names), _search_path(settings), _more_set(settings), digest, source, default_text,
         )  # fmt: skip
     return functions
 

@@ -127,7 +127,7 @@ def _expand(context: Context, function: Function, label: str) -> None:
     facts = context.facts
     if context.too_deep:
         return
-    if function.configured and function.search_path is None:
+    if function.configured:
         facts.doubt(context.procedural(), f"{label} changes settings")
     path = context.path
     if function.search_path is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enforcers.postgres.catalog.snapshot import _names
+from enforcers.postgres.catalog.snapshot import _more_set, _names
 from tests.enforcers.postgres.describe.conftest import Server
 
 
@@ -41,6 +41,14 @@ def test_functions(server: Server) -> None:
     assert concat.variadic
     assert concat.accepts(1)
     assert concat.accepts(50)
+
+
+@pytest.mark.parametrize(
+    ("config", "more"),
+    [((), False), (("search_path=a",), False), (("search_path=a", "twokey.subject=b"), True), (("work_mem=1",), True)],
+)
+def test_what_a_function_sets_besides_its_search_path(config: tuple[str, ...], more: bool) -> None:
+    assert _more_set(config) is more
 
 
 @pytest.mark.parametrize(
