@@ -11,7 +11,7 @@ from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe.context import Facts, OutColumn
 from enforcers.postgres.describe.digest import encode, number
 from enforcers.postgres.describe.safe_functions import is_safe
-from enforcers.postgres.describe.verify import dependencies, verification
+from enforcers.postgres.describe.verify import grounds
 from enforcers.postgres.description import Control, Description, SessionNames
 
 _DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
@@ -33,17 +33,9 @@ def build(
     estimate_why = _why_no_estimate(facts, kind)
     fixed = template.SerializeToString(deterministic=True)
     wire = encode(number(oid) + number(attnum) for column in columns for oid, attnum in [column.wire or (0, 0)])
-    needed = dependencies(facts, catalog)
+    rests = grounds(facts, catalog)
     static = hashlib.sha256(
-        encode(
-            (
-                b"twokey static v1",
-                fixed,
-                names.database.encode(),
-                names.session_role.encode(),
-                *(item.canonical for item in needed),
-            )
-        )
+        encode((b"twokey static v1", fixed, names.database.encode(), names.session_role.encode())) + rests.canonical
     ).digest()
     shape = hashlib.sha256(encode((b"twokey shape v1", skeleton, static, wire))).digest()
     return Description(
@@ -64,7 +56,7 @@ def build(
         single_transaction=facts.single_transaction,
         can_estimate=not estimate_why,
         cannot_estimate_why=estimate_why,
-        verification=verification(needed),
+        verification=rests.verification,
         cursor=facts.cursor,
         prepared=facts.prepared,
         wire=tuple(column.wire or (0, 0) for column in columns),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 from enforcers.postgres.catalog import queries as q
 from enforcers.postgres.catalog.queries import FIRST_USER_OID
 from enforcers.postgres.catalog.snapshot import Catalog
@@ -48,6 +50,36 @@ def _agg(source: str, where: str, value: str, *, order: str = "") -> str:
 
 def _is(column: str, oid: int) -> str:
     return f"{column} {_EQ} {oid}::pg_catalog.oid"
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a description rests on: `canonical` for its digest, `verification` to ask whether it still holds."""
+
+    canonical: bytes
+    verification: Verification | None
+
+
+_Key = tuple[int, frozenset[object], frozenset[object], frozenset[int], frozenset[int], frozenset[int]]
+# Statements of other shapes on the same objects are the rule. A catalog's version never repeats in a process.
+_known: LRUCache[_Key, Grounds] = LRUCache(1024)
+
+
+def grounds(facts: Facts, catalog: Catalog) -> Grounds:
+    """Of the names and objects in `facts`, as this catalog has them."""
+    key = (
+        catalog.version,
+        frozenset(facts.names.items()),
+        frozenset(facts.called),
+        frozenset(facts.seen_relations),
+        frozenset(facts.functions_used),
+        frozenset(facts.types),
+    )
+    known = _known.get(key)
+    if known is None:
+        needed = dependencies(facts, catalog)
+        known = _known[key] = Grounds(encode(item.canonical for item in needed), verification(needed))
+    return known
 
 
 def dependencies(facts: Facts, catalog: Catalog) -> tuple[Dependency, ...]:

@@ -118,3 +118,22 @@ async def test_a_shadowing_search_path_can_not_bend_the_question(server: Server)
     finally:
         await transaction.rollback()
         await connection.close()
+
+
+def test_grounds_are_kept_for_their_objects_and_their_catalog_only(server: Server) -> None:
+    """Kept or not, the digests are the same; another object, another name or another catalog is another ground."""
+    catalog = server.catalog.as_new()
+
+    def digests(sql: str, *, path: str = "public") -> tuple[bytes, Verification | None]:
+        found = Describer(4).describe_message(sql.encode(), catalog=catalog, names=names(path))
+        assert isinstance(found, list)
+        return found[0].static_digest, found[0].verification
+
+    first = digests("SELECT id FROM orders")
+    assert digests("SELECT id FROM orders") == first
+    assert digests("SELECT id AS other FROM orders")[1] is first[1]
+    for other in ("SELECT id FROM public.orders", "SELECT id FROM customers", "SELECT abs(id) FROM orders"):
+        assert digests(other)[1] != first[1]
+    before = _verification(server, "SELECT id FROM orders")
+    assert before == first[1]  # the same content
+    assert before is not first[1]  # looked up again under the other version
