@@ -57,9 +57,9 @@ def _user() -> dict[str, object]:
 
 
 @contextmanager
-def trusting_server() -> Iterator[int]:
-    """A server of the version that --postgres chose, which lets everybody in on loopback; its port."""
-    programs = binaries(choose())
+def trusting_server(version: str | None = None) -> Iterator[int]:
+    """A server of the version that --postgres chose (or this one), which lets everybody in on loopback; its port."""
+    programs = binaries(choose(version))
     directory = Path(tempfile.mkdtemp(prefix="twokey-pg-"))
     user = _user()
     if user:

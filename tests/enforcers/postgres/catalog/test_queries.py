@@ -14,6 +14,7 @@ from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description, Verification
+from tests.enforcers.postgres.conftest import trusting_server
 from tests.enforcers.postgres.describe.conftest import Server, names
 
 Read = Callable[[], Awaitable[Catalog]]
@@ -192,6 +193,32 @@ async def test_a_server_too_old_to_be_described_is_refused_with_a_clear_word(
         await source.start()
     assert not source.fresh()
     assert [connection.is_closed() for connection in opened] == [True]
+
+
+async def test_a_target_that_comes_back_as_another_version_is_read_anew(server: Server) -> None:
+    """An upgrade under a running gateway."""
+    other = 16 if version_of(server) != 16 else 18
+    with trusting_server(f"package:{other}") as port:
+        dsns = [server.dsn, f"postgresql://postgres@127.0.0.1:{port}/postgres"]
+        opened: list[asyncpg.Connection] = []
+
+        async def connect() -> asyncpg.Connection:
+            opened.append(await asyncpg.connect(dsns[len(opened)]))
+            return opened[-1]
+
+        source = CatalogSource(connect)
+        await source.start()
+        first = source.catalog
+        opened[0].terminate()
+        source.note_ddl()
+        await source.refresh()
+        second = source.catalog
+        await source.close()
+    assert first.builtins.server_version == server.catalog.builtins.server_version
+    assert second.builtins.server_version // 10000 == other
+    assert second.version > first.version
+    assert ("json(" in second.foreign_words) is (other < 17)
+    assert second.find_relation("public", "orders") is None
 
 
 async def test_old_and_new_in_returning_and_in_a_rule(database: asyncpg.Connection, read: Read) -> None:
