@@ -27,6 +27,7 @@ class Unit:
     ready: int = 1
     writes: tuple[tuple[int, bytes], ...] = ()
     plain: bool = True  # a direct client sees the same
+    explicit: bool = False  # in a transaction of the client's own, where an act is completed one by one
 
 
 def insert(number: int, comment: bytes = b"") -> bytes:
@@ -74,12 +75,12 @@ def _two_pipelines(n: int) -> Unit:
 
 def _committed(n: int) -> Unit:
     messages = wire.query(b"BEGIN") + wire.query(insert(n)) + wire.query(b"COMMIT")
-    return Unit(messages, ready=3, writes=((n, insert(n)),))
+    return Unit(messages, ready=3, writes=((n, insert(n)),), explicit=True)
 
 
 def _rolled_back(n: int) -> Unit:
     messages = wire.query(b"BEGIN") + wire.query(insert(n)) + wire.query(b"ROLLBACK")
-    return Unit(messages, ready=3, writes=((n, insert(n)),))
+    return Unit(messages, ready=3, writes=((n, insert(n)),), explicit=True)
 
 
 def _copy_in(n: int) -> Unit:
@@ -144,7 +145,7 @@ def _denied_in_a_pipeline(n: int) -> Unit:
 def _denied_in_a_transaction(n: int) -> Unit:
     text = insert(n + 1, b" /*deny*/")
     messages = (wire.query(t) for t in (b"BEGIN", insert(n), text, b"COMMIT"))
-    return Unit(b"".join(messages), ready=4, writes=((n, insert(n)), (n + 1, text)), plain=False)
+    return Unit(b"".join(messages), ready=4, writes=((n, insert(n)), (n + 1, text)), plain=False, explicit=True)
 
 
 PLAIN: tuple[Callable[[int], Unit], ...] = (
