@@ -20,8 +20,9 @@ from enforcers.postgres.commands import Ask, Begin, Command, EstimateRows, Redee
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_duties import Dutiful
+from enforcers.postgres.machine_lineage import typed_by_users
 from enforcers.postgres.machine_private import needs_names
-from enforcers.postgres.machine_state import RESERVED, Capture, Granted, Refused, Transaction
+from enforcers.postgres.machine_state import RESERVED, Capture, Granted, Refused, Statement, Transaction
 from enforcers.postgres.operations import bound_values, build, new_operation_id
 
 NAMES_SQL = (
@@ -118,6 +119,16 @@ class Deciding(Dutiful):
             yield from self.look_up(name)
             described = yield from self._described(text)
         return described
+
+    def described_statement(
+        self, statement: Statement
+    ) -> Generator[Command | Internal, object, Sequence[Description] | SyntaxProblem | Refused]:
+        """A prepared statement with the types that the client named for its parameters."""
+        described = yield from self.described(statement.text)
+        if not statement.own_types or not isinstance(described, Sequence) or self.transaction.failed or self.skipping:
+            return described
+        known = yield from self.types_run_nothing(statement.types)
+        return described if known else [typed_by_users(item) for item in described]
 
     def _described(
         self, text: bytes

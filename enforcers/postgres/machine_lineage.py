@@ -40,7 +40,26 @@ _PREPARED_SQL = (
     " pg_catalog.array_to_string(p.parameter_types::pg_catalog.oid[], ' ')"
     " FROM pg_catalog.pg_prepared_statements p WHERE p.name OPERATOR(pg_catalog.=) $1::pg_catalog.text"
 )
-_UNKNOWN = frozenset({"prepared-unknown", "cursor-unknown"})
+# Of the types named and all they are made of: those whose input runs what users wrote (a domain's check included).
+_TYPES_SQL = (
+    "WITH RECURSIVE used(type) AS (SELECT u.type FROM pg_catalog.unnest($1::pg_catalog.oid[]) u(type)"
+    " UNION SELECT n.type FROM used"
+    " JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) used.type"
+    " CROSS JOIN LATERAL (SELECT t.typelem UNION ALL SELECT t.typbasetype"
+    " UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid"
+    " AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped"
+    " UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid OPERATOR(pg_catalog.=) t.oid"
+    " OR r.rngmultitypid OPERATOR(pg_catalog.=) t.oid) n(type)"
+    " WHERE n.type OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)"
+    " SELECT pg_catalog.count(*)::pg_catalog.text FROM used"
+    " JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) used.type"
+    " WHERE t.typinput::pg_catalog.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid"
+    " OR t.typreceive::pg_catalog.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid"
+    " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid OPERATOR(pg_catalog.=) t.oid"
+    " AND k.contype OPERATOR(pg_catalog.=) 'c'::pg_catalog.\"char\")"
+    " OR EXISTS (SELECT FROM pg_catalog.pg_range r WHERE r.rngtypid OPERATOR(pg_catalog.=) t.oid"
+    " AND r.rngcanonical::pg_catalog.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)"
+)
 
 
 class Lineage(Private):
@@ -53,6 +72,7 @@ class Lineage(Private):
         self._cursors: dict[str, tuple[Description, ...]] = {}
         self._declaring: list[str] = []  # sent, and not yet confirmed
         self._opaque_ran = False  # it may have made cursors of any name
+        self._harmless_types: dict[tuple[tuple[int, ...], int, int], bool] = {}
 
     # Inheriting
 
@@ -83,7 +103,7 @@ class Lineage(Private):
                 source = described[0]
         else:
             statement = self.statements.get(description.prepared.encode())
-            if statement is not None and not statement.suspect:
+            if statement is not None and not statement.suspect and not statement.own_types:
                 described = self.described_now(statement.text)
                 if not isinstance(described, SyntaxProblem) and len(described) == 1:
                     source = described[0]
@@ -143,6 +163,20 @@ class Lineage(Private):
         if isinstance(described, SyntaxProblem) or len(described) != 1:
             return None
         return Statement(name.encode(), text, oids, described[0], self.names_version, self.catalog_version)
+
+    def types_run_nothing(self, types: tuple[int, ...]) -> Generator[Command | Internal, object, bool]:
+        """May values be read as these types without running anything that users wrote?"""
+        key = (types, self.names_version, self.catalog_version)
+        if key not in self._harmless_types:
+            named = "{" + ",".join(str(item) for item in types) + "}"
+            capture = self.question(_TYPES_SQL, (named.encode(),))
+            yield from self.answered(capture)
+            if capture.error is not None or len(capture.rows) != 1:
+                return False
+            if len(self._harmless_types) >= MAX_NAMES:
+                self._harmless_types.clear()
+            self._harmless_types[key] = capture.rows[0][:1] == [b"0"]
+        return self._harmless_types[key]
 
     def unknown_prepared(self, described: Sequence[Description]) -> str:
         """The first name that an EXECUTE among these needs and nothing here knows. Empty when there is none."""
@@ -333,6 +367,22 @@ def _union(questions: Sequence[str]) -> str:
         for index, question in enumerate(questions)
     )
     return f"SELECT z.v FROM ({rows}) z(k,n,v) ORDER BY z.k, z.n"  # noqa: S608 - of the above only
+
+
+def typed_by_users(description: Description) -> Description:
+    """A statement whose parameters are read as types that run what users wrote."""
+    template = operation_pb2.SqlOperation()
+    template.CopyFrom(description.template)
+    template.opaque = True
+    template.opaque_reasons.add(code="procedural-default", detail="a parameter's type runs code of its own on input")
+    return replace(
+        description,
+        template=template,
+        shape_digest=_digest(b"typed", description.shape_digest),
+        static_digest=_digest(b"typed", description.static_digest),
+        can_estimate=False,
+        cannot_estimate_why="the statement is opaque",
+    )
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from enforcers.core.ports import Answer
 from enforcers.postgres import deny, wire
 from enforcers.postgres.bounds import Writes
+from enforcers.postgres.catalog.queries import FIRST_USER_OID
 from enforcers.postgres.description import Control, Description, SyntaxProblem
+from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Flow
 from enforcers.postgres.machine_decide import ABORTED, Asked
 from enforcers.postgres.machine_guard import Guarding, row_count
-from enforcers.postgres.machine_replies import limit_error
 from enforcers.postgres.machine_state import (
     RESERVED,
     SPENT,
@@ -74,6 +75,7 @@ class Extended(Guarding):
         if description is not None and description.own_setting:
             return self._parsed_own(name, text)
         statement = Statement(name, text, types, description, self.names_version, self.catalog_version)
+        statement.own_types = max(types, default=0) >= FIRST_USER_OID
         self.statements[name] = statement
         self.segment_open = True
         return self.send(raw, Expect(Kind.PARSE, value=statement))
@@ -102,7 +104,8 @@ class Extended(Guarding):
         if statement.description is None:
             self._bound(self._portal(bind, statement, None), raw)
             return
-        if not self.ready_to_describe() or statement.suspect or not self._redescribe(statement):
+        asks = statement.suspect or statement.own_types
+        if not self.ready_to_describe() or asks or not self._redescribe(statement):
             self.start(self._bind_flow(raw, bind, statement))
             return
         asked = self._asked(statement, bind)
@@ -154,7 +157,7 @@ class Extended(Guarding):
         self.portals[portal.name] = portal
 
     def _bind_flow(self, raw: bytes, bind: wire.Bind, statement: Statement) -> Flow:
-        described = yield from self.described(statement.text)
+        described = yield from self.described_statement(statement)
         if statement.suspect and self.transaction.failed:
             # Which text it has now can't be asked. Where the transaction has failed by the target's own word, nothing
             # but its end can run, whatever the text: what was described as one (a driver's ROLLBACK) goes on.
@@ -241,8 +244,10 @@ class Extended(Guarding):
             self.ended(running, "refused", error="not run: Execute of a cursor can't meet the decision")
             self.poison(deny.coded("OBLIGATION_UNMET", "this can't be masked or verified here", hint="Use FETCH."))
             return
-        if running.limit is not None:
-            if max_rows <= 0 or max_rows > running.limit:
+        if running.duration is not None:
+            self.give_time(running, running.duration)
+        if running.bounded:
+            if running.limit is not None and (max_rows <= 0 or max_rows > running.limit):
                 raw = wire.execute(name, running.limit + 1)
             self.limited_execute = True
             self.limit_flushed = False
@@ -286,7 +291,7 @@ class Extended(Guarding):
             value = None if change is None else self.change_reason(change)
             return self.send(raw, Expect(Kind.EXECUTE, value=value))
         if running.ended or running.settling:
-            if portal.executed and not running.limited and running.description.template.returns_rows:
+            if portal.executed and not (running.limited or running.cut) and running.description.template.returns_rows:
                 self.segment_open = True  # it has run out: the target says SELECT 0, and a row would end the session
                 return self.send(raw, Expect(Kind.EXECUTE, name=SPENT))
             error = deny.error("55000", f'portal "{shown(name)}" cannot be run')
@@ -309,7 +314,7 @@ class Extended(Guarding):
 
     def _execute_flow(self, portal: Portal, running: Running, raw: bytes, max_rows: int) -> Flow:
         """Something changed since Bind: it must still mean the same, and where a lease ended policy is asked again."""
-        described = yield from self.described(portal.statement.text)
+        described = yield from self.described_statement(portal.statement)
         if isinstance(described, Refused):
             self.ended(running, "not-executed", error="refused")
             self.refuse_extended(described)
@@ -354,7 +359,7 @@ class Extended(Guarding):
             self.follow(running.description)
         portal.executed = running.begun = True
         if running.duration is not None:
-            self.time(running, running.duration)
+            self.give_time(running, running.duration)
         if running.bounded:
             left = row_count(running)
             if left and (not max_rows or max_rows > left):

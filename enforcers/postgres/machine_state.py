@@ -169,6 +169,7 @@ class Statement:
     catalog_version: int
     reason: ReasonChange | None = None  # it changes that, and the target knows the empty statement by its name
     suspect: bool = False  # something opaque ran since: the target may know another one by this name
+    own_types: bool = False  # the client named parameter types that users made, whose input may run code
 
     @property
     def plain(self) -> bool:
@@ -179,6 +180,7 @@ class Statement:
             or description.cursor
             or description.changes_grammar
             or description.own_setting
+            or self.own_types
             or description.copy_in
             or description.copy_header
         )

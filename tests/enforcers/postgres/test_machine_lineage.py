@@ -253,6 +253,36 @@ async def test_fetch_runs_no_portal_that_writes(postgres: Postgres) -> None:
         await one.say(q("ROLLBACK"))
 
 
+async def test_types_that_run_code_on_input_are_seen_through_their_object_ids(postgres: Postgres) -> None:
+    """Parse can name a parameter's type; reading the value as that runs a domain's check."""
+    dsn = f"{postgres.dsn.rpartition('/')[0]}/{DATABASE}"
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(
+            "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (a mood, b int);"
+            "CREATE FUNCTION ran(t text) RETURNS bool LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE NOTICE 'it ran'; RETURN true; END $$;"
+            "CREATE DOMAIN sly AS text CHECK (ran(VALUE)); CREATE TYPE hiding AS (a int, b sly[]);"
+            "CREATE DOMAIN plain AS text NOT NULL"
+        )
+        oids = {
+            str(row[0]): int(row[1])
+            for row in admin.execute(
+                "SELECT typname, oid::int8 FROM pg_type"
+                " WHERE typname IN ('mood', '_mood', 'pair', 'sly', '_sly', 'hiding', 'plain')"
+            )
+        }
+    values = {"mood": b"ok", "_mood": b"{ok}", "pair": b"(ok,1)", "sly": b"x", "_sly": b"{x}", "hiding": b'(1,"{x}")'}
+    async with talk(postgres, lambda _text: LEASED) as one:
+        for name, oid in oids.items():
+            statement = wire.parse(b"", b"SELECT $1", (oid,)) + wire.bind(b"", b"", (values.get(name, b"x"),))
+            frames = await one.say(statement + wire.execute(b"") + SYNC)
+            assert one.last.opaque is (name in {"sly", "_sly", "hiding"}), name
+            ran = any(kind == "N" and b"it ran" in raw for kind, raw in frames)
+            assert ran <= one.last.opaque, name
+        await one.say(wire.parse(b"s", b"SELECT $1", (oids["sly"],)) + SYNC, q("EXECUTE s('x')"))
+        assert one.last.opaque
+
+
 # Cursors
 
 
