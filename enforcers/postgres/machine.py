@@ -23,6 +23,7 @@ from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.machine_base import Flow, Internal, apply_effects
 from enforcers.postgres.machine_decide import ABORTED, ALONE_HINT, Asked, in_order
 from enforcers.postgres.machine_fused import Fused
+from enforcers.postgres.machine_guard import can_be_split
 from enforcers.postgres.machine_portals import syntax_error
 from enforcers.postgres.machine_state import (
     Capture,
@@ -251,7 +252,7 @@ class SessionMachine(Fused):
         for running in acts:
             running.begun = True
             if running.duration is not None:
-                self.time(running, running.duration)
+                self.give_time(running, running.duration)
             self.follow(running.description)
         self.send(raw, Expect(Kind.QUERY, acts=acts))
         self.boundary = True
@@ -288,16 +289,17 @@ class SessionMachine(Fused):
             refused = granted if isinstance(granted, Refused) else None
             if isinstance(granted, Granted):
                 acts.append(Running(granted.act, description))
-                refused = self._alone(acts[-1], len(described))
+                refused = self._alone(acts[-1], described)
             if refused is not None:
                 for running in acts:
                     self.ended(running, "not-executed", error="another statement of the message was refused")
                 self._refuse_query(refused)
                 return
             apply_effects(transaction, description)
-        if len(acts) == 1 and self.needs_guard(acts[0]):
-            self.withhold(acts[0])
-            yield from self.guarded_query(acts[0])
+        if any(self._guarded_among(running, len(acts)) for running in acts):
+            for running in acts:
+                self.withhold(running)
+            yield from self.guarded_query(acts)
             return
         self._forward(raw, tuple(acts))
 
@@ -323,8 +325,13 @@ class SessionMachine(Fused):
             self.boundary = True
             self.segment_open = False
 
-    def _alone(self, running: Running, statements: int) -> Refused | None:
-        if statements == 1 or not (self.needs_guard(running) or running.writes is not Writes.NOTHING):
+    def _guarded_among(self, running: Running, statements: int) -> bool:
+        return self.needs_guard(running) or (statements > 1 and running.writes is not Writes.NOTHING)
+
+    def _alone(self, running: Running, described: Sequence[Description]) -> Refused | None:
+        if len(described) == 1 or not self._guarded_among(running, len(described)):
+            return None
+        if not running.act.ruling.duties.mask and not running.act.ruling.execution and can_be_split(described):
             return None
         return Refused(
             deny.coded(

@@ -17,7 +17,8 @@ from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import CancelTarget, Close, Command
 from enforcers.postgres.describing import Describer, View
 from enforcers.postgres.description import Control, Description, SessionNames
-from enforcers.postgres.machine_replies import Replies, affected
+from enforcers.postgres.limits import affected
+from enforcers.postgres.machine_replies import Replies
 from enforcers.postgres.machine_state import (
     POISON,
     QUESTION,

@@ -76,6 +76,8 @@ class Calls(Extended):
                 self.ended(granted, "not-executed", error="an earlier message failed")
             else:
                 granted.begun = True
+                if granted.duration is not None:
+                    self.give_time(granted, granted.duration)
                 self.follow(granted.description)
                 self.send(raw, Expect(Kind.QUERY, acts=(granted,), name=FUNCTION_CALL))
                 self.boundary = True

@@ -181,7 +181,7 @@ class Dutiful(Lineage):
 
     # Time
 
-    def time(self, running: Running, limit: int) -> None:
+    def give_time(self, running: Running, limit: int) -> None:
         """It begins now, and is stopped after so many milliseconds."""
         if len(self.timed) >= MAX_TIMED:
             self.timed = [entry for entry in self.timed if not entry[1].ended]

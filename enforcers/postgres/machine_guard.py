@@ -11,7 +11,7 @@ are counted before the Sync that commits them; too many, and the target is made 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import MaskedColumn
@@ -20,9 +20,9 @@ from enforcers.postgres.bounds import COUNT_SQL, Writes, counted, written_tables
 from enforcers.postgres.commands import Command
 from enforcers.postgres.describe.output import check_row_description
 from enforcers.postgres.description import Control, Description
+from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Internal
-from enforcers.postgres.machine_decide import Deciding
-from enforcers.postgres.machine_replies import limit_error
+from enforcers.postgres.machine_decide import ABORTED, Deciding
 from enforcers.postgres.machine_state import PORTAL, STATEMENT, Capture, Expect, Kind, Portal, Running
 from enforcers.postgres.masking import RowMasker, UnmaskableError, row_masker
 
@@ -53,8 +53,17 @@ class Guarding(Deciding):
             return True
         return bool(running.act.ruling.execution) and description.verification is not None
 
-    def guarded_query(self, running: Running) -> Generator[Command | Internal, object, None]:
-        """A simple Query's single statement in extended form, from the first message to its Sync."""
+    def guarded_query(self, acts: Sequence[Running]) -> Generator[Command | Internal, object, None]:
+        """A Query's statements in extended form, from the first message to the Sync behind the last: one implicit
+        transaction, as they were in the Query."""
+        for running in acts:
+            if self.skipping:
+                self.ended(running, "not-executed", error="an earlier statement of the message failed")
+            else:
+                yield from self._guarded(running)
+        self.end_segment()
+
+    def _guarded(self, running: Running) -> Generator[Command | Internal, object, None]:
         refusal = yield from self._guard_query(running)
         if refusal:
             self.ended(running, "refused", error="not run: the gateway could not meet the decision")
@@ -66,11 +75,12 @@ class Guarding(Deciding):
             self.ended(running, "failed", error="the target refused it")
         if not self.skipping:
             self.send(wire.close(b"P", PORTAL), Expect(Kind.CLOSE, relay=False))
-        self.end_segment()
 
     def _guard_query(self, running: Running) -> Generator[Command | Internal, object, bytes]:
         """The error when it may not run; empty when it ran or when the client was told the target's own error."""
         description = running.description
+        if self.transaction.failed:
+            return deny.error("25P02", ABORTED)
         done = yield from self.set_duties(running)
         if not done:
             return unmet(_LIMIT_REFUSED, hint="")
@@ -91,7 +101,7 @@ class Guarding(Deciding):
         self.send(wire.bind(PORTAL, STATEMENT), Expect(Kind.BIND, relay=False, error=capture.raw))
         running.begun = True
         if running.duration is not None:
-            self.time(running, running.duration)
+            self.give_time(running, running.duration)
         return (yield from self.watched(running, wire.execute(PORTAL, row_count(running))))
 
     def must_watch(self, running: Running) -> bool:
@@ -201,6 +211,12 @@ class Guarding(Deciding):
             self.describer.invalidate()
             return coded_changed()
         return b""
+
+
+def can_be_split(described: Sequence[Description]) -> bool:
+    """May the statements of one Query be sent one by one instead? Not where one of them ends or begins transactions, or
+    can't run in one."""
+    return not any(d.control is not Control.NONE or d.single_transaction or d.own_setting for d in described)
 
 
 def row_count(running: Running) -> int:

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from enforcers.core.errors import ProtocolError, UpstreamError, code_of
 from enforcers.postgres import deny, rows, wire
 from enforcers.postgres.bounds import Writes
+from enforcers.postgres.limits import affected, limit_error, limit_text
 from enforcers.postgres.machine_state import FUNCTION_CALL, NO_CAP, SPENT, Capture, Expect, Kind, Running
 
 _C, _D, _E, _N, _S, _Z, _T, _A = (ord(c) for c in "CDENSZTA")
@@ -292,6 +293,9 @@ class Replies:
             return None
         if kind == ord("V") and head.name == FUNCTION_CALL and running is not None and not head.index:
             head.index = 1
+            if running.limited or self._full(head, running, len(raw) - 1, copied=False):
+                head.muted = True
+                return self._stopped(head, running, "")
             running.rows, running.bytes = 1, len(raw) - 1
             self._follower.completed(running, "", alone=True)
             return None
@@ -479,34 +483,3 @@ class Replies:
             return b""
         self._after.append(lambda: self._follower.settled(status))
         return None
-
-
-def affected(tag: str) -> int:
-    """The row count that ends a command tag such as `UPDATE 3` or `INSERT 0 1`; 0 without one."""
-    last = tag.rpartition(" ")[2]
-    return int(last) if last.isdecimal() else 0
-
-
-def limit_text(running: Running) -> str:
-    """What went beyond which limit, for the client and the record."""
-    duties = running.act.ruling.duties
-    if running.cut == "TIME_LIMIT":
-        return f"it took longer than policy allows: {duties.max_duration_ms} ms"
-    copied = running.description.copy_in
-    if running.cut == "BYTE_LIMIT":
-        return f"the {'data' if copied else 'result'} has more bytes than policy allows: {duties.max_bytes}"
-    wrote = running.rows if running.writes is Writes.TAGGED else running.wrote
-    if running.writes is Writes.NOTHING or running.limit is None or wrote <= running.limit:
-        return f"the result has more rows than policy allows: {duties.max_rows}"
-    return f"it wrote {wrote} rows, more than policy allows: {duties.max_rows}; it is rolled back"
-
-
-def limit_error(running: Running) -> bytes:
-    hint = (
-        "Write fewer rows at a time." if running.writes is not Writes.NOTHING else "Ask for fewer rows (WHERE, LIMIT)."
-    )
-    if running.cut == "TIME_LIMIT":
-        hint = "Do less at a time."
-    return deny.coded(
-        running.cut or "ROW_LIMIT", limit_text(running), detail=f"Decision: {running.act.ruling.decision}", hint=hint
-    )

@@ -337,14 +337,33 @@ def test_what_can_not_be_counted_is_refused(obliged: Stack, statement: str, *, p
     assert outcome(obliged, marker)["status"] == "refused"
 
 
-def test_several_statements_of_one_message_are_not_bounded_so_not_run(obliged: Stack) -> None:
+def test_statements_of_one_message_are_bounded_and_stand_or_fall_together(obliged: Stack) -> None:
+    marker, before = mark(), state(obliged)
+    small = f"UPDATE many SET v = '{marker}' WHERE id = 31"
+    large = f"UPDATE many SET v = '{marker}' WHERE id < 50"
+    with connect(obliged, "executor", connection="rows") as client:
+        for message in (f"{small}; {large}", f"{large}; {small}", f"SELECT 1; {small}; {large}; SELECT 2"):
+            with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+                client.execute(message.encode())
+            assert client.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        assert state(obliged) == before
+        cursor = client.execute(f"SELECT 7; {small} RETURNING id; {small}".encode())
+        assert (cursor.fetchone(), cursor.nextset(), cursor.fetchone()) == ((7,), True, (31,))
+        assert (cursor.nextset(), cursor.rowcount, cursor.nextset()) == (True, 1, None)
+    assert count(obliged, f"v = '{marker}'") == 1
+    assert outcome(obliged, marker)["status"] == "completed"
+
+
+@pytest.mark.parametrize("message", ["BEGIN; {large}; COMMIT", "{large}; COMMIT", "{small}; SET twokey.reason = 'x'"])
+def test_a_message_that_commits_by_itself_is_not_bounded_so_not_run(obliged: Stack, message: str) -> None:
     before = state(obliged)
-    with (
-        connect(obliged, "executor", connection="rows") as client,
-        pytest.raises(psycopg.errors.InsufficientPrivilege) as refused,
-    ):
-        client.execute("UPDATE many SET v = 'a' WHERE id = 1; UPDATE many SET v = 'b' WHERE id = 2")
-    assert "on its own" in str(refused.value.diag.message_hint)
+    texts = {"small": "UPDATE many SET v = 'a' WHERE id = 1", "large": "UPDATE many SET v = 'b' WHERE id < 50"}
+    with connect(obliged, "executor", connection="rows") as client:
+        for prefix in ("", "BEGIN"):
+            client.execute(prefix or "SELECT 1")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                client.execute(message.format(**texts).encode())
+        client.execute("ROLLBACK")
     assert state(obliged) == before
 
 
