@@ -31,7 +31,6 @@ DECIDED_WINDOW = (1024, 30.0)  # outcomes of decided acts a session may have una
 # Bytes. The service takes messages of 20 MiB: a leased act beyond this would run and its record then be refused.
 MAX_INTENT = 18 << 20
 _REMEMBERED_REDEMPTIONS = 1024
-_NO_WINDOW = (1, 0.0)
 _OUTCOME = 128  # bytes, about, of a record without its outcome
 _ALLOWING = (type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_MASK_COLUMNS)
 
@@ -171,9 +170,21 @@ class SessionGate:
     def ready(self, act: Act) -> bool:
         act.started = now = time.monotonic()
         ruling = act.ruling
-        if not ruling.leased or act.record is not None:
-            return True  # Decide recorded the intent, or an earlier call did
-        records, delay = ruling.window or _NO_WINDOW
+        if not ruling.leased:
+            return True  # Decide recorded the intent
+        record = act.record
+        if record is not None:
+            return record.durable or ruling.window is not None
+        if ruling.window is None:
+            return False  # its intent must be durable first
+        records, delay = ruling.window
+        if not self._queue_intent(act, records, delay, now):
+            return False
+        self._recorder.pace(self._window, records, delay)
+        return True
+
+    def _queue_intent(self, act: Act, records: int, delay: float, now: float) -> bool:
+        """False: there is no room for it now."""
         recorder = self._recorder
         window = self._window
         size = intent_size(act)
@@ -190,15 +201,29 @@ class SessionGate:
             size=size,
         )
         recorder.add(record)
-        recorder.pace(window, records, delay)
         return True
 
     async def begin(self, act: Act) -> None:
-        records, delay = act.ruling.window or _NO_WINDOW
+        records, delay = act.ruling.window or DECIDED_WINDOW
         while not self.ready(act):
             if intent_size(act) > MAX_INTENT:
                 raise DecisionUnavailableError("the act is too large to be recorded")
-            await self._recorder.room(self._window, records, delay)
+            if act.ruling.window is None and self._queue_intent(act, records, delay, act.started):
+                await self._durable(act)
+            else:
+                await self._recorder.room(self._window, records, delay)
+
+    async def _durable(self, act: Act) -> None:
+        """Wait for the intent that was just queued. Where the wait ends otherwise, the record says that nothing ran."""
+        record = act.record
+        if record is None:
+            raise RuntimeError("nothing was queued")
+        try:
+            await self._recorder.durable(record)
+        except (DecisionUnavailableError, asyncio.CancelledError):
+            self.end(act, Outcome("not-executed", error="RECORD_UNAVAILABLE: its intent was not durable in time"))
+            raise
+        act.started = time.monotonic()
 
     def end(self, act: Act, outcome: Outcome) -> None:
         if outcome.status not in STATUSES:

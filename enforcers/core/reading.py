@@ -37,7 +37,7 @@ def known(code: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTerms:
     ttl: float  # seconds
-    window: tuple[int, float]  # W records, T seconds
+    window: tuple[int, float] | None  # W records, T seconds; None: each intent is durable before its act
     revision: str
 
 
@@ -60,7 +60,7 @@ class Asked:
 
 
 def read_decide(response: rpc.DecideResponse, asked: Asked) -> Read:
-    """Never raises. Only rulings of allow and mask-columns under `windowed` durability carry a lease."""
+    """Never raises. Only a ruling of allow carries a lease."""
     decision = response.decision
     if response.operation and response.operation != asked.operation:
         return Read(ruling=_invalid(decision, "the answer belongs to another operation"))
@@ -175,10 +175,12 @@ def _allowed(response: rpc.DecideResponse, asked: Asked) -> Read:
 
 
 def _lease(decision: decision_pb2.Decision) -> LeaseTerms | None:
-    """A lease needs windowed durability with a usable window; anything else is simply asked again (ADR 0007)."""
-    window = _window(decision)
+    """Of an allow with a usable window, or whose intents are durable first; anything else is asked again (ADR 0007)."""
     ttl = decision.lease.ttl.ToNanoseconds() / 1e9
-    if not decision.HasField("lease") or window is None or ttl <= 0:
+    if not decision.HasField("lease") or ttl <= 0 or decision.outcome != decision_pb2.OUTCOME_ALLOW:
+        return None
+    window = _window(decision)
+    if window is None and decision.durability != decision_pb2.DURABILITY_BEFORE:
         return None
     return LeaseTerms(ttl=ttl, window=window, revision=decision.revision)
 

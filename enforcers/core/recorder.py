@@ -95,6 +95,22 @@ class Recorder:
             raise DecisionUnavailableError("records can't be written") from None
         self._check(window)
 
+    async def durable(self, record: ActRecord) -> None:
+        """Wait until the service has it. Raises DecisionUnavailableError when that takes too long, or it is refused."""
+        window = record.window
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not record.durable:
+                    self._check(window)
+                    self._hurry.set()
+                    if window.changed is None:
+                        window.changed = asyncio.Event()
+                    window.changed.clear()
+                    await window.changed.wait()
+        except TimeoutError:
+            METRICS.unavailable.inc()
+            raise DecisionUnavailableError("records can't be written") from None
+
     async def flush(self, window: Window) -> bool:
         """Wait until everything of this session is durable; False when that took too long, or one was refused."""
         try:
@@ -187,6 +203,7 @@ class Recorder:
         for entry in batch:
             window = entry.window
             window.pending.popleft()
+            entry.durable = not window.broken
             if window.changed is not None:
                 window.changed.set()
             self._bytes -= entry.size

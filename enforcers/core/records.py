@@ -28,7 +28,7 @@ class Window:
 class ActRecord:
     """One `audit.v1.Act`, filled until it is sent: its parts are kept encoded (acts.py says how)."""
 
-    __slots__ = ("head", "intent", "outcome", "queued", "sent", "session", "size", "window")
+    __slots__ = ("durable", "head", "intent", "outcome", "queued", "sent", "session", "size", "window")
 
     def __init__(self, session: str, head: bytes, intent: bytes, window: Window, *, queued: float, size: int) -> None:
         """head: the fields session, operation and sequence, encoded. size: about how many bytes it takes meanwhile."""
@@ -40,3 +40,4 @@ class ActRecord:
         self.queued: float = queued
         self.size: int = size
         self.sent: bool = False
+        self.durable: bool = False  # the service has acknowledged it

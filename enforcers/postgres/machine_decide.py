@@ -215,6 +215,10 @@ class Deciding(Dutiful):
                         "RECORD_UNAVAILABLE", f"the record of this act can't be written, so it did not run: {failure}"
                     )
                 )
+            if ruling.leased and self.gate.leased(key) is None:
+                # It ended while the record was on its way: what holds now is decided anew.
+                self.gate.end(act, Outcome("not-executed", error="its lease ended; decided again"))
+                return (yield from self.decide(asked))
         unmet = self.unmet_duty(asked.description, ruling.duties)
         if unmet:
             self.gate.end(act, Outcome(status="refused", error="not run: the gateway could not meet the decision"))

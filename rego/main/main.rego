@@ -186,11 +186,13 @@ lease := {"ttl_ms": min({granted.ttl_ms | some granted in sql.leases})} if {
 
 default window := null
 
+# One that was granted without a window has none: the intent is durable before the act.
 window := {
 	"records": min({granted.window.records | some granted in sql.leases}),
 	"delay_ms": min({granted.window.delay_ms | some granted in sql.leases}),
 } if {
 	lease != null
+	every granted in sql.leases { granted.window != null }
 }
 
 default durability := "before"

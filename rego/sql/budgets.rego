@@ -47,6 +47,7 @@ require contains {"rule": "SQL-EXPORT-BUDGET", "reason": reason, "next": next} i
 # custom: {id: SQL-ESTIMATE}
 needs contains need if {
 	budget_applies
+	not facts.rows_known
 	some need in facts.estimate_needs
 }
 
@@ -55,13 +56,24 @@ budget_applies if write_budget_applies
 budget_applies if export_budget_applies
 
 above(rows) if {
+	facts.rows_known
+	input.operation.sql.most_rows > rows
+}
+
+above(rows) if {
+	not facts.rows_known
 	facts.estimate_known
 	input.values.estimate.rows > rows
 }
 
-above(_) if facts.estimate_unknown
+above(_) if {
+	not facts.rows_known
+	facts.estimate_unknown
+}
 
-estimated := sprintf("about %d rows", [round(input.values.estimate.rows)]) if facts.estimate_known
+estimated := sprintf("up to %d rows", [input.operation.sql.most_rows]) if facts.rows_known
+
+else := sprintf("about %d rows", [round(input.values.estimate.rows)]) if facts.estimate_known
 
 else := "an unknown number of rows"
 

@@ -45,6 +45,7 @@ obligations contains {"type": "max-rows", "parameters": {"rows": rows}} if {
 # custom: {id: SQL-MAX-WRITTEN}
 obligations contains {"type": "max-rows", "parameters": {"rows": budget.write}} if {
 	write_budget_applies
+	not facts.rows_known
 	not above(budget.write)
 }
 
@@ -62,19 +63,40 @@ approved_export if held_by_shape
 
 # METADATA
 # title: Reads on the shape may be leased
-# description: Lets an answer on the shape be reused for statements that only read or control, and call nothing volatile but reviewed functions.
+# description: Lets an answer on the shape be reused for statements that only read or control, and call nothing volatile but reviewed functions. Their records may follow in a window.
 # custom: {id: SQL-LEASE}
 leases contains {"ttl_ms": policy.leases.ttl_ms, "window": policy.leases.window} if {
+	leasable
+	windowed
+}
+
+# METADATA
+# title: Writes on the shape may be leased
+# description: Lets an answer on the shape be reused for data changes whose shape says all that policy asks, and for the end of a transaction that wrote. The intent of each is durable before it runs.
+# custom: {id: SQL-LEASE-WRITE}
+leases contains {"ttl_ms": policy.leases.ttl_ms, "window": null} if {
+	leasable
+	not windowed
+	count(facts.verbs_outside(policy.leases.durable)) == 0
+}
+
+# An answer on the shape that rests on nothing else.
+leasable if {
 	facts.is_operation
 	input.values.present == false
 	input.context.approval.present == false
 	input.context.reason == ""
 	input.operation.sql.opaque == false
-	input.operation.sql.transaction.written == false
-	count(facts.verbs_outside(policy.leases.groups)) == 0
 	every setting in input.operation.sql.settings { facts.setting_in(setting, policy.harmless.settings) }
 	every function in input.operation.sql.functions { quiet(function) }
 }
+
+windowed if {
+	input.operation.sql.transaction.written == false
+	count(facts.verbs_outside(policy.leases.groups)) == 0
+}
+
+windowed if count(facts.verbs_outside(policy.leases.reading)) == 0
 
 quiet(function) if function.safe == true
 

@@ -85,6 +85,7 @@ no_sql := {
 	"settings": [],
 	"output": [],
 	"has_where": false,
+	"most_rows": 0,
 	"returns_rows": false,
 	"transaction": {"status": "idle", "written": false, "read_only": false, "isolation": ""},
 	"position": 0,

@@ -102,6 +102,18 @@ DEFAULT_HASH = _hash("d.adbin", "d.adnum")
 # The index's own number is in it, so that two indexes never hash alike.
 INDEX_HASH = _hash("x.indexrelid", "x.indexprs", "x.indpred")
 POLICY_HASH = _hash("y.polname", "y.polcmd", "y.polpermissive", "y.polroles", "y.polqual", "y.polwithcheck")
+# The columns by which a row is found at most once, in any snapshot and by the types' own `=`; NULL without such a key.
+KEY = (
+    "(CASE WHEN x.indisunique AND x.indimmediate AND x.indisvalid AND x.indisready AND x.indislive"
+    " AND x.indexprs IS NULL AND x.indpred IS NULL"
+    " AND NOT EXISTS (SELECT FROM pg_catalog.unnest(x.indclass::pg_catalog.oid[]) AS u(class)"
+    " LEFT JOIN pg_catalog.pg_opclass l ON l.oid OPERATOR(pg_catalog.=) u.class"
+    " WHERE l.opcdefault IS NOT TRUE OR u.class OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)"  # a class of the user's
+    " THEN (SELECT pg_catalog.string_agg(k.attnum::pg_catalog.text, ' '::pg_catalog.text)"
+    " FROM pg_catalog.unnest(x.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k(attnum, place)"
+    " WHERE k.place OPERATOR(pg_catalog.<=) x.indnkeyatts::pg_catalog.int8) END)"
+)
+
 # Not those that stand for a foreign key or a deferred unique constraint. Until 14 a partition's copy of its parent's
 # trigger is marked internal as well, and runs all the same.
 SHOWN_TRIGGER = (
@@ -208,7 +220,7 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "indexes": (
         _text("x.indexrelid", "x.indrelid")
-        + f",{_expression('x.indexprs', 'x.indrelid')},{_expression('x.indpred', 'x.indrelid')},{INDEX_HASH}",
+        + f",{_expression('x.indexprs', 'x.indrelid')},{_expression('x.indpred', 'x.indrelid')},{INDEX_HASH},{KEY}",
         f"pg_catalog.pg_index x {_JOIN_CLASS}x.indrelid",
         "c.oid",
         f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\"",

@@ -211,6 +211,7 @@ class Catalog:
     triggers: Mapping[int, tuple[Trigger, ...]]
     children: Mapping[int, tuple[int, ...]]  # inheritance and partitions
     parents: Mapping[int, tuple[int, ...]]
+    keys: Mapping[int, tuple[tuple[int, ...], ...]]  # attribute numbers of each unique key that finds one row at most
     partition_keys: Mapping[int, tuple[int, ...]]  # attribute numbers; 0 stands for an expression
     event_triggers: tuple[int, ...]  # functions of the enabled ones
     foreign_words: frozenset[str]  # words whose keyword class differs from the parser's
@@ -250,6 +251,7 @@ class Catalog:
             triggers=frozen.get("triggers", {}),  # type: ignore[arg-type]  # as above
             children=frozen.get("children", {}),  # type: ignore[arg-type]  # as above
             parents=frozen.get("parents", {}),  # type: ignore[arg-type]  # as above
+            keys=frozen.get("keys", {}),  # type: ignore[arg-type]  # as above
             partition_keys={int(_text(row[0])): _array(row[1]) for row in rows["partition_keys"]},
             event_triggers=tuple(
                 # what fires on log-in (17 and newer) fires before any statement
@@ -354,6 +356,9 @@ def _collect_expressions(rows: Rows, into: dict[str, dict[int, list[object]]]) -
             Expression(kind, _text(row[3]), _text(row[2]), attnum=int(_text(row[1])))
         )
     for row in rows["indexes"]:
+        key = _array(row[5])
+        if key and 0 not in key:
+            into["keys"][int(_text(row[1]))].append(key)
         for text in (row[2], row[3]):
             if text:
                 expressions[int(_text(row[1]))].append(Expression("index", text, _text(row[4])))

@@ -61,7 +61,7 @@ def build(
         prepared=facts.prepared,
         wire=tuple(column.wire or (0, 0) for column in columns),
         others=frozenset((oid, attnum) for oid, attnum, use in facts.columns if use == "other"),
-        known_rows=facts.known_rows,
+        known_rows=facts.most_rows if facts.known_rows is None else facts.known_rows,
         collects=facts.collects,
         output_open=facts.output_open,
         copy_header=facts.copy_header,
@@ -92,6 +92,7 @@ def _template(
         opaque=bool(facts.opaque),
         # ON CONFLICT DO UPDATE, MERGE and cascades have none and change only what their own statement finds.
         has_where=all(facts.wheres) and bool(facts.wheres or {"sql.update", "sql.delete"} & facts.verbs.keys()),
+        most_rows=facts.most_rows or 0,
         returns_rows=bool(columns) or facts.output_open if returns is None else returns,
         not_covered=sorted(facts.not_covered),
         search_path=names.search_path,

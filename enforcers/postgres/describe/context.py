@@ -55,6 +55,7 @@ class Facts:
     parameters: int = 0
     unsafe: str = ""  # why EXPLAIN can't be asked: the first function not on the safe list
     known_rows: int | None = None
+    most_rows: int | None = None  # that a write changes, where its shape tells
     collects: bool = False  # many rows become one value
     output_open: bool = False  # the columns of the result are not all known
     writes: bool = False

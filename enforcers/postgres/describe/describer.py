@@ -20,6 +20,7 @@ from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe import functions, statements
 from enforcers.postgres.describe.build import build
 from enforcers.postgres.describe.context import Context, Facts, OutColumn, unwrap
+from enforcers.postgres.describe.counted import most_rows
 from enforcers.postgres.describe.foreign import foreign
 from enforcers.postgres.describe.shape import Shape, shape_of
 from enforcers.postgres.describe.tags import command_tag
@@ -158,6 +159,7 @@ class Describer:
                 facts.doubt("earlier-statement", changed)
             columns = statements.describe(context, kind, body)
             functions.user_casts(context)
+            facts.most_rows = most_rows(facts, catalog, kind, body)
             shape = shape_of(own, [place - offset for place in facts.free])
             description = _finish(facts, columns, (kind, body), text=own, shape=shape, catalog=catalog, names=names)
             found.append((description, shape))

@@ -298,6 +298,75 @@ async def test_an_act_older_than_the_windows_delay_holds_the_session(
     go.set()
 
 
+def durable() -> decision_pb2.DecideResponse:
+    """An allow under a lease whose intents must be durable before their acts."""
+    answer = allow()
+    answer.decision.durability = type_pb2.DURABILITY_BEFORE
+    answer.decision.ClearField("window")
+    return answer
+
+
+async def test_a_leased_act_begins_only_when_its_intent_is_durable(gate: SessionGate, service: ScriptedService) -> None:
+    script(service, durable())
+    await gate.ask(question())
+    ruling = gate.leased(KEY)
+    assert ruling is not None
+    assert ruling.window is None
+    go = asyncio.Event()
+
+    async def wait(_: object) -> None:
+        await go.wait()
+
+    service.record = wait
+    one = act(ruling, 1)
+    assert not gate.ready(one)
+    beginning = asyncio.ensure_future(gate.begin(one))
+    done, _ = await asyncio.wait({beginning}, timeout=0.05)
+    assert not done
+    assert not service.acts()
+    go.set()
+    async with asyncio.timeout(5):
+        await beginning
+    assert [(record.operation, record.HasField("intent")) for record in service.acts()] == [("op_1", True)]
+    assert gate.ready(one)
+    gate.end(one, Outcome(status="completed", rows=1))
+    assert not gate.ready(act(ruling, 2))  # each act's own
+    await gate.close("bye")
+    assert [record.outcome.status for record in service.acts()] == ["", "completed"]
+
+
+@pytest.mark.parametrize("why", ["late", "refused", "cancelled"])
+async def test_an_intent_that_is_not_durable_in_time_says_that_nothing_ran(
+    gate: SessionGate, service: ScriptedService, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr("enforcers.core.recorder.PATIENCE", 0.2 if why == "late" else 5.0)
+    script(service, durable())
+    await gate.ask(question())
+    ruling = gate.leased(KEY)
+    assert ruling is not None
+    go = asyncio.Event()
+
+    async def answer(_: object) -> grpc.StatusCode | None:
+        await go.wait()
+        return grpc.StatusCode.INVALID_ARGUMENT if why == "refused" else None
+
+    service.record = answer
+    beginning = asyncio.ensure_future(gate.begin(act(ruling, 1)))
+    if why == "refused":
+        go.set()
+    elif why == "cancelled":
+        await asyncio.sleep(0)
+        beginning.cancel()
+    with pytest.raises(asyncio.CancelledError if why == "cancelled" else DecisionUnavailableError):
+        await beginning
+    go.set()
+    await gate._shared.recorder.flush(gate._window)
+    if why == "refused":
+        assert gate.refusal() is not None  # a record of this session was refused: it does nothing more
+        return
+    assert [record.outcome.status for record in service.acts() if record.HasField("outcome")] == ["not-executed"]
+
+
 async def test_begin_gives_up_when_records_cannot_be_written(
     gate: SessionGate, service: ScriptedService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,6 @@ def test_an_answer_that_does_not_fit_the_question(response: Response, question: 
         set_("decision.window.delay.seconds", -1),
         set_("decision.lease.ttl.seconds", -31),
         clear("decision.lease.ttl"),
-        set_("decision.durability", type_pb2.DURABILITY_BEFORE),
         set_("decision.durability", type_pb2.DURABILITY_UNSPECIFIED),
         set_("decision.durability", 9),
     ],
@@ -148,6 +147,20 @@ def test_an_allow_that_may_not_be_kept(spoil: Callable[[Response], None]) -> Non
     read = read_decide(response, asked())
     assert read.ruling.answer is Answer.ALLOWED
     assert read.lease is None
+
+
+def test_a_lease_whose_intents_are_durable_first_has_no_window() -> None:
+    response = allow()
+    response.decision.durability = type_pb2.DURABILITY_BEFORE
+    lease = read_decide(response, asked()).lease
+    assert lease is not None
+    assert lease.window is None
+
+
+def test_a_masked_answer_is_never_leased() -> None:
+    response = allow()
+    response.decision.outcome = type_pb2.OUTCOME_MASK_COLUMNS
+    assert read_decide(response, asked()).lease is None
 
 
 def test_a_redemption_is_never_leased() -> None:

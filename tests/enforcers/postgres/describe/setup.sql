@@ -53,3 +53,27 @@ CREATE CAST (money2 AS int) WITH FUNCTION weigh(money2);
 CREATE DOMAIN whole AS int;
 CREATE TABLE parted (id int, region text) PARTITION BY LIST (region);
 CREATE TABLE parted_eu PARTITION OF parted FOR VALUES IN ('eu');
+
+-- How many rows a write can change at most (test_counted.py).
+CREATE SCHEMA counted;
+CREATE TABLE counted.small (id int PRIMARY KEY, v int, n int UNIQUE DEFERRABLE, p int, e int, u uuid UNIQUE, t text UNIQUE);
+CREATE UNIQUE INDEX ON counted.small (p) WHERE p > 0;
+CREATE UNIQUE INDEX ON counted.small ((e + 1));
+CREATE TABLE counted.wide (id bigint PRIMARY KEY, v int);
+CREATE TABLE counted.pair (a int, b int, v int, PRIMARY KEY (a, b));
+CREATE TABLE counted.including (a int, b int, UNIQUE (a) INCLUDE (b));
+CREATE TABLE counted.parent (id int PRIMARY KEY, v int);
+CREATE TABLE counted.child () INHERITS (counted.parent);
+CREATE TABLE counted.owner (id int PRIMARY KEY);
+CREATE TABLE counted.owned (id int PRIMARY KEY, owner int REFERENCES counted.owner ON DELETE CASCADE);
+CREATE TABLE counted.ruled (id int PRIMARY KEY, v int);
+CREATE RULE more AS ON UPDATE TO counted.ruled DO ALSO UPDATE counted.small SET v = 0;
+CREATE TABLE counted.fired (id int PRIMARY KEY, v int);
+CREATE FUNCTION counted.fire() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$;
+CREATE TRIGGER fires AFTER UPDATE ON counted.fired FOR EACH ROW EXECUTE FUNCTION counted.fire();
+CREATE VIEW counted.seen AS SELECT id, v FROM counted.small;
+CREATE TABLE counted.parted (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE counted.part PARTITION OF counted.parted FOR VALUES FROM (0) TO (10);
+CREATE SCHEMA bent;
+CREATE FUNCTION bent.always(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR bent.= (LEFTARG = int, RIGHTARG = int, FUNCTION = bent.always);
