@@ -243,3 +243,39 @@ def test_log_in_and_cancel_in_either_protocol(stack: Stack, version: int, protoc
     finally:
         running.kill()
         running.communicate()
+
+
+# psql asks each version's catalog in words of its own.
+BACKSLASH = (
+    *(r"\d", r"\d+ orders", r"\d customers", r"\df", r"\dn+", r"\l", r"\du", r"\dp", r"\di+", r"\dT", r"\dx", r"\dv"),
+    *(r"\ds", r"\dD", r"\dO", r"\dc", r"\do", r"\ddp", r"\dAc", r"\dRp", r"\des", r"\dP", r"\dFd", r"\dL", r"\dX"),
+    *(
+        r"\dy",
+        r"\dg",
+        r"\dl",
+        r"\sf lower(text)",
+        r"\db",
+        r"\da",
+        r"\dC",
+        r"\dm",
+        r"\dconfig work_mem",
+        r"\dS pg_class",
+    ),
+)
+
+
+@pytest.mark.parametrize(("role", "account"), [("planner", "ro"), ("executor", "rw")])
+def test_psqls_questions_about_the_catalog_are_answered_as_directly(stack: Stack, role: str, account: str) -> None:
+    there = {
+        **stack.base_environment(),
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(stack.database.port),
+        "PGUSER": f"{DATABASE}_{account}",
+        "PGPASSWORD": stack.passwords[f"{DATABASE}_{account}"],
+        "PGDATABASE": DATABASE,
+    }
+    expected = stack.psql(role, *BACKSLASH, environment=there)
+    found = stack.psql(role, *BACKSLASH)
+    assert "lower" in expected.stdout
+    assert (found.stderr, found.returncode) == (expected.stderr, expected.returncode)
+    assert found.stdout.splitlines() == expected.stdout.splitlines()
