@@ -510,6 +510,106 @@ CONVERSATIONS: dict[str, Steps] = {
         q("CREATE FUNCTION body() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END; SELECT body()"),
         q("DROP FUNCTION body"),
     ],
+    # What sets off more than it says
+    "procedures": [
+        q(
+            "CREATE PROCEDURE steps(INOUT n int) LANGUAGE plpgsql AS"
+            " $$ BEGIN INSERT INTO w VALUES (80, 'x'); COMMIT; n := n + 1;"
+            " INSERT INTO w VALUES (81, 'y'); ROLLBACK; END $$"
+        ),
+        q("CALL steps(1)"),
+        q("SELECT id FROM w WHERE id > 79"),
+        q("DELETE FROM w WHERE id > 79; CALL steps(1)"),
+        run("CALL steps(7)") + SYNC,
+        q("BEGIN; CALL steps(1)"),
+        q("ROLLBACK"),
+        q("DELETE FROM w"),
+        q("DROP PROCEDURE steps"),
+    ],
+    "refcursors": [
+        q(
+            "CREATE FUNCTION opened() RETURNS refcursor LANGUAGE plpgsql AS"
+            " $$ DECLARE c refcursor := 'mine'; BEGIN OPEN c FOR SELECT id FROM t ORDER BY id; RETURN c; END $$"
+        ),
+        q("BEGIN; SELECT opened()"),
+        q("FETCH 2 FROM mine"),
+        q("CLOSE mine; COMMIT"),
+        q("DROP FUNCTION opened"),
+    ],
+    "deferred constraints": [
+        q(
+            "CREATE TABLE parent (id int PRIMARY KEY);"
+            "CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"
+        ),
+        q("INSERT INTO child VALUES (1)"),
+        run("INSERT INTO child VALUES (1)") + SYNC,
+        run("INSERT INTO child VALUES (1)") + run("SELECT 1") + SYNC + run("SELECT count(*) FROM child") + SYNC,
+        q("BEGIN; INSERT INTO child VALUES (1)"),
+        q("COMMIT"),
+        q("SELECT 1; INSERT INTO child VALUES (1)"),
+        q("BEGIN; INSERT INTO child VALUES (1); SET CONSTRAINTS ALL IMMEDIATE"),
+        q("ROLLBACK; DROP TABLE child, parent"),
+    ],
+    "temporary objects in a pipeline": [
+        run("CREATE TEMP TABLE t (mine int)") + run("INSERT INTO t VALUES (1)") + run("SELECT * FROM t") + SYNC,
+        run("DROP TABLE pg_temp.t") + run("SELECT count(*) FROM t") + SYNC,
+        q("CREATE TEMP TABLE t (mine text); INSERT INTO t VALUES ('x'); SELECT * FROM t; DROP TABLE t"),
+        run("BEGIN") + run("CREATE TABLE made (i int)") + run("INSERT INTO made VALUES (1) RETURNING i") + SYNC,
+        run("ALTER TABLE made ADD j int") + run("SELECT * FROM made") + run("ROLLBACK") + SYNC,
+        q("SELECT * FROM made"),
+    ],
+    "a statement whose columns change": [
+        q("CREATE TABLE made (i int)"),
+        wire.parse(b"s", b"SELECT * FROM made") + wire.describe(b"S", b"s") + SYNC,
+        wire.bind(b"", b"s") + wire.execute(b"") + SYNC,
+        q("ALTER TABLE made ADD j int"),
+        wire.bind(b"", b"s") + wire.execute(b"") + SYNC,
+        wire.close(b"S", b"s") + wire.parse(b"s", b"SELECT * FROM made") + wire.describe(b"S", b"s") + SYNC,
+        wire.bind(b"", b"s") + wire.execute(b"") + SYNC,
+        q("DROP TABLE made"),
+        wire.bind(b"", b"s") + wire.execute(b"") + SYNC,
+    ],
+    "isolation and modes": [
+        q("BEGIN; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE; SELECT count(*) FROM t"),
+        q("INSERT INTO w VALUES (90, 'x')"),
+        q("ROLLBACK"),
+        q("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
+        q("INSERT INTO w VALUES (90, 'x')"),
+        q("START TRANSACTION READ WRITE; SHOW transaction_read_only; COMMIT"),
+        q("SET default_transaction_read_only = off"),
+        q("BEGIN; SELECT 1"),
+        q("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
+        q("ROLLBACK"),
+    ],
+    "plans and rows": [
+        q("EXPLAIN (COSTS OFF) SELECT id FROM t WHERE id = 1"),
+        run("EXPLAIN (COSTS OFF, FORMAT JSON) SELECT id FROM t WHERE id = $1", b"1") + SYNC,
+        q("VALUES (1, 'a'), (2, NULL)"),
+        q("TABLE t LIMIT 2"),
+        q("SELECT FROM t LIMIT 2"),
+        run("SELECT FROM t LIMIT 2") + SYNC,
+        q("WITH gone AS (DELETE FROM w RETURNING *) SELECT count(*) FROM gone"),
+        q("INSERT INTO w SELECT id, name FROM t WHERE id < 3 ON CONFLICT (id) DO UPDATE SET v = 'x' RETURNING *"),
+        q("MERGE INTO w USING t ON w.id = t.id WHEN MATCHED THEN UPDATE SET v = 'm'"),
+        q("SELECT * FROM w ORDER BY id FOR UPDATE SKIP LOCKED"),
+        q("TRUNCATE w"),
+        q("SHOW search_path"),
+        q("SELECT current_setting('search_path'), set_config('search_path', 'elsewhere', true), current_schema"),
+        q("SELECT count(*) FROM t"),
+        q("LOCK TABLE w"),
+        q("BEGIN; LOCK TABLE w IN SHARE MODE; COMMIT"),
+    ],
+    "values that fail": [
+        run("SELECT $1::int", b"x") + run("SELECT 1") + SYNC,
+        run("SELECT $1::int") + SYNC,
+        run("SELECT 1", b"1") + SYNC,
+        wire.parse(b"", b"SELECT $1", (23,)) + wire.bind(b"", b"", (b"\0",), formats=(1,)) + wire.execute(b"") + SYNC,
+        wire.parse(b"", b"SELECT $1", (99999,)) + SYNC,
+        run(b"SELECT '\xff'") + SYNC,
+        q(b"SELECT '\xff'"),
+        run("SELECT $1::text", b"\xff") + SYNC,
+        q("SELECT 1"),
+    ],
     "a large result": [q("SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i"), q("SELECT 1")],
     "wide rows": [q("SELECT repeat('x', 3000000)"), run("SELECT repeat('y', 3000000)") + SYNC],
 }
