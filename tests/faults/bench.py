@@ -190,10 +190,10 @@ class Client:
             times -= frame[0] == "Z"
         return True
 
-    def reset(self) -> None:
-        """Gone without a word: RST."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self._socket.close()
+    def finish(self) -> None:
+        """Nothing more will be sent; what comes is still read."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._socket.close()

@@ -41,7 +41,7 @@ def conversation(seed: int, profile: str) -> list[Operation]:
     random = Random(f"{profile} {seed}")
     messages = _messages(random, _PLAIN if profile == "plain" else _POLICY)
     if profile == "hostile":
-        messages = _broken(random, messages)
+        messages = break_messages(random, messages)
     return _scheduled(random, _chunks(random, messages), profile)
 
 
@@ -122,10 +122,10 @@ def _odd(random: Random, texts: tuple[str, ...]) -> list[bytes]:
 
 
 def broken_messages(random: Random) -> list[bytes]:
-    return _broken(random, _messages(random, _POLICY))
+    return break_messages(random, _messages(random, _POLICY))
 
 
-def _broken(random: Random, messages: list[bytes]) -> list[bytes]:
+def break_messages(random: Random, messages: list[bytes]) -> list[bytes]:
     for _ in range(random.randrange(4)):
         place = random.randrange(len(messages) + 1)
         kind = random.randrange(9)
