@@ -53,8 +53,7 @@ def obtain(version: int) -> Path:
     if release is None:
         raise SetupError(f"PostgreSQL {version} is not one of {', '.join(map(str, RELEASES))}", "name one of these")
     made = folder(version)
-    stamp = made / "made-from"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == release.sha256:
+    if _is_made(made, release):
         return made
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise SetupError(
@@ -67,12 +66,18 @@ def obtain(version: int) -> Path:
     try:
         unpack(jar, draft)
         (draft / "made-from").write_text(release.sha256, encoding="utf-8")
-        shutil.rmtree(made, ignore_errors=True)
-        draft.replace(made)
+        if not _is_made(made, release):  # by another run, meanwhile: then servers may be running from it
+            shutil.rmtree(made, ignore_errors=True)
+            draft.replace(made)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     say("postgresql", f"{release.version} is ready")
     return made
+
+
+def _is_made(made: Path, release: Release) -> bool:
+    stamp = made / "made-from"
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == release.sha256
 
 
 def unpack(jar: Path, into: Path) -> None:

