@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from decision.cli.demo.postgres import VARIABLE, choose
+from decision.cli.errors import CliError
 
 _SERVERS = {"postgres", "server", "stack", "own_stack"}  # fixtures
 
@@ -27,7 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Everything that starts a server reads the variable, processes included."""
-    os.environ[VARIABLE] = str(choose(config.getoption("--postgres")))
+    try:
+        os.environ[VARIABLE] = str(choose(config.getoption("--postgres")))
+    except CliError as error:
+        raise pytest.UsageError(f"--postgres: {error}; {error.next_step}") from None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
