@@ -8,6 +8,7 @@ few fixed sentences. The running session is another protocol object (session.py)
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PACKET_SECONDS = 10.0  # until the start-up packet is whole; clients send it at once
+PACKET_SECONDS = 10.0  # until the start-up packet and the token are there; clients send both at once
 HANDSHAKE_SECONDS = 30.0  # until the session is open
 ALPN = "postgresql"
 # Errors of the target's that are the client's to know, as they would be without a gateway: its own parameters, and
@@ -53,6 +54,7 @@ class Arrival(asyncio.Protocol):
         "_timer",
         "_transport",
         "_work",
+        "since",
     )
 
     def __init__(
@@ -72,6 +74,7 @@ class Arrival(asyncio.Protocol):
         self._session: Session | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
+        self.since = time.monotonic()
         self._connecting = False  # to the target: to be given up when the client goes
         self._ended = False
 
@@ -135,11 +138,7 @@ class Arrival(asyncio.Protocol):
             self._fail(
                 "28000", "this gateway takes encrypted connections only", hint="Connect with sslmode=verify-full."
             )
-        elif not self._gateway.occupy(self):
-            # Said only now: a client still asking for encryption couldn't read it.
-            self._fail("53300", "too many connections to this gateway")
         else:
-            self._again(HANDSHAKE_SECONDS)
             self._request = request
             self._password = bytearray()
             self._write(request.negotiation + wire.AUTHENTICATION_CLEARTEXT)
@@ -162,6 +161,11 @@ class Arrival(asyncio.Protocol):
                 token = wire.parse_password(raw).decode("ascii")
             except (ProtocolError, UnicodeDecodeError):
                 token = ""
+            if not self._gateway.occupy(self):
+                # Only now: slots are for who has shown a token, and a client asking for TLS couldn't read it.
+                self._fail("53300", "too many connections to this gateway")
+                return
+            self._again(HANDSHAKE_SECONDS)
             self._work = self._gateway.tasks.spawn(self._open(token), name="open session", failed=self._broken)
 
     async def _open(self, token: str) -> None:
@@ -253,11 +257,17 @@ class Arrival(asyncio.Protocol):
         """Also for who was refused and doesn't take the hint."""
         self._fail("57P01", "this gateway is shutting down", hint="Connect again.")
 
+    def evict(self) -> None:
+        """Others wait, and this one has not shown a token for too long."""
+        self._fail("53300", "too many connections to this gateway wait for a token")
+
     def _too_slow(self) -> None:
-        seconds = PACKET_SECONDS if self._request is None else HANDSHAKE_SECONDS
+        seconds = PACKET_SECONDS if self._work is None else HANDSHAKE_SECONDS
         self._fail("08006", f"log-in took more than {seconds:g} s")
 
     def _broken(self) -> None:
+        if self._session is not None:
+            self._session.broken()
         self._fail("XX000", "internal error of the gateway")
 
     def _deny(self, ruling: Ruling, request: StartupRequested) -> None:

@@ -21,6 +21,7 @@ from enforcers.core.errors import ProtocolError
 from enforcers.postgres import deny
 from enforcers.postgres.arrival import Arrival
 from enforcers.postgres.startup import HEAD_BYTES, Encryption, encryption, is_direct_tls
+from enforcers.settings import Address
 
 if TYPE_CHECKING:
     from enforcers.postgres.gateway import PostgresGateway
@@ -39,7 +40,7 @@ class Entry:
         self._socket = connection
         self._peer = host
         self._port = port
-        self._client = f"{host}:{port}" if port else host
+        self._client = _shown(host, port)
         self.since = time.monotonic()
         self.silent = True  # nothing came yet
         self._handed = False  # the socket is a transport's, which closes it
@@ -90,7 +91,7 @@ class Entry:
         rest = await self._exactly(rest_length(header))
         client = source(header, rest)
         if client is not None:
-            self._client = f"{client[0]}:{client[1]}"
+            self._client = _shown(*client)
 
     async def _plain(self, head: bytes) -> None:
         if head == SIGNATURE[:HEAD_BYTES]:
@@ -155,6 +156,10 @@ class Entry:
             self._socket.recv(_LEFT_BYTES)
         except OSError:
             return
+
+
+def _shown(host: str, port: int) -> str:
+    return str(Address(host, port)) if port else host
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -36,10 +36,11 @@ from enforcers.settings import Connection, Settings
 log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS = 500
-# Connections that have not said yet which session they want: beyond so many the kernel keeps the next ones waiting.
+# Connections that have not shown a token yet: beyond so many the kernel keeps the next ones waiting.
 MAX_ENTERING = 1024
 MAX_OPENING = 32  # sessions the decision service is asked to open at a time; more would only wait there, on its clock
 SILENT_SECONDS = 1.0  # what a connection that sent nothing gets while others wait
+TOKEN_SECONDS = 2.0  # what one that shows no token gets then
 KEY_BYTES = 4  # of a cancel key, which is all that protocol 3.0 allows
 LONG_KEY_BYTES = 32  # by protocol 3.2
 MAX_WORKERS = 256  # a process id of ours holds the worker's number in its last byte
@@ -72,7 +73,7 @@ class PostgresGateway:
         self._siblings = siblings
         self._max = max_connections
         self._entries: dict[Entry, asyncio.Task[None]] = {}
-        self._arrivals: set[Arrival] = set()  # among them who has a slot already
+        self._arrivals: set[Arrival] = set()  # who has not shown a token yet
         self._sessions: set[Session] = set()
         self._slots: set[Arrival | Session] = set()
         self._keys: dict[int, tuple[bytes, Session]] = {}
@@ -115,14 +116,17 @@ class PostgresGateway:
             self._acceptor.resume()
 
     def _evict(self) -> None:
-        """While others wait, a connection that sent nothing is somebody who holds a place, not a client."""
+        """While others wait, a connection that says nothing is somebody who holds a place, not a client."""
         self._evicting = None
         if self.entering < MAX_ENTERING:
             return
         now = time.monotonic()
         for entry, task in list(self._entries.items()):
-            if entry.silent and now - entry.since >= SILENT_SECONDS:
+            if now - entry.since >= (SILENT_SECONDS if entry.silent else TOKEN_SECONDS):
                 task.cancel()
+        for arrival in list(self._arrivals):
+            if now - arrival.since >= TOKEN_SECONDS:
+                arrival.evict()
         self._evicting = asyncio.get_running_loop().call_later(SILENT_SECONDS / 4, self._evict)
 
     def arrived(self, arrival: Arrival) -> None:

@@ -213,9 +213,9 @@ class Session(asyncio.Protocol):
             if self._withdrawn is not None:
                 self._withdrawn.set()
         elif isinstance(command, CancelTarget):
-            self._gateway.tasks.spawn(self._cancel_target(), name="cancel", failed=self._broken)
+            self._gateway.tasks.spawn(self._cancel_target(), name="cancel", failed=self.broken)
         else:
-            self._work = self._gateway.tasks.spawn(self._perform(command), name="command", failed=self._broken)
+            self._work = self._gateway.tasks.spawn(self._perform(command), name="command", failed=self.broken)
 
     async def _perform(self, command: Command) -> None:
         reply = await self._reply(command)
@@ -305,7 +305,7 @@ class Session(asyncio.Protocol):
             self._alarm.cancel()
         self._closed = True
 
-    def _broken(self) -> None:
+    def broken(self) -> None:
         """A task of this session failed in a way nobody foresaw: the session ends, closed."""
         self.machine.shut("internal error of the gateway")
         self._carry_out()

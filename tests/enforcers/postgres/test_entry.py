@@ -284,7 +284,7 @@ async def session_behind(one: Gatewayed, first: bytes) -> Raw:
     ("first", "address"),
     [
         (header("203.0.113.9", 4711), "203.0.113.9:4711"),
-        (header("2001:db8::9", 4711), "2001:db8::9:4711"),
+        (header("2001:db8::9", 4711), "[2001:db8::9]:4711"),
         (header("203.0.113.9", 4711, extra=b"\x04\0\x01x"), "203.0.113.9:4711"),
     ],
 )
