@@ -20,11 +20,12 @@ from decision.http import Http
 from decision.identity.dev_issuer import refuse_off_loopback, start_dev_issuer
 from decision.identity.tokens import build_verifier
 from decision.metrics import Metrics
+from decision.pdp.deadlines import stored
 from decision.pdp.explain import Explain
 from decision.pdp.pipeline import Pipeline
 from decision.pdp.questions import Questions
 from decision.pdp.review import Review
-from decision.pdp.revocations import Revocations
+from decision.pdp.revocations import RECALLED, Revocations
 from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Sessions
 from decision.policy.bundle import PolicySources
@@ -116,6 +117,7 @@ class Service:
         kinds = {name: connection.kind for name, connection in connections.items()}
         questions = Questions(engine, clock, metrics)
         self.revocations = Revocations(engine.revision)
+        self.revocations.recall(await stored(store.sessions.closed_last(RECALLED)))
         engine.on_change(self._on_revision)
         self.sessions = Sessions(
             store=store.sessions,

@@ -5,7 +5,7 @@ Each port's wrapper owns the error contract: callers see only the errors named h
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -66,10 +66,19 @@ class TokenVerifier(Protocol):
         not answer); PolicyUnavailableError never."""
 
 
+@dataclass(frozen=True, slots=True)
+class Live:
+    """ids: of all sessions; kinds: one of each role, connection and closure, which is all that policy tells apart (an
+    agent may have hundreds that are alike)."""
+
+    ids: frozenset[str]
+    kinds: tuple[Session, ...]
+
+
 class SessionStore(Protocol):
     """Durable sessions. Every method may raise StoreError."""
 
-    async def open(self, session: Session, *, seen: Sequence[str] | None = None) -> None:
+    async def open(self, session: Session, *, seen: Collection[str] | None = None) -> None:
         """`seen`: ids of the live sessions of its closure that policy was told of. When another is live by now, it was
         opened meanwhile: StateError SESSIONS_CHANGED, nothing is opened (of two exclusive roles at once one wins)."""
 
@@ -80,8 +89,11 @@ class SessionStore(Protocol):
 
     async def list(self, *, include_closed: bool = False) -> Sequence[Session]: ...
 
-    async def live_of_closure(self, closure: Sequence[str]) -> Sequence[Session]:
-        """Open, unexpired sessions whose subject's closure meets `closure`."""
+    async def live_of_closure(self, closure: Sequence[str]) -> Live:
+        """The open, unexpired sessions whose subject's closure meets `closure`."""
+
+    async def closed_last(self, limit: int) -> Sequence[str]:
+        """The ids of the sessions that were closed last, at most `limit`."""
 
     async def enforcer_seen(self, enforcer: str) -> None: ...
 

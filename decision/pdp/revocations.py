@@ -17,6 +17,7 @@ from decision.errors import StateError
 HEARTBEAT_S: Final = 1.0
 QUEUE: Final = 256
 RECENT: Final = 1024
+RECALLED: Final = 1024  # endings told again after a restart, in one message
 MAX_WATCHERS: Final = 256
 
 
@@ -53,6 +54,11 @@ class Revocations:
             message = self._next(tuple(sessions), reason)
             self._recent.append(message)
             self._send(message)
+
+    def recall(self, sessions: Sequence[str]) -> None:
+        """What ended before this process began: told to whoever watches from now on, who may not have heard of it."""
+        if sessions:
+            self._recent.append(self._next(tuple(sessions), "the session has ended"))
 
     def close(self) -> None:
         """End every watcher."""

@@ -244,7 +244,7 @@ class Sessions:
                 connection=session.connection,
                 kind=connection.kind,
                 environment=connection.environment,
-                context=opa_input.Context(now=trail.now, sessions=others),
+                context=opa_input.Context(now=trail.now, sessions=others.kinds),
             )
             result = await self._questions.ask(trail.document)
             if result.outcome is not Outcome.ALLOW or result.needs:
@@ -252,7 +252,7 @@ class Sessions:
                 answer = denial("POLICY_DENIED", reasons, now=trail.now, revision=result.revision)
                 return Opened(answer=await self._denied(trail, answer, record=True))
             try:
-                await stored(self._store.open(session, seen=[other.id for other in others]))
+                await stored(self._store.open(session, seen=others.ids))
             except StateError as error:
                 if error.code != "SESSIONS_CHANGED" or attempt == _OPEN_TRIES:
                     raise

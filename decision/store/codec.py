@@ -99,6 +99,11 @@ def _party(value: object) -> Party:
     )
 
 
+def role_and_closure(value: object) -> tuple[str, tuple[str, ...]]:
+    """Of a subject, without reading the rest of it."""
+    return _field(str, value, "role"), strings(_field(list, value, "closure"))
+
+
 def subject_of(value: object) -> Subject:
     return Subject(
         party=_party(_field(dict, value, "party")),

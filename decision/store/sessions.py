@@ -6,16 +6,17 @@ everybody's sessions. After a restart every enforcer has the full time again, co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, Select, Text, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError
 from decision.model import Session
+from decision.ports import Live
 from decision.store import tables
 from decision.store.clock import from_us, to_us
-from decision.store.codec import subject_json, subject_of
+from decision.store.codec import role_and_closure, subject_json, subject_of
 from decision.store.database import Database
 
 LIST_LIMIT = 2000  # newest first
@@ -33,7 +34,7 @@ class SqlSessions:
         self._seen: dict[str, float] = {}
         self._started = database.clock.monotonic()
 
-    async def open(self, session: Session, *, seen: Sequence[str] | None = None) -> None:
+    async def open(self, session: Session, *, seen: Collection[str] | None = None) -> None:
         """One transaction. `seen` are the ids of the live sessions of its closure that policy was told of; when there
         is another by now it was opened meanwhile: StateError SESSIONS_CHANGED, and nothing is opened."""
 
@@ -74,11 +75,30 @@ class SqlSessions:
 
         return await self._database.read(work)
 
-    async def live_of_closure(self, closure: Sequence[str]) -> Sequence[Session]:
-        async def work(connection: AsyncConnection) -> Sequence[Session]:
-            ids = await _live_ids(connection, closure, self._database.clock.now_us())
-            query = select(_sessions).where(_sessions.c.id.in_(ids)).order_by(_sessions.c.opened, _sessions.c.id)
-            return [_session(row) for row in await connection.execute(query)]
+    async def live_of_closure(self, closure: Sequence[str]) -> Live:
+        """Subjects are compared as stored before any is read: sessions opened with one token cost one reading."""
+
+        async def work(connection: AsyncConnection) -> Live:
+            now = self._database.clock.now_us()
+            ids = await _live_ids(connection, closure, now)
+            alike = (_sessions.c.connection, cast(_sessions.c.subject, Text))
+            first = select(func.min(_sessions.c.id)).where(_sessions.c.id.in_(_live(closure, now))).group_by(*alike)
+            query = select(_sessions).where(_sessions.c.id.in_(first)).order_by(_sessions.c.opened, _sessions.c.id)
+            kinds: dict[tuple[str, str, tuple[str, ...]], Session] = {}
+            for row in await connection.execute(query):
+                key = (row.connection, *role_and_closure(row.subject))
+                if key not in kinds:
+                    kinds[key] = _session(row)
+            return Live(frozenset(ids), tuple(kinds.values()))
+
+        return await self._database.read(work)
+
+    async def closed_last(self, limit: int) -> Sequence[str]:
+        query = select(_sessions.c.id).where(_sessions.c.closed.is_not(None))
+        query = query.order_by(_sessions.c.closed.desc()).limit(limit)
+
+        async def work(connection: AsyncConnection) -> Sequence[str]:
+            return list((await connection.execute(query)).scalars())
 
         return await self._database.read(work)
 
@@ -109,13 +129,16 @@ class SqlSessions:
         return await self._database.write(work) if names else []
 
 
-async def _live_ids(connection: AsyncConnection, closure: Sequence[str], now: int) -> set[str]:
-    query = (
+def _live(closure: Sequence[str], now: int) -> Select[str]:
+    return (
         select(_closure.c.session)
         .join(_sessions, _sessions.c.id == _closure.c.session)
         .where(_closure.c.element.in_(set(closure)), _sessions.c.closed.is_(None), _sessions.c.expires > now)
     )
-    return set((await connection.execute(query)).scalars())
+
+
+async def _live_ids(connection: AsyncConnection, closure: Sequence[str], now: int) -> set[str]:
+    return set((await connection.execute(_live(closure, now))).scalars())
 
 
 async def _close(connection: AsyncConnection, ids: Sequence[str], reason: str, now: int) -> list[str]:

@@ -24,6 +24,17 @@ async def test_a_new_watcher_hears_the_revision_and_what_was_revoked_lately() ->
     assert hub.watchers == 0
 
 
+async def test_what_ended_before_is_told_to_every_new_watcher() -> None:
+    hub = Revocations("r1")
+    hub.recall([])
+    hub.recall(["ses_1", "ses_2"])
+    for _ in range(2):
+        watch = hub.watch()
+        assert (await anext(watch)).sessions == ()
+        assert (await anext(watch)).sessions == ("ses_1", "ses_2")
+        await watch.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
 async def test_a_watcher_that_does_not_keep_up_is_ended() -> None:
     hub = Revocations("r")
     watch = hub.watch()

@@ -98,6 +98,23 @@ async def test_what_is_no_session_is_said(run: Running, session: str, reason: st
     assert await closings(run) == []
 
 
+async def test_a_kill_that_the_service_did_not_live_to_tell_is_told_after_its_restart(tmp_path: Path) -> None:
+    """The enforcer was away when it was said, and the service gone before it came back: it hears of it all the same."""
+    async with running(tmp_path) as first:
+        session = await first.session("executor-7", "executor")
+        other = await first.session("planner-3", "planner")
+        assert (await kill(first, session, "carol", "admin")).sessions == 1
+    async with running(tmp_path) as again:
+        watching = again.decision.WatchRevocations(
+            decision_pb2.WatchRevocationsRequest(enforcer="enf-1"), metadata=again.enforcer, timeout=20
+        )
+        told: set[str] = set()
+        while session not in told:
+            told |= set((await watching.read()).revoked_sessions)
+        watching.cancel()
+        assert other not in told
+
+
 async def test_a_kill_cuts_also_while_the_store_fails_but_nobody_elses(run: Running) -> None:
     """Whose it is can't be known then: only who may end anybody's session is let through, and it is cut at once."""
     session = await run.session("executor-7", "executor")

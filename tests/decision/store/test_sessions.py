@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from decision.errors import StateError, StoreError
+from decision.ports import Live
 from decision.store.engine import Store, open_store
 from tests.decision.store.support import AGENT, ManualClock, session, subject
 
@@ -70,7 +71,9 @@ async def test_live_of_closure_is_open_unexpired_and_meets(store: Store, clock: 
     await store.sessions.close(closed.id, "")
 
     async def live(*closure: str) -> set[str]:
-        return {one.id for one in await store.sessions.live_of_closure(closure)}
+        found = await store.sessions.live_of_closure(closure)
+        assert {one.id for one in found.kinds} <= found.ids
+        return set(found.ids)
 
     assert await live("alice") == {mine.id, linked.id, short.id}
     assert await live("alice", "executor-7", "carol") == {mine.id, linked.id, short.id, other.id}
@@ -81,6 +84,34 @@ async def test_live_of_closure_is_open_unexpired_and_meets(store: Store, clock: 
     assert await live("alice") == {mine.id, linked.id}  # the expired one is not revived
 
 
+async def test_sessions_alike_to_policy_are_one_kind(store: Store) -> None:
+    """However many an agent has: a question and its record hold each kind once."""
+    pool = [session() for _ in range(5)]
+    again = [replace(one, subject=replace(one.subject, token_id=f"t{index}")) for index, one in enumerate(pool)]
+    for number, one in enumerate((*pool, *again)):
+        await store.sessions.open(replace(one, id=f"ses_{number}"))
+    elsewhere = replace(session(), id="ses_elsewhere", connection="other")
+    role = replace(session(), id="ses_role", subject=replace(AGENT, role="another"))
+    for one in (elsewhere, role):
+        await store.sessions.open(one)
+    found = await store.sessions.live_of_closure(AGENT.closure)
+    assert len(found.ids) == 12
+    told = {(one.subject.role, one.connection, one.subject.closure) for one in found.kinds}
+    assert told == {(one.subject.role, one.connection, one.subject.closure) for one in (pool[0], elsewhere, role)}
+    assert len(found.kinds) == 3
+
+
+async def test_what_was_closed_last_is_told_newest_first(store: Store, clock: ManualClock) -> None:
+    four = [replace(session(), id=f"ses_{number}") for number in range(4)]
+    for one in four:
+        await store.sessions.open(one)
+    for one in (four[2], four[0], four[1]):
+        clock.pass_(1)
+        await store.sessions.close(one.id, "x")
+    assert await store.sessions.closed_last(10) == [four[1].id, four[0].id, four[2].id]
+    assert await store.sessions.closed_last(2) == [four[1].id, four[0].id]
+
+
 async def test_a_restart_with_the_clock_set_back_revives_no_session(store: Store, url: str, clock: ManualClock) -> None:
     short = session(lives_s=10)
     await store.sessions.open(short)
@@ -89,7 +120,7 @@ async def test_a_restart_with_the_clock_set_back_revives_no_session(store: Store
     await store.close()
     earlier = ManualClock()
     again = await open_store(url, clock=earlier)
-    assert await again.sessions.live_of_closure(AGENT.closure) == []
+    assert await again.sessions.live_of_closure(AGENT.closure) == Live(frozenset(), ())
     assert again.clock.now() >= short.expires > earlier.now()
     await again.close()
 
@@ -97,14 +128,14 @@ async def test_a_restart_with_the_clock_set_back_revives_no_session(store: Store
 async def test_of_two_opened_at_once_on_one_view_only_one_is(url: str, clock: ManualClock) -> None:
     stores = [await open_store(url, clock=clock) for _ in range(2)]
     two = [session(), session()]
-    seen = [[one.id for one in await store.sessions.live_of_closure(AGENT.closure)] for store in stores]
+    seen = [(await store.sessions.live_of_closure(AGENT.closure)).ids for store in stores]
     ended = await asyncio.gather(
         *(store.sessions.open(one, seen=ids) for store, one, ids in zip(stores, two, seen, strict=True)),
         return_exceptions=True,
     )
     refused = [one for one in ended if one is not None]
     assert [one.code for one in refused if isinstance(one, StateError)] == ["SESSIONS_CHANGED"]
-    live = [one.id for one in await stores[0].sessions.live_of_closure(AGENT.closure)]
+    live = (await stores[0].sessions.live_of_closure(AGENT.closure)).ids
     assert len(live) == 1
     # Asked again with what is there now, it opens.
     missing = next(one for one in two if one.id not in live)
