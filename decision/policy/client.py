@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -39,12 +39,22 @@ class Answer:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Local:
+    """An OPA on this machine: the socket it listens on, and its process."""
+
+    socket: Path
+    process: int
+
+
 class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no types
     """One OPA, by URL and token, over kept-alive connections."""
 
-    def __init__(self, base: str, token: str, *, tls: ssl.SSLContext | None, provenance: bool, local: bool) -> None:
-        """`base`: scheme, host, port and path prefix. `local`: an OPA that this service started, asked by its own words
-        (decision.policy.wire). Raises PolicyLoadError where the token would travel in clear."""
+    def __init__(self, base: str, token: str, *, provenance: bool, local: Local | None = None) -> None:
+        """`base`: scheme, host, port and path prefix. `local`: an OPA that this service started.
+
+        Raises PolicyLoadError where the token would travel in clear.
+        """
         parts = urlsplit(base)
         host = parts.hostname or ""
         if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or parts.username:
@@ -63,20 +73,18 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
         self.root_url = f"{base.rstrip('/')}/v1"
         self._health_url = f"{base.rstrip('/')}/health"
         self._question_url = f"{self.root_url}/{_DECISION}{'&provenance=true' if provenance else ''}"
-        self._tls = tls
         self._provenance = provenance
         self._local = local
-        self._base = base
 
     async def _init_session(self) -> None:
-        """The library's hook: here with our trust anchor, no cookies, and connections kept."""
+        """The library's hook: here with connections kept, no cookies; or decision.policy.wire's."""
         if self._local:
             headers = {**self.headers, "Content-Type": "application/json"}
-            self._session: Session | aiohttp.ClientSession = Session(self._base, headers, tls=self._tls)
+            self._session: Session | aiohttp.ClientSession = Session(
+                self._local.socket, headers, server=self._local.process
+            )
             return
-        self._connector = aiohttp.TCPConnector(
-            ssl=self._tls if self._tls is not None else True, limit=_MAX_CONNECTIONS, keepalive_timeout=60
-        )
+        self._connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             headers=self.headers,

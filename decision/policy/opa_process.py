@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,9 +25,9 @@ from decision.errors import PolicyLoadError, PolicyUnavailableError
 from decision.identity.tasks import Tasks
 from decision.model import JSON
 from decision.policy.bundle import LoadedPolicy
-from decision.policy.client import Answer, OpaClient
+from decision.policy.client import Answer, Local, OpaClient
 from decision.policy.staging import staged
-from decision.policy.tls import handed_over, new_identity
+from decision.policy.wire import BASE
 
 OnEvent = Callable[[str, Mapping[str, str]], None]
 
@@ -37,6 +38,8 @@ _HANGS_ALLOWED = 2  # health questions in a row without an answer; the next one 
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 10.0
 _STABLE_S = 30.0
+_SOCKET = "opa"
+_MAX_NAME = 100  # bytes of a socket's name: sun_path of unix(7) has 108, 104 on macOS
 
 _LAUNCHER = Path(__file__).resolve().with_name("launcher.py")
 _log = structlog.get_logger("decision.policy")
@@ -78,6 +81,7 @@ class _Running:
     process: asyncio.subprocess.Process
     client: OpaClient
     started: float
+    home: Path  # the folder of its socket
 
 
 class LocalOpa:
@@ -175,24 +179,16 @@ class LocalOpa:
         self._event("opa-started", pid=str(process.pid))
 
     async def _start_process(self) -> asyncio.subprocess.Process:
-        identity = new_identity()
-        port = _free_port()
         with contextlib.ExitStack() as stack:
             folder = await asyncio.to_thread(stack.enter_context, staged(self._policy, self._token))
-            certificate, first = stack.enter_context(handed_over(identity.certificate, folder, "certificate"))
-            key, second = stack.enter_context(handed_over(identity.key, folder, "key"))
-            arguments = [
-                *("run", "--server", "--addr", f"127.0.0.1:{port}"),
-                *("--tls-cert-file", certificate, "--tls-private-key-file", key, "--min-tls-version", "1.3"),
-                *("--authentication", "token", "--authorization", "basic"),
-                *("--log-level", "error", "--log-format", "json", "--skip-version-check"),
-                "--optimize-store-for-read-speed",  # the data is loaded once and read by every question
-                *("--bundle", "policy", "gate"),
-            ]
-            process = await self._spawn(arguments, folder, (*first, *second))
-            base = f"https://127.0.0.1:{port}"
-            client = OpaClient(base, self._token, tls=identity.trust(), provenance=False, local=True)
-            self._running = _Running(process, client, time.monotonic())
+            home = _socket_folder()
+            try:
+                process = await self._spawn(_arguments(home / _SOCKET), folder)
+            except BaseException:
+                shutil.rmtree(home, ignore_errors=True)
+                raise
+            client = OpaClient(BASE, self._token, provenance=False, local=Local(home / _SOCKET, process.pid))
+            self._running = _Running(process, client, time.monotonic(), home)
             try:
                 await client.open()
                 await self._until_healthy(process, client)
@@ -201,12 +197,11 @@ class LocalOpa:
                 raise
         return process
 
-    async def _spawn(self, arguments: list[str], folder: Path, inherit: tuple[int, ...]) -> asyncio.subprocess.Process:
+    async def _spawn(self, arguments: Sequence[str], folder: Path) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(self._path), *arguments),
             cwd=folder,
             env={},
-            pass_fds=inherit,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=None,  # JSON lines, as ours
@@ -227,6 +222,7 @@ class LocalOpa:
         if running is not None:
             await running.client.close()
             await running.process.wait()
+            shutil.rmtree(running.home, ignore_errors=True)
 
     def _kill(self) -> None:
         if self._running is not None and self._running.process.returncode is None:
@@ -242,7 +238,7 @@ class RemoteOpa:
     """An OPA that someone else runs. Ready while its health question is answered."""
 
     def __init__(self, url: str, token: str, on_event: OnEvent) -> None:
-        self._client = OpaClient(url, token, tls=None, provenance=True, local=False)
+        self._client = OpaClient(url, token, provenance=True)
         self._on_event = on_event
         self._ready = False
         self._tasks = Tasks()
@@ -281,9 +277,20 @@ class RemoteOpa:
                 self._on_event(name, {"remote": "true"})
 
 
-def _free_port() -> int:
-    """A port free just now. Whoever takes it first lacks the certificate, and OPA is started again on another."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _arguments(socket: Path) -> Sequence[str]:
+    return (
+        *("run", "--server", "--addr", f"unix://{socket}"),
+        *("--authentication", "token", "--authorization", "basic"),
+        *("--log-level", "error", "--log-format", "json", "--skip-version-check"),
+        "--optimize-store-for-read-speed",  # the data is loaded once and read by every question
+        *("--bundle", "policy", "gate"),
+    )
+
+
+def _socket_folder() -> Path:
+    """A folder (0700) of its own for one OPA's socket: nobody else can listen or ask there. Raises OSError."""
+    folder = tempfile.mkdtemp(prefix="twokey-opa-")
+    if len(folder) + len(_SOCKET) > _MAX_NAME:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="twokey-opa-", dir="/tmp")
+    return Path(folder)

@@ -241,7 +241,7 @@ async def test_a_remote_that_is_not_there_leaves_everything_denied(tmp_path: Pat
 )
 def test_a_url_that_would_carry_the_token_in_clear_is_refused(url: str) -> None:
     with pytest.raises(PolicyLoadError) as caught:
-        OpaClient(url, "topsecret", tls=None, provenance=True, local=False)
+        OpaClient(url, "topsecret", provenance=True)
     assert "topsecret" not in str(caught.value)
     assert "u:p" not in str(caught.value)
     assert isinstance(caught.value, DecisionError)

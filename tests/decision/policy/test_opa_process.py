@@ -102,6 +102,31 @@ async def test_opa_has_no_secret_in_environment_arguments_or_files(engine: Engin
     assert opa._token not in repr(opa)
 
 
+async def test_the_socket_is_in_a_folder_of_its_own_that_goes_with_the_process(
+    tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    engine = await start(tmp_path, events)
+    try:
+        running = local(engine)._running
+        assert running is not None
+        home, pid = running.home, running.process.pid
+        assert not home.is_relative_to(long)  # the name of a socket has a short bound
+        assert home.stat().st_mode & 0o777 == 0o700
+        assert [item.name for item in home.iterdir()] == ["opa"]
+        os.kill(pid, signal.SIGKILL)
+        await events.until(lambda names: names.count("opa-started") == 2)
+        assert not home.exists()
+        second = local(engine)._running
+        assert second is not None
+    finally:
+        await engine.close()
+    assert not second.home.exists()
+    assert list(long.iterdir()) == []
+
+
 async def test_a_full_disk_leaves_the_old_policy_and_passes(
     tmp_path: Path, engine: Engine, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:

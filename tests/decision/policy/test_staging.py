@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +16,20 @@ from decision.policy.bundle import load_policy
 from decision.policy.engine import Engine, start_engine
 from decision.policy.opa_process import OpaSettings
 from decision.policy.staging import staged
+from decision.policy.wire import BASE
 from tests.decision.policy.support import local, make_sources, opa_path
 
 
+def asking(engine: Engine, headers: Mapping[str, str]) -> aiohttp.ClientSession:
+    """Another client than ours, on OPA's own socket."""
+    running = local(engine)._running
+    assert running is not None
+    return aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(running.home / "opa")), headers=headers)
+
+
 async def test_the_gate_refuses_everything_else_even_with_the_token(engine: Engine) -> None:
-    opa = local(engine)
-    assert opa._running is not None
-    client = opa._running.client
-    base = client.root_url
+    base = f"{BASE}/v1"
     question = f"{base}/data/twokey/main/decision"
-    session = client._session
     refused = [
         ("PUT", f"{base}/policies/x", b"package twokey.main"),
         ("GET", f"{base}/policies", b""),
@@ -38,31 +43,30 @@ async def test_the_gate_refuses_everything_else_even_with_the_token(engine: Engi
         ("POST", f"{question}?strict-builtin-errors=true&explain=full", b"{}"),
         ("POST", f"{base}/query", b'{"query": "data"}'),
         ("POST", f"{base}/compile", b'{"query": "data.twokey"}'),
-        ("GET", base.removesuffix("/v1") + "/metrics", b""),
+        ("GET", f"{BASE}/metrics", b""),
         ("GET", f"{base}/config", b""),
-        ("POST", base.removesuffix("v1") + "v0/data/twokey/main/decision", b"{}"),
-        ("POST", base.removesuffix("v1"), b"{}"),
+        ("POST", f"{BASE}/v0/data/twokey/main/decision", b"{}"),
+        ("POST", f"{BASE}/", b"{}"),
     ]
-    for method, url, body in refused:
-        async with session.request(method, url, data=body) as response:
-            assert response.status == 401, (method, url)
-    async with session.post(f"{question}?strict-builtin-errors=true", data=b'{"input": {"question": "allow"}}') as ok:
-        assert ok.status == 200
-    async with session.get(base.removesuffix("/v1") + "/health") as ok:
-        assert ok.status == 200
+    async with asking(engine, {"Authorization": f"Bearer {local(engine)._token}"}) as session:
+        for method, url, body in refused:
+            async with session.request(method, url, data=body) as response:
+                assert response.status == 401, (method, url)
+        body = b'{"input": {"question": "allow"}}'
+        async with session.post(f"{question}?strict-builtin-errors=true", data=body) as ok:
+            assert ok.status == 200
+        async with session.get(f"{BASE}/health") as ok:
+            assert ok.status == 200
 
 
-async def test_without_the_token_nothing_answers(engine: Engine) -> None:
-    opa = local(engine)
-    assert opa._running is not None
-    client = opa._running.client
-    for headers in ({}, {"Authorization": "Bearer wrong"}):
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client._tls)) as session:
-            url = f"{client.root_url}/data/twokey/main/decision?strict-builtin-errors=true"
-            async with session.post(url, data=b"{}", headers=headers) as response:
-                assert response.status == 401
-            async with session.get(client.root_url.removesuffix("/v1") + "/health", headers=headers) as response:
-                assert response.status == 401
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+async def test_without_the_token_nothing_answers(engine: Engine, headers: Mapping[str, str]) -> None:
+    async with asking(engine, headers) as session:
+        url = f"{BASE}/v1/data/twokey/main/decision?strict-builtin-errors=true"
+        async with session.post(url, data=b"{}") as response:
+            assert response.status == 401
+        async with session.get(f"{BASE}/health") as response:
+            assert response.status == 401
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -99,7 +101,7 @@ class Server:
         self.connections = 0
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
-        self.session = Session("http://127.0.0.1:1", {}, tls=None)
+        self.session = Session(Path("/nowhere"), {}, server=None)
 
     async def read(self, reader: asyncio.StreamReader) -> bool:
         try:
@@ -124,11 +126,10 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
     scripted = Server()
-    listening = await asyncio.start_server(scripted.accept, "127.0.0.1", 0)
-    base = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    scripted.session = Session(base, {"Authorization": "Bearer t"}, tls=None)
+    listening = await asyncio.start_unix_server(scripted.accept, tmp_path / "s")
+    scripted.session = Session(tmp_path / "s", {"Authorization": "Bearer t"}, server=os.getpid())
     yield scripted
     await scripted.session.close()
     listening.close()
@@ -136,15 +137,14 @@ async def server() -> AsyncIterator[Server]:
 
 async def ask(server: Server, body: bytes = b"{}") -> wire.Response:
     async with asyncio.timeout(5):
-        return await server.session.request("POST", f"{server.session._base}/v1/x?y=z", data=body)
+        return await server.session.request("POST", f"{wire.BASE}/v1/x?y=z", data=body)
 
 
 async def test_a_connection_is_kept_and_the_question_is_what_was_asked(server: Server) -> None:
     for _ in range(3):
         assert (await ask(server)).body == b'{"result": 1}'
     assert server.connections == 1
-    host = server.session._base.removeprefix("http://").encode()
-    expected = b"POST /v1/x?y=z HTTP/1.1\r\nHost: %b\r\nAuthorization: Bearer t\r\nContent-Length: 2\r\n\r\n" % host
+    expected = b"POST /v1/x?y=z HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t\r\nContent-Length: 2\r\n\r\n"
     assert server.heads == [expected] * 3
 
 
@@ -246,10 +246,24 @@ async def test_a_server_that_says_it_closes_is_believed(server: Server) -> None:
 
 async def test_a_session_asks_only_its_own_server_and_nothing_once_closed(server: Server) -> None:
     with pytest.raises(aiohttp.ClientConnectionError):
-        await server.session.request("GET", "http://127.0.0.2/v1")
+        await server.session.request("GET", "http://localhost.example/v1")
     with pytest.raises(aiohttp.ClientConnectionError):
-        await server.session.request("GET", f"{server.session._base}/v1", allow_redirects=True)
+        await server.session.request("GET", f"{wire.BASE}/v1", allow_redirects=True)
     await ask(server)
     await server.session.close()
     with pytest.raises(aiohttp.ClientConnectionError):
         await ask(server)
+
+
+async def test_another_process_on_the_socket_is_told_nothing(server: Server, tmp_path: Path) -> None:
+    """Whoever could listen there in OPA's place would be given the token, and believed."""
+    stranger = Session(tmp_path / "s", {"Authorization": "Bearer t"}, server=os.getppid())
+    with pytest.raises(aiohttp.ClientConnectionError, match="somebody else"):
+        await stranger.request("GET", f"{wire.BASE}/health")
+    await ask(server)
+    assert len(server.heads) == 1
+
+
+async def test_a_socket_that_nobody_listens_on(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        await Session(tmp_path / "none", {}, server=None).request("GET", f"{wire.BASE}/health")
