@@ -11,7 +11,7 @@ from hypothesis import settings
 from decision.cli.demo.postgres import VARIABLE, choose
 from decision.cli.errors import CliError
 
-_SERVERS = {"postgres", "server", "stack", "own_stack"}  # fixtures
+_SERVERS = {"postgres", "stack", "own_stack"}  # fixtures
 
 settings.register_profile("suite", deadline=None)  # a busy machine is no counterexample
 settings.register_profile("fuzz", deadline=None, max_examples=5000)
@@ -37,7 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`-m target` is what is worth running again on another version."""
     for item in items:
-        if "/tests/e2e/" in str(item.path) or _SERVERS & set(getattr(item, "fixturenames", ())):
+        path, fixtures = str(item.path), getattr(item, "fixturenames", ())
+        on_server = _SERVERS & set(fixtures) or ("/enforcers/postgres/" in path and "server" in fixtures)
+        if "/tests/e2e/" in path or on_server:
             item.add_marker(pytest.mark.target)
 
 
