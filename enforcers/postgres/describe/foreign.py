@@ -39,8 +39,10 @@ def stored_tree(context: Context, text: str) -> Any:
 
 
 def _words(text: str, words: frozenset[str]) -> frozenset[str]:
+    if not words:
+        return words
     lowered = text.lower()
-    if not words or not any(word.rstrip("(") in lowered for word in words):
+    if not any(word.rstrip("(") in lowered for word in words):
         return frozenset()
     if len(text) > MAX_SCANNED:
         return frozenset(words)  # not worth seconds: what holds such a word somewhere counts as using it
