@@ -49,6 +49,11 @@ class Source(Protocol):
     target: Target
     contexts: Contexts
 
+    def entered(self) -> None:
+        """A session is open; `left` when it is over."""
+
+    def left(self) -> None: ...
+
     async def describer(self) -> Describer:
         """The live describer, loaded. Raises UpstreamError, CredentialError."""
 
@@ -88,6 +93,7 @@ class Session(asyncio.Protocol):
         self.machine = machine = SessionMachine(gate, describer)
         machine.replies.flush = self._write_relayed
         self.key: tuple[int, bytes] | None = None
+        source.entered()
 
     def begin(self, *, long_key: bool) -> None:
         """Tell the client that it is in, and relay from now on. long_key: it takes cancel keys above 4 bytes."""
@@ -300,6 +306,8 @@ class Session(asyncio.Protocol):
         gate, self._gate = self._gate, None
         if gate is not None:
             self._gateway.tasks.spawn(gate.close(reason), name="close session")
+        if not self._closed:
+            self._source.left()
         self._gateway.forget(self)
         if self._alarm is not None:
             self._alarm.cancel()

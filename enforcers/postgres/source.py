@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import asyncpg
 import structlog
@@ -22,8 +23,13 @@ from enforcers.postgres.machine_decide import NAMES_SQL, names_of
 from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import Contexts, Target
 from enforcers.postgres.upstream import CONNECT_SECONDS, SUBJECT
+from enforcers.postgres.watched_login import WatchedLoop
 
 log = structlog.get_logger(__name__)
+
+# After the last session the gateway's own connections go too: else nobody could drop or rename the database. PostgreSQL
+# waits five seconds for others to be gone.
+LINGER_SECONDS = 1.0
 
 Credential = Callable[[str], Awaitable[tuple[str, str]]]
 Certificate = Callable[[str], Awaitable[ClientCertificate | None]]
@@ -98,6 +104,29 @@ class LiveSource:
         self._describer = LiveDescriber(self.catalog, Describer())
         self._runner: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
+        self._sessions = 0
+        self._leaving: asyncio.TimerHandle | None = None
+
+    def entered(self) -> None:
+        """A session is open; `left` when it is over."""
+        self._sessions += 1
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def left(self) -> None:
+        self._sessions -= 1
+        if self._sessions == 0:
+            self._leaving = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._rest)
+
+    def _rest(self) -> None:
+        self._leaving = None
+        self._tasks.spawn(self._resting(), name="catalog rests")
+
+    async def _resting(self) -> None:
+        if self._sessions == 0:
+            await self._estimator.close()
+            await self.catalog.rest()
 
     async def describer(self) -> LiveDescriber:
         async with self._starting:
@@ -127,7 +156,10 @@ class LiveSource:
         except (CredentialError, UpstreamError) as error:
             # The catalog's callers know targets, not credentials; the sentence holds no secret.
             raise ConnectionError(str(error)) from error
+        # Over TLS the target is asked for its certificate instead, and asyncpg's way into TLS can't be watched.
+        watched = None if target.encrypted or target.accepts("password") else WatchedLoop(target.accepts)
         return await asyncpg.connect(
+            loop=cast("asyncio.AbstractEventLoop | None", watched),
             host=target.host,
             port=target.port,
             database=target.database,
@@ -162,6 +194,8 @@ class LiveSource:
         return replace(names, search_path=tuple(search_path)) if search_path else names
 
     async def close(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
         if self._runner is not None:
             self._runner.cancel()
         await self._estimator.close()

@@ -355,6 +355,12 @@ def builtin_queries(version: int) -> tuple[tuple[str, str], ...]:
 
 
 SERVER_QUERY = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_database()::pg_catalog.text"
+# Another answer: another server, another database of that name, or a server that was started anew.
+IDENTITY_QUERY = (
+    "SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text, b.oid::pg_catalog.text,"
+    " pg_catalog.current_setting('server_version'), current_user::pg_catalog.text"
+    " FROM pg_catalog.pg_database b WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+)
 KEYWORDS_QUERY = "SELECT k.word::pg_catalog.text, k.catcode::pg_catalog.text FROM pg_catalog.pg_get_keywords() k"
 
 

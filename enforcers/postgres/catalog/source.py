@@ -18,6 +18,7 @@ from pglast import keywords
 from enforcers.core.errors import UpstreamError
 from enforcers.postgres.catalog.queries import (
     FINGERPRINT_QUERY,
+    IDENTITY_QUERY,
     KEYWORDS_QUERY,
     OLDEST_SERVER,
     SERVER_QUERY,
@@ -89,6 +90,7 @@ class CatalogSource:
         self._database = ""
         self._version = 0  # server_version_num
         self._fingerprint: tuple[Row, ...] = ()
+        self._identity: tuple[Row, ...] = ()  # of the server and database that the snapshot was read from
         self._partial = False  # some definitions could not be read: another session holds their relations
         self._confirmed = float("-inf")  # when the last confirmed check began
         self._noted = float("-inf")  # when a DDL was last seen
@@ -163,6 +165,12 @@ class CatalogSource:
             except TimeoutError:
                 continue
 
+    async def rest(self) -> None:
+        """Nobody needs it for now: no connection to the database until somebody does."""
+        async with self._lock:
+            self._used = float("-inf")
+            await self.close()
+
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -204,11 +212,14 @@ class CatalogSource:
             )
         server = await self._rows(connection, KEYWORDS_QUERY)
         self._words = differing_words({str(row[0]): str(row[1]) for row in server})
-        self._catalog_is_old()
+        identity = await self._rows(connection, IDENTITY_QUERY)
+        if identity != self._identity:
+            self._catalog_is_old()
+            self._identity = identity
         return connection
 
     def _catalog_is_old(self) -> None:
-        """A new connection may be a new server: read everything again."""
+        """Another server, or the same one started anew: read everything again."""
         self._fingerprint = ()
         self._builtins = None
 

@@ -254,6 +254,13 @@ class ScriptedSource:
         self.scripted = describer or ScriptedDescriber()
         self.estimates: list[EstimateRows] = []
         self.refreshes = 0
+        self.sessions = 0
+
+    def entered(self) -> None:
+        self.sessions += 1
+
+    def left(self) -> None:
+        self.sessions -= 1
 
     async def describer(self) -> ScriptedDescriber:
         return self.scripted

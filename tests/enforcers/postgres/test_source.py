@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 import psycopg
@@ -209,3 +209,16 @@ async def test_concurrent_sessions(live: Live) -> None:
             await connection.close()
 
     assert await asyncio.gather(*(run(i) for i in range(1, 11))) == list(range(1, 11))
+
+
+async def test_after_the_last_session_the_database_can_be_dropped(live: Live, postgres: Postgres) -> None:
+    """PostgreSQL waits a few seconds for others to be gone; the gateway's own connections are by then."""
+    one = await live()
+    async with await psycopg.AsyncConnection.connect(postgres.dsn, autocommit=True) as direct:
+        await direct.execute("CREATE DATABASE short_lived")
+        one.source.target = replace(one.source.target, database="short_lived")
+        for _ in range(2):  # the second time it is woken
+            async with await psycopg.AsyncConnection.connect(one.dsn, autocommit=True) as connection:
+                cursor = await connection.execute("SELECT count(*) FROM pg_catalog.pg_class")
+                assert await cursor.fetchone() != (0,)
+        await direct.execute("DROP DATABASE short_lived")

@@ -257,3 +257,30 @@ def printed(source: CatalogSource, relation: str) -> list[tuple[str, str]]:
     assert found is not None
     expressions = [(item.kind, item.text) for item in source.catalog.expressions.get(found.oid, ())]
     return expressions + [(rule.name, rule.text) for rule in source.catalog.rules.get(found.oid, ())]
+
+
+async def test_at_rest_it_is_not_connected_and_a_look_wakes_it(server: Server, connection: asyncpg.Connection) -> None:
+    connector = Switch(server.dsn)
+    source = CatalogSource(connector)
+    await source.start()
+    version = source.version
+    await source.rest()
+    assert await ours(connection) == 0
+    await source.refresh()
+    assert (await ours(connection), connector.opened) == (1, 2)
+    assert source.version == version  # the same server, unchanged: not read again
+    await source.rest()
+    await connection.execute("CREATE TABLE fresh (a integer)")
+    await source.refresh()
+    assert source.catalog.find_relation("public", "fresh") is not None
+    await source.close()
+
+
+async def ours(connection: asyncpg.Connection) -> int:
+    """How many others are connected to the database."""
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    for _ in range(100):  # a backend takes a moment to end
+        if not (found := await connection.fetchval(sql)):
+            return 0
+        await asyncio.sleep(0.01)
+    return int(found)
