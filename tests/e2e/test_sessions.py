@@ -4,7 +4,9 @@ doing is undone or cancelled at the target; the log says who did it; its upstrea
 from __future__ import annotations
 
 import json
+import os
 import select
+import signal
 import socket
 import struct
 import time
@@ -21,6 +23,7 @@ from decision.cli.demo.stack import CONFIG, SUBJECTS, Stack
 from decision.cli.options import Who
 from tests.e2e.background import Background
 from tests.e2e.clients import admin, connect, pending, until
+from tests.e2e.test_faults import processes
 
 WORKERS = "enforcers: {{postgres: {{workers: 2}}}}\n"
 AT_ONCE_S = 1.0
@@ -286,3 +289,22 @@ def test_people_see_and_end_their_own_and_errors_are_clear(pair: Stack) -> None:
     assert "sessions list" in unknown.stderr
     assert pair.twokey("sessions", "kill", token="x").returncode == 2
     assert "--reason" in pair.twokey("sessions", "kill", "--help", config=False).stdout
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def test_a_gateway_that_slept_meanwhile_cuts_when_it_wakes(pair: Stack) -> None:
+    with connect(pair, "executor", connection="sandbox") as client:
+        process, session = backend(client), newest(pair)
+        gateway = processes(pair, "-m enforcers")
+        signal_all(gateway, signal.SIGSTOP)
+        try:
+            revoke(pair, session)
+        finally:
+            woken = time.monotonic()
+            signal_all(gateway, signal.SIGCONT)
+        assert cut_at(client) - woken < AT_ONCE_S
+    until(partial(gone, pair, process), what="the end of the backend")
