@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from enforcers.core.errors import SettingsError
-from enforcers.settings import Address, EnvSource, ExecSource, FileSource, read_settings
+from enforcers.settings import Address, EnvSource, ExecSource, FileSource, Tls, read_settings
 
 SECRET = "canary" * 8
 DOCUMENT: dict[str, Any] = {
@@ -22,6 +22,9 @@ DOCUMENT: dict[str, Any] = {
     "decision": {"grpc": "127.0.0.1:4242"},
     "listen": {"crm": "127.0.0.1:0"},
     "workers": 1,
+    "tls": {"certificate": "/run/gate.crt", "key": {"env": "GATE_KEY"}, "required": True},
+    "balancers": ["10.0.0.0/24"],
+    "max_connections": 20,
     "connections": [
         {
             "name": "crm",
@@ -32,6 +35,7 @@ DOCUMENT: dict[str, Any] = {
                 "executor": {"user": "crm_app", "password": {"exec": ["./get", "crm"]}},
                 "auditor": {"user": "crm_au", "password": {"file": "/run/secret"}},
                 "default": {"user": "nobody"},
+                "certified": {"user": "crm_ce", "certificate": "/run/crm.crt", "key": {"file": "/run/crm.key"}},
             },
         }
     ],
@@ -47,6 +51,19 @@ def test_the_documented_form() -> None:
     assert accounts["executor"].password == ExecSource(("./get", "crm"))
     assert accounts["auditor"].password == FileSource("/run/secret")
     assert accounts["default"].password is None
+    assert accounts["certified"].certificate == "/run/crm.crt"
+    assert accounts["certified"].key == FileSource("/run/crm.key")
+    assert settings.tls == Tls(certificate="/run/gate.crt", key=EnvSource("GATE_KEY"), required=True)
+    assert settings.balancers == ("10.0.0.0/24",)
+    assert settings.max_connections == 20
+
+
+def test_what_may_be_absent() -> None:
+    document = {key: value for key, value in DOCUMENT.items() if key not in {"tls", "balancers", "max_connections"}}
+    settings = read_settings(orjson.dumps(document))
+    assert settings.tls is None
+    assert settings.balancers == ()
+    assert settings.max_connections == 500
     assert SECRET not in repr(settings)
 
 
@@ -58,12 +75,15 @@ def paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-OPTIONAL = {"planner", "executor", "auditor", "default", "password"}
+OPTIONAL = {
+    *("planner", "executor", "auditor", "default", "certified", "password"),
+    *("tls", "balancers", "max_connections"),
+}
 
 
 @pytest.mark.parametrize("path", paths(DOCUMENT), ids=str)
 def test_each_key_is_needed_and_typed(path: tuple[Any, ...]) -> None:
-    for value in ({"x": 1}, 1.5, None, [], ""):
+    for value in ({"x": 1}, 1.5, None, *([[]] if path != ("balancers",) else []), ""):
         changed = copy.deepcopy(DOCUMENT)
         parent = changed
         for key in path[:-1]:
@@ -73,7 +93,7 @@ def test_each_key_is_needed_and_typed(path: tuple[Any, ...]) -> None:
             read_settings(orjson.dumps(changed))
         assert SECRET not in str(caught.value)
     del parent[path[-1]]
-    if path[-1] not in OPTIONAL and not (len(path) > 1 and path[-2] == "exec"):
+    if path[-1] not in OPTIONAL and not (len(path) > 1 and path[-2] in {"exec", "balancers"}):
         with pytest.raises(SettingsError):
             read_settings(orjson.dumps(changed))
 
