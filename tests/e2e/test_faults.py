@@ -16,22 +16,7 @@ from decision.cli.demo.stack import CONFIG, DATABASE, Stack
 from decision.cli.errors import CliError
 from tests.e2e.background import Background
 from tests.e2e.clients import admin, connect, pending, until
-
-
-def processes(stack: Stack, needle: str) -> list[int]:
-    """Processes below `twokey up` whose command line contains the text."""
-    found, todo = [], [stack.pid]
-    while todo:
-        pid = todo.pop()
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            todo += [int(child) for child in (task / "children").read_text().split()]
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if needle in line and pid != stack.pid:
-            found.append(pid)
-    return found
+from tests.e2e.processes import processes
 
 
 def answers(stack: Stack, role: str = "planner") -> bool:
@@ -225,12 +210,7 @@ def test_a_full_disk_stops_what_needs_a_record_and_heals(tmp_path: Path) -> None
         with Stack(config=config) as stack:
             assert answers(stack, "executor")
             filler = small / "filler"
-            with filler.open("wb", buffering=0) as out:
-                try:
-                    while True:
-                        out.write(b"x" * 4096)
-                except OSError:
-                    pass
+            fill(filler)
             before = admin(stack, "SELECT status FROM orders WHERE id = 9")
             refused = None
             for _ in range(50):  # what is left of the last page takes a few records
@@ -248,6 +228,62 @@ def test_a_full_disk_stops_what_needs_a_record_and_heals(tmp_path: Path) -> None
             until(lambda: answers(stack, "executor"), timeout_s=30, what="recovery after space was made")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_a_full_disk_stops_leased_statements_at_their_window_and_loses_no_record(tmp_path: Path) -> None:
+    small, marked = tmp_path / "small", "SELECT id AS while_full FROM orders WHERE id = 1"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
+    try:
+        config = CONFIG.replace("audit: {{dir: state/audit}}", f"audit: {{{{dir: {small}/audit}}}}")
+        with Stack(config=config) as stack, connect(stack, "executor", connection="sandbox") as client:
+            done = 0
+            for _ in range(20):
+                client.execute(marked)
+                done += 1
+            fill(small / "filler")
+            began, refused = time.monotonic(), None
+            while refused is None:
+                assert time.monotonic() - began < 40, "leased statements run without records"
+                try:
+                    client.execute(marked)
+                    done += 1
+                except psycopg.Error as error:
+                    refused = error
+            assert refused.sqlstate == "57P03", refused
+            (small / "filler").unlink()
+            until(lambda: answers(stack, "executor"), timeout_s=30, what="recovery after space was made")
+            if not client.closed:
+                client.execute(marked)
+                done += 1
+            client.close()
+            until(lambda: executed(stack, "while_full") == done, what="every record of what ran")
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as out:
+        try:
+            while True:
+                out.write(b"x" * 4096)
+        except OSError:
+            return
+
+
+def executed(stack: Stack, mark: str) -> int:
+    """How many acts of the marked shape the log says were completed, by whichever record said it."""
+    records = stack.records()
+    decided = {str(record["operation"]): record for record in records if record["kind"] == "decision"}
+    shapes = {str(record["shape_digest"]) for record in decided.values() if mark in str(record)}
+    mine = {operation for operation, record in decided.items() if str(record["shape_digest"]) in shapes}
+    for record in records:
+        intent = record.get("intent")
+        if record["kind"] == "act" and isinstance(intent, dict) and str(intent["shape_digest"]) in shapes:
+            mine.add(str(record["operation"]))
+    outcomes = [record for record in records if record["kind"] == "act" and str(record["operation"]) in mine]
+    return sum(isinstance(r.get("outcome"), dict) and r["outcome"]["status"] == "completed" for r in outcomes)  # type: ignore[index]
 
 
 def test_sigterm_drains_and_exits_zero(own_stack: Stack) -> None:
