@@ -10,6 +10,7 @@ OPA = $$($(PYTHON) tools/setup.py --print-opa)
 REGO := rego
 TESTS ?= tests
 PYTEST_FLAGS ?=
+BENCH_FLAGS ?=
 
 .PHONY: help setup demo test clients test-clients test-all check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz lock clean
 
@@ -69,8 +70,8 @@ proto-breaking: setup ## The API may only grow.
 proto-image: setup ## Commit to the API as it is now (after a deliberate change).
 	$(BIN)/buf build -o proto/image.binpb
 
-bench: setup ## Measure gateway against direct.
-	$(PYTHON) -m tests.bench.run
+bench: setup ## Measure gateway against direct, rung by rung (BENCH_FLAGS: --quick, --write, --cells ...).
+	$(PYTHON) -m tests.bench.run $(BENCH_FLAGS)
 
 fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), and the property tests for longer.
 	$(PYTHON) -m tests.fuzz.run --inputs $(or $(FUZZ_INPUTS),1000000) --seed $(or $(FUZZ_SEED),0)

@@ -114,7 +114,7 @@ def measure(
         except RuntimeError as error:
             if rung in {DIRECT, POLICY}:
                 raise
-            missing[rung] = str(error).strip().splitlines()[-1][:200]
+            missing[rung] = str(error).strip().splitlines()[0][:200]
             del targets[rung]
     for _ in range(rounds):
         direct = 0.0

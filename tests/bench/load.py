@@ -85,7 +85,7 @@ class Pgbench:
         if done.returncode == 0 and tps is None:
             raise RuntimeError("pgbench got no transaction done in its time")
         if done.returncode != 0 or tps is None or count is None or (failed is not None and int(failed[1])):
-            raise RuntimeError(f"pgbench failed: {done.stderr[-2000:]}")
+            raise RuntimeError(f"pgbench failed: {' '.join(done.stderr[-2000:].split())}")
         return Done(float(tps[1]), int(count[1]) * (1 if self.select_only else TRANSACTION))
 
 
@@ -112,5 +112,5 @@ class Bulk:
         )
         taken = _TIME.search(done.stdout)
         if done.returncode != 0 or taken is None:
-            raise RuntimeError(f"psql failed: {done.stderr[-2000:]}{done.stdout[-500:]}")
+            raise RuntimeError(f"psql failed: {' '.join(done.stderr[-2000:].split())}")
         return Done(self.rows / (float(taken[1]) / 1000), self.rows)

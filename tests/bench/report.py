@@ -42,8 +42,9 @@ def missed(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if "floor" in row and number(row["ratio"]) < number(row["floor"]):
             out.append(f"{row['cell']}: {row['ratio']} is below {row['floor']}")
-        if "ceiling" in row and number(row["median_ms"]) > number(row["ceiling"]):
-            out.append(f"{row['cell']}: {row['median_ms']} is above {row['ceiling']}")
+        measured = row.get("median_ms", row.get("value"))
+        if "ceiling" in row and number(measured) > number(row["ceiling"]):
+            out.append(f"{row['cell']}: {measured} is above {row['ceiling']}")
         if "kib_ceiling" in row and number(row["kib_each"]) > number(row["kib_ceiling"]):
             out.append(f"{row['cell']}: {row['kib_each']} KiB each is above {row['kib_ceiling']}")
     return out
@@ -89,8 +90,9 @@ def ladder_table(rows: Sequence[Row]) -> str:
         bound = f"at least {row['floor']}" if "floor" in row else ""
         if "goal" in row:
             bound = f"{bound}, goal {row['goal']}".removeprefix(", ")
+        beside = f" (the log's disk syncs in {row['sync_ms']} ms)" if "sync_ms" in row else ""
         cells = [
-            f"`{row['cell']}`",
+            f"`{row['cell']}`{beside}",
             f"{number(figures[DIRECT]['rate']):,.0f} {row['unit']}",
             *(_ratio(figures.get(rung)) for rung in (BOUNCER, RELAY, POLICY, MASKED)),
             _us(cpu.get("gateway")),
