@@ -55,22 +55,25 @@ class Pipe(asyncio.Protocol):
 
 
 class FromTarget(Pipe):
-    """Headers are read; a message that is not there whole waits, as the gateway's does when it must be judged."""
+    """Headers are read; what they head passes as it comes. Only a header that is cut in two waits."""
 
     def __init__(self) -> None:
         super().__init__()
         self._rest = b""
+        self._passing = 0  # bytes of a message whose header was read
 
     def split(self, data: bytes) -> bytes:
-        data = self._rest + data if self._rest else data
-        position = 0
-        while position + 5 <= len(data):
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        size, position = len(data), self._passing
+        while position + 5 <= size:
             end, count = run(data, position, data[position], 1 << 40, 1 << 40)
-            if not count:
-                break
-            position = end
-        self._rest = data[position:]
-        return data if position == len(data) else data[:position]
+            position = end if count else position + 1 + int.from_bytes(data[position + 1 : position + 5], "big")
+        self._passing = max(0, position - size)
+        if position < size:
+            self._rest = data[position:]
+            return data[:position]
+        return data
 
 
 class FromClient(Pipe):
