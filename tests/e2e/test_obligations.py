@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
 from uuid import uuid4
@@ -17,7 +19,9 @@ import psycopg
 import pytest
 
 from decision.cli.demo.stack import CONFIG, Stack
-from tests.e2e.clients import admin, connect, until
+from enforcers.postgres import wire
+from tests.e2e.background import Background
+from tests.e2e.clients import admin, connect, pending, until
 
 OBLIGED = {
     "rows": "groups: [read, export, write], type: max-rows, parameters: {rows: 5}",
@@ -208,6 +212,12 @@ WRITES = {
 }
 
 
+# MERGE came with 15.
+BEFORE_MERGE = (
+    "INSERT INTO many SELECT n, '' FROM generate_series(1, 9) n ON CONFLICT (id) DO UPDATE SET v = '{m}' || excluded.v"
+)
+
+
 def state(stack: Stack) -> str:
     return admin(
         stack,
@@ -220,6 +230,8 @@ def state(stack: Stack) -> str:
 @pytest.mark.parametrize("kind", WRITES)
 def test_a_write_beyond_the_row_limit_is_taken_back(obliged: Stack, kind: str, how: str) -> None:
     statement, rows = WRITES[kind]
+    if kind == "merge" and int(admin(obliged, "SHOW server_version_num")) < 150000:
+        statement = BEFORE_MERGE
     marker, before = mark(), state(obliged)
     with connect(obliged, "executor", connection="rows") as client:
         with pytest.raises(psycopg.errors.ProgramLimitExceeded) as refused:
@@ -774,3 +786,114 @@ def test_other_ways_to_the_gateways_own_settings_are_refused(obliged: Stack, sta
         with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue)):
             client.execute(statement, prepare=prepare)
         assert client.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_reviewer_sees_the_reason(stack: Stack) -> None:
+    marker = mark()
+    with connect(stack, "executor") as client, Background() as background:
+        client.execute("SET twokey.reason = 'ticket 4711'")
+        held = background.submit(client.execute, f"DELETE FROM orders WHERE id = 1 AND '{marker}' <> ''")
+        approval = str(until(lambda: pending(stack, containing=marker), what="the approval"))
+        told = stack.twokey("approvals", "show", approval, token=stack.token("bob", "reviewer"))
+        assert "reason     ticket 4711" in told.stdout
+        assert stack.review("deny", approval).returncode == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            held.result(30)
+    assert set(reasons(stack, marker)) == {"ticket 4711"}
+
+
+# Ways around it
+
+BIG = b"UPDATE many SET v = 'around' WHERE id < 100"
+RUN = wire.bind(b"", b"") + wire.execute(b"", 0)
+RAW = {
+    "one row, then Sync": wire.parse(b"", BIG + b" RETURNING id")
+    + wire.bind(b"", b"")
+    + wire.execute(b"", 1)
+    + wire.SYNC,
+    "the end of the session instead of Sync": wire.parse(b"", BIG) + RUN + wire.TERMINATE,
+    "a Query that commits, behind it": wire.parse(b"", BIG) + RUN + wire.query(b"COMMIT") + wire.SYNC,
+    "an Execute that commits, behind it": wire.parse(b"", BIG) + RUN + wire.parse(b"", b"COMMIT") + RUN + wire.SYNC,
+    "BEGIN before, COMMIT behind": wire.parse(b"", b"BEGIN") + RUN + wire.parse(b"", BIG) + RUN + wire.query(b"COMMIT"),
+    "its portal closed": wire.parse(b"", BIG) + RUN + wire.close(b"P", b"") + wire.SYNC,
+}
+
+
+@pytest.mark.parametrize("way", RAW)
+def test_no_order_of_messages_lets_too_many_rows_stand(obliged: Stack, way: str) -> None:
+    before = state(obliged)
+    with (
+        connect(obliged, "executor", connection="rows") as client,
+        socket.socket(fileno=os.dup(client.pgconn.socket)) as raw,
+    ):
+        raw.settimeout(10)
+        raw.sendall(RAW[way])
+        answer = b""
+        while b"54000" not in answer:
+            more = raw.recv(65536)
+            assert more, answer
+            answer += more
+        client.close()
+    assert state(obliged) == before
+
+
+AROUND = [
+    ("PREPARE p AS {big}", "EXECUTE p"),
+    ("PREPARE p AS {big}", "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) EXECUTE p"),
+    ("CREATE TEMPORARY TABLE taken AS SELECT * FROM many",),
+    ("SELECT * INTO TEMPORARY taken FROM many",),
+    ("CREATE TEMPORARY TABLE taken (id int)", "INSERT INTO taken SELECT id FROM many"),
+    ("BEGIN", "DECLARE c CURSOR FOR SELECT id FROM many", "FETCH ALL FROM c"),
+    ("BEGIN", "SAVEPOINT s", "{big}"),
+    ("BEGIN", "{big}", "PREPARE TRANSACTION 'x'"),
+]
+
+
+@pytest.mark.parametrize("statements", AROUND, ids=[statements[-1] for statements in AROUND])
+def test_no_other_statement_writes_or_returns_more(obliged: Stack, statements: tuple[str, ...]) -> None:
+    before = state(obliged)
+    with connect(obliged, "executor", connection="rows") as client:
+        *first, last = (statement.format(big=BIG.decode()).encode() for statement in statements)
+        if last.startswith(b"PREPARE TRANSACTION"):
+            last = first.pop()
+        for statement in first:
+            client.execute(statement)
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+            client.execute(last)
+        if last == BIG and "SAVEPOINT s" not in statements:
+            with pytest.raises(psycopg.Error):
+                client.execute("PREPARE TRANSACTION 'x'")
+        if "SAVEPOINT s" in statements:
+            client.execute("ROLLBACK TO SAVEPOINT s")
+        client.execute("COMMIT")
+    assert state(obliged) == before
+
+
+def test_copy_of_a_write_is_taken_back(obliged: Stack) -> None:
+    before = state(obliged)
+    with connect(obliged, "executor", connection="rows") as client:
+        for simple in (False, True):
+            with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+                copied(client, "COPY (DELETE FROM many WHERE id < 100 RETURNING id) TO STDOUT", simple=simple)
+    assert state(obliged) == before
+
+
+def test_a_portal_read_in_parts_ends_after_its_duration_too(obliged: Stack) -> None:
+    marker = mark()
+
+    async def fetch() -> None:
+        host, port = obliged.address("brief")
+        token = obliged.token("executor-7", "executor")
+        client = await asyncpg.connect(host=host, port=port, user="executor", password=token, database="brief")
+        try:
+            async with client.transaction():
+                cursor = await client.cursor(f"SELECT id, '{marker}' FROM many")
+                await cursor.fetch(1)
+                await asyncio.to_thread(until, lambda: ended(obliged, marker), what="the end of the act")
+                await cursor.fetch(1)
+        finally:
+            await client.close()
+
+    with pytest.raises(asyncpg.QueryCanceledError, match="longer than policy allows"):
+        asyncio.run(fetch())
+    assert outcome(obliged, marker)["rows"] == 1
