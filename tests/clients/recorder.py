@@ -6,7 +6,8 @@ What may differ is taken out when a recording is read (`lines`), and nothing els
 - process ids and secrets of BackendKeyData, NotificationResponse and CancelRequest;
 - object ids the server gave out itself (16384 and above), numbered in the order in which they first appear, and the
   schemas of temporary objects, which are numbered by process;
-- times of today.
+- times of today;
+- the number of a client's thread, which Django names its savepoints and cursors by.
 
 Source of the message formats: PostgreSQL documentation, "Message Formats".
 """
@@ -28,6 +29,7 @@ _OID_TYPES = {24, 26, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096}  # o
 _FRONTEND_STARTUP = {80877103: "SSLRequest", 80877104: "GSSENCRequest", 80877102: "CancelRequest"}
 _NUMBER = re.compile(r"(?<![\d.])\d{5,10}(?![\d.])")
 _TEMPORARY = re.compile(r"pg_(toast_)?temp_\d+")
+_THREAD = re.compile(r"(?<=\"s)\d{12,}(?=_x\d)|(?<=_django_curs_)\d{12,}")
 _TIME = re.compile(r"(20\d\d-\d\d-\d\d)[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-]\d\d(:?\d\d)?))?")
 _JOIN_S = 10.0
 
@@ -229,7 +231,7 @@ class Reader:
         if len(data) == 4 and (oid := struct.unpack("!I", data)[0]) in self._oids:
             return self._oid(oid)
         text = repr(data)[1:]
-        text = _TEMPORARY.sub("pg_temp_<n>", text)
+        text = _THREAD.sub("<thread>", _TEMPORARY.sub("pg_temp_<n>", text))
         text = _TIME.sub(lambda found: "<time>" if found[1] in self._today else found[0], text)
         return _NUMBER.sub(lambda found: self._oid(int(found[0])) if int(found[0]) in self._oids else found[0], text)
 

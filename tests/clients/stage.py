@@ -152,6 +152,7 @@ class Stage:
                 env={
                     **Stack.base_environment(),
                     "TZ": "UTC",
+                    "PYTHONHASHSEED": "0",
                     "LC_ALL": "C.UTF-8",
                     "PGHOST": "127.0.0.1",
                     "PGPORT": str(tap.port),
