@@ -198,7 +198,10 @@ class Deciding(Dutiful):
         question: Question | None = None
         if ruling is None:
             question = self._question(asked, key)
-            ruling = yield from self._ask(asked, question)
+            answer = yield from self._ask(asked, question)
+            if isinstance(answer, Refused):
+                return answer
+            ruling = answer
         if ruling.answer is Answer.HELD and question is not None and ruling.hold is not None and question.can_hold:
             ruling = yield from self._hold(asked, question, ruling.hold)
         if ruling.answer is not Answer.ALLOWED:
@@ -254,7 +257,7 @@ class Deciding(Dutiful):
             hold_hint=_hold_hint(asked),
         )
 
-    def _ask(self, asked: Asked, question: Question) -> Generator[Command | Internal, object, Ruling]:
+    def _ask(self, asked: Asked, question: Question) -> Generator[Command | Internal, object, Ruling | Refused]:
         ruling = expect_ruling((yield Ask(question)))
         if ruling.answer is not Answer.NEEDS_ESTIMATE:
             return ruling
@@ -262,13 +265,16 @@ class Deciding(Dutiful):
         if asked.description.known_rows is not None:
             estimate = RowEstimate(float(asked.description.known_rows))
         elif asked.description.estimated_here or (self.private and not self._seen_by_others(asked.description)):
-            estimate = yield from self.estimate_here(
+            found = yield from self.estimate_here(
                 asked.description,
                 asked.transaction,
                 values=asked.values,
                 formats=asked.formats,
                 types=asked.types,
             )
+            if isinstance(found, Refused):
+                return found
+            estimate = found
         elif asked.description.can_estimate and self.names is not None:
             bound = tuple(question.operation.sql.values.bound)
             reply = yield EstimateRows(asked.description, shared_names(self.names), bound)

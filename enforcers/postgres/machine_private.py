@@ -90,9 +90,11 @@ class Private(MachineBase):
         values: tuple[bytes | None, ...],
         formats: tuple[int, ...],
         types: tuple[int, ...],
-    ) -> Generator[Command | Internal, object, RowEstimate]:
+    ) -> Generator[Command | Internal, object, RowEstimate | Refused]:
         """EXPLAIN on the session's own connection, the only one that knows its objects. Only for what calls nothing
-        but safe functions; never where the locks of a plan for a write would then wait for a reviewer."""
+        but safe functions; never where the locks of a plan for a write would then wait for a reviewer. Refused, in the
+        target's words, where its failure has taken the client's transaction or pipeline along."""
+        together = transaction.active or self.segment_open
         if (self.private and self.view is None) or not description.can_estimate:
             return RowEstimate(None, why=description.cannot_estimate_why or self.private)
         if transaction.active and description.writes_or_locks and not transaction.written:
@@ -108,6 +110,8 @@ class Private(MachineBase):
         self.send(wire.execute(QUESTION), Expect(Kind.EXECUTE, relay=False, tell=False, capture=capture, final=True))
         self.send(wire.close(b"P", QUESTION), Expect(Kind.CLOSE, relay=False, tell=False))
         yield from self.answered(capture)
+        if capture.error and together:
+            return Refused(unplaced(deny.withheld(capture.error) if self.replies.withhold else capture.error))
         if capture.error is not None or not capture.done or not capture.rows:
             return RowEstimate(None, why="the target refused to plan it in this session")
         try:
@@ -115,6 +119,14 @@ class Private(MachineBase):
         except ValueError:
             return RowEstimate(None, why="the planner's answer could not be read")
         return RowEstimate(found.rows, found.cost, found.why)
+
+
+def unplaced(raw: bytes) -> bytes:
+    """An ErrorResponse without its position, which counts from the beginning of another text than the client's."""
+    return wire.fields(
+        b"E",
+        [(code, value.decode("utf-8", "replace")) for code, value in wire.parse_fields(raw).items() if code != "P"],
+    )
 
 
 def needs_names(description: Description) -> bool:

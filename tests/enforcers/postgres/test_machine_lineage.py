@@ -283,6 +283,20 @@ async def test_types_that_run_code_on_input_are_seen_through_their_object_ids(po
         assert one.last.opaque
 
 
+@pytest.mark.parametrize("begin", [b"", q("BEGIN")])
+async def test_an_execute_that_can_not_be_planned_fails_in_the_targets_words(postgres: Postgres, begin: bytes) -> None:
+    """The question for the estimate fails first, and with it the client's transaction or pipeline."""
+    async with talk(postgres, needs_estimate) as one:
+        await one.say(q("PREPARE p (int) AS SELECT id FROM t WHERE id = $1"), *([begin] if begin else []))
+        for bad in (run("SELECT 1") + run("EXECUTE p('x')") + run("SELECT 2") + SYNC, q("EXECUTE p('x')")):
+            frames = await one.say(bad)
+            errors = [wire.parse_fields(raw)["C"].decode() for kind, raw in frames if kind == "E"]
+            assert errors == ["22P02"] if begin or bad[:1] == b"P" else errors == ["42501"]
+            assert [kind for kind, _ in frames].count("Z") == 1
+            await one.say(q("ROLLBACK"), *([begin] if begin else []))
+        assert await one.rows(q("SELECT 5")) == [[b"5"]]
+
+
 # Cursors
 
 
