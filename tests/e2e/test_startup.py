@@ -114,7 +114,9 @@ def test_psql_verifies_the_gateway_whose_certificate_is_rotated_meanwhile(two: S
         key.chmod(0o600)
         key.replace(two.folder / "gate.key")
         made.replace(two.folder / "gate.crt")
+        told = two.log.read_text().count('"reloading"')
         os.kill(two.pid, signal.SIGHUP)
+        until(lambda: two.log.read_text().count('"reloading"') >= told + 3, what="the enforcer and both workers told")
         until(lambda: {shown(two) for _ in range(8)} & {before} == set(), what="the new certificate everywhere")
         assert open_before.execute("SELECT 1").fetchone() == (1,)
     assert psql(two, "SELECT 1", **full).stdout == "1\n"

@@ -307,6 +307,15 @@ async def test_a_replication_connection_is_refused_clearly(gateway: Start) -> No
     assert len(one.core.opened) == 1
 
 
+async def test_a_target_that_never_answers_has_its_time(gateway: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enforcers.postgres.upstream.CONNECT_SECONDS", 0.2)
+    async with target(None) as made:
+        one = await gateway(port=made.port)
+        with pytest.raises(ConnectionError, match=r"did not answer within 0\.2 s"):
+            await log_in(one)
+        await eventually(lambda: made.open == slots(one) == 0)
+
+
 async def test_a_target_that_is_not_there(gateway: Start) -> None:
     async with target() as made:
         port = made.port
