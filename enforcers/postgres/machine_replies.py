@@ -212,6 +212,8 @@ class Replies:
     def _partial(self, kind: int, length: int, missing: int) -> bool:
         """A message that continues in the next bytes: True when it may pass as it comes."""
         head = self.expects[0] if self.expects else None
+        if kind == _COPY_DATA and length == len(_COPY_END) - 1:
+            return False  # whether it is a row or the trailer is seen when it is there
         if head is not None and head.relay and head.index < len(head.acts) and kind in {_COPY_DATA, _D}:
             running = head.acts[head.index]
             if running.limited or self._full(head, running, length, copied=kind == _COPY_DATA):
