@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -321,3 +322,24 @@ def test_the_end_point_of_certificates(tmp_path: Path) -> None:
     assert [binding(hashes.SHA256()), binding(hashes.SHA384()), binding(hashes.SHA512())] == [32, 48, 64]
     assert binding(ed=True) == 0
     assert end_point(b"not a certificate") == b""
+
+
+def test_on_the_loop_of_production(server: Server) -> None:
+    """uvloop's TLS is another implementation; names and addresses, asked for and direct."""
+
+    async def main() -> None:
+        for host in ("localhost", "127.0.0.1"):
+            for options in ("sslmode=require", f"sslmode=verify-ca&sslrootcert={server.root}"):
+                for negotiation in ("postgres", "direct"):
+                    target = server.url(f"{options}&channel_binding=require&sslnegotiation={negotiation}", host=host)
+                    async with logged_in(target, account("by_scram")) as upstream:
+                        assert b"TLSv1.3" in await answer(upstream, ENCRYPTED)
+                        assert len(await answer(upstream, "SELECT repeat('x', 3000000)")) > 3_000_000
+        with pytest.raises(UpstreamError, match="TLS"):
+            await connect(server.url("sslmode=verify-full"), account("by_scram"))
+        shown = Account(user="by_certificate", password="", certificate=client_certificate(server))
+        async with logged_in(server.verified("sslnegotiation=direct"), shown):
+            pass
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
