@@ -119,7 +119,7 @@ harmless if {
 	count(input.operation.sql.functions) == 0
 }
 
-# A write whose shape says how many rows it can change at most.
+# The shape says how many rows it can change, or return, at most.
 rows_known if input.operation.sql.most_rows > 0
 
 # An estimate is there, or can't be made.

@@ -1,10 +1,11 @@
-"""How many rows a write can change at most, where its shape alone tells: rows listed in VALUES, or one found by a key.
+"""How many rows are changed or returned at most, where the shape alone tells: VALUES, or a row found by its key.
 
 Such a number needs no estimate, and an answer that rests on it may be leased. It is only ever given with certainty: the
-target is a plain table, written directly, without rules, triggers, cascades or anything else of the user's own that
-could touch further rows or bend what `=` means; the key is a valid, immediate, unconditional unique index over plain
-columns with their types' own notion of equality; and each of its columns is compared with one value, in a way that no
-conversion can make two keys equal (a bigint converted to double precision can).
+table is a plain one, named directly, without rules, triggers, cascades or anything else of the user's own that could
+touch further rows or bend what `=` means, and nothing that makes several rows of one; the key is a valid, immediate,
+unconditional unique index over plain columns with their types' own notion of equality; and each of its columns is
+compared with one value, in a way that no conversion can make two keys equal (a bigint converted to double precision
+can).
 
 Source: PostgreSQL documentation, "Unique Indexes", "Operator Type Resolution".
 """
@@ -30,7 +31,9 @@ _EVENTS = {"InsertStmt": "3", "UpdateStmt": "2", "DeleteStmt": "4"}
 
 
 def most_rows(facts: Facts, catalog: Catalog, kind: str, body: Node) -> int | None:
-    """At most so many rows are changed by this statement of the client's; None when its shape does not tell."""
+    """At most so many rows are changed, or returned where nothing is changed; None when the shape does not tell."""
+    if kind == "SelectStmt":
+        return _read(facts, catalog, body)
     if kind not in _EVENTS or facts.opaque or body.get("withClause") or facts.control is not Control.NONE:
         return None
     relation = _only_target(facts, catalog, _EVENTS[kind])
@@ -40,11 +43,32 @@ def most_rows(facts: Facts, catalog: Catalog, kind: str, body: Node) -> int | No
         return _listed(body)
     if body.get("fromClause") or body.get("usingClause"):
         return None
-    inherits = bool(body.get("relation", {}).get("inh")) and bool(catalog.children.get(relation.oid))
-    if inherits:
+    return _by_key(catalog, relation, body.get("whereClause"))
+
+
+def _by_key(catalog: Catalog, relation: Relation, where: Node | None) -> int | None:
+    if catalog.children.get(relation.oid):
         return None
-    found = _compared(body.get("whereClause"), relation)
+    found = _compared(where, relation)
     return 1 if any(set(key) <= found for key in catalog.keys.get(relation.oid, ())) else None
+
+
+_PLAIN = frozenset({"targetList", "fromClause", "whereClause", "sortClause", "limitOption", "op"})
+
+
+def _read(facts: Facts, catalog: Catalog, body: Node) -> int | None:
+    """A SELECT of the plainest form from one table: nothing in it makes several rows of one, or one of many."""
+    if facts.opaque or facts.collects or facts.writes or set(body) - _PLAIN or body.get("op") != "SETOP_NONE":
+        return None
+    items = body.get("fromClause") or []
+    kind, source = unwrap(items[0]) if len(items) == 1 else ("", {})
+    direct = [oid for oid, via in facts.relations if via == "direct"]
+    relation = facts.seen_relations.get(direct[0]) if kind == "RangeVar" and len(direct) == 1 else None
+    if relation is None or relation.kind != "table" or relation.name != source.get("relname"):
+        return None
+    if any(function.returns_set or not function.builtin for function in facts.functions_used.values()):
+        return None
+    return _by_key(catalog, relation, body.get("whereClause"))
 
 
 def _only_target(facts: Facts, catalog: Catalog, event: str) -> Relation | None:
