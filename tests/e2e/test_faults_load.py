@@ -18,7 +18,7 @@ import pytest
 from decision.cli.demo.stack import Stack
 from enforcers.postgres import wire
 from tests.e2e.background import Background
-from tests.e2e.clients import admin, connect, until
+from tests.e2e.clients import admin, connect, pending, until
 from tests.e2e.processes import descriptors, gateways, processes, resident
 from tests.faults.bench import Client
 
@@ -199,3 +199,43 @@ def test_descriptors_run_out(worn: Stack) -> None:
             clients.close()
         until(lambda: answers(worn), timeout_s=20, what="room again")
         assert old.execute("SELECT 2").fetchone() == (2,)
+
+
+def test_a_message_of_a_gigabyte_is_refused_before_it_is_read(worn: Stack) -> None:
+    pid, size = gateway(worn), 1 << 30
+    with raw(worn, "oversized") as client:
+        client.send(wire.query(b"SELECT 1"))
+        assert client.until_ready(1)
+        before = most = resident(pid)
+        client.send(b"Q" + (size + 4).to_bytes(4, "big"))
+        piece = b"x" * (8 << 20)
+        for _ in range(size // len(piece)):
+            client.send(piece)
+            most = max(most, resident(pid))
+        assert client.until_ready(1)
+        kind, frame = client.seen[-2]
+        assert kind == "E"
+        assert wire.parse_fields(frame)["C"] == b"54000"
+        assert most - before < BOUND
+        client.send(wire.query(b"SELECT 2"))
+        assert client.until_ready(1)
+
+
+def test_what_is_sent_behind_a_held_statement_waits_outside(worn: Stack) -> None:
+    pid = gateway(worn)
+    with raw(worn, "impatient", connection="company") as client, Background() as pool:
+        client.send(wire.query(b"SELECT 1"))
+        assert client.until_ready(1)
+        before = resident(pid)
+        client.send(wire.query(b"DELETE FROM orders WHERE id = 815"))
+        approval = str(until(lambda: pending(worn, containing="815"), what="the hold"))
+        # Data of a COPY that isn't there: to be dropped, once its turn has come.
+        sending = pool.submit(client.send, wire.message(b"d", b"x" * (1 << 20)) * 100 + wire.query(b"SELECT 2"))
+        until(lambda: resident(pid) - before > (8 << 20), what="the queue's filling")
+        time.sleep(1)  # the time in which it would all have been taken in
+        assert not sending.done()
+        assert resident(pid) - before < 2 * BOUND
+        assert worn.review("deny", approval).returncode == 0
+        assert client.until_ready(2)
+        sending.result(20)
+        assert [kind for kind, _ in client.seen] == ["T", "D", "C", "Z", "E", "Z", "T", "D", "C", "Z"]

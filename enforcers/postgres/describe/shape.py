@@ -27,24 +27,26 @@ _AT = [
 
 @dataclass(slots=True)
 class Shape:
-    """skeleton: the text with its free constants as their classes. The pattern is compiled when a second text asks."""
+    """skeleton: the text with its free constants as their classes. parts: what stands before a constant, and the
+    pattern of its class. The whole pattern is made when a second text asks: escaping a long one takes its time."""
 
     skeleton: bytes
-    source: bytes
+    parts: tuple[tuple[bytes, bytes], ...]
     _pattern: re.Pattern[bytes] | None = None
 
     def matches(self, text: bytes) -> bool:
         """Has this text the same shape?"""
         pattern = self._pattern
         if pattern is None:
-            self._pattern = pattern = re.compile(self.source, re.DOTALL)
+            source = b"".join([re.escape(before) + lexeme for before, lexeme in self.parts])
+            self._pattern = pattern = re.compile(source, re.DOTALL)
         return pattern.fullmatch(text) is not None
 
 
 def shape_of(text: bytes, free: Iterable[int]) -> Shape:
     """free: byte offsets of the constants that don't matter."""
     skeleton: list[bytes] = []
-    pattern: list[bytes] = []
+    parts: list[tuple[bytes, bytes]] = []
     position = 0
     for offset in sorted(free):
         if offset < position:
@@ -54,11 +56,11 @@ def shape_of(text: bytes, free: Iterable[int]) -> Shape:
             if found is None:
                 continue
             piece = text[position:offset]
-            minus = text[offset : offset + 1] == b"-"
-            skeleton += [piece, b"-" if minus else b"", b"\x00", letter.encode(), b"\x00"]
-            pattern += [re.escape(piece), b"-" if minus else b"", lexeme]
+            minus = b"-" if text[offset : offset + 1] == b"-" else b""
+            skeleton += [piece, minus, b"\x00", letter.encode(), b"\x00"]
+            parts.append((piece + minus, lexeme))
             position = found.end()
             break
     skeleton.append(text[position:])
-    pattern.append(re.escape(text[position:]))
-    return Shape(b"".join(skeleton), b"".join(pattern))
+    parts.append((text[position:], b""))
+    return Shape(b"".join(skeleton), tuple(parts))
