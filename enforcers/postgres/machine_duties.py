@@ -47,6 +47,7 @@ class Dutiful(Lineage):
     def __init__(self, gate: Gate, describer: Describer) -> None:
         super().__init__(gate, describer)
         self.reason = Reason()
+        self.session_read_only = gate.session_duties.read_only
         self.loosened = False  # the session's read-only or statement_timeout may no longer be what it was opened with
         self.timed: list[tuple[float, Running]] = []  # deadlines of acts, on the monotonic clock
         self.alarm_at = 0.0  # of the earliest Alarm that is outstanding; 0 none
@@ -109,10 +110,7 @@ class Dutiful(Lineage):
             return deny.coded(
                 "REASON_REQUIRED", "policy demands a reason for this, and none is given", hint=REASON_HINT
             )
-        if self.gate.session_duties.read_only and any(
-            setting.name in _READ_ONLY and setting.action in {"set", "set-local"} and setting.value != "on"
-            for setting in description.template.settings
-        ):
+        if self.loosens(description):
             return deny.coded("OBLIGATION_UNMET", "this session is read-only", hint="Open one that may write.")
         bounded = duties.max_rows is not None or (
             duties.max_bytes is not None and (description.template.returns_rows or description.copy_in)
@@ -128,6 +126,15 @@ class Dutiful(Lineage):
                 "OBLIGATION_UNMET", "policy limits this statement, and it can't run in a transaction that does so"
             )
         return b""
+
+    def loosens(self, description: Description) -> bool:
+        """It would make transactions of a read-only session writable."""
+        if not self.session_read_only or description.shape_digest in self.quiet:
+            return False
+        for setting in description.template.settings:
+            if setting.name in _READ_ONLY and setting.action in {"set", "set-local"} and setting.value != "on":
+                return True
+        return False
 
     def met(self, duties: Duties) -> bool:
         """read-only and statement-timeout hold already because the whole session has them, and still does."""

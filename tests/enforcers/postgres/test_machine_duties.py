@@ -166,3 +166,20 @@ def test_a_limit_of_the_session_is_believed_until_something_could_have_changed_i
 )
 def test_times_are_read_as_the_target_shows_them(shown: bytes, expected: float) -> None:
     assert milliseconds(shown) == expected
+
+
+def test_a_lease_does_not_let_a_read_only_session_be_loosened() -> None:
+    gate = ScriptedGate(lambda _text: LEASED, duties=Duties(read_only=True))
+    one = Dialogue(gate=gate).named()
+
+    def writable(found: Description) -> Description:
+        del found.template.settings[:]
+        found.template.settings.add(name="transaction_read_only", action="set-local", value="off")
+        return replace(found, shape_digest=b"writable")
+
+    one.describer.overrides["BEGIN READ WRITE"] = writable
+    for answer in (one.ask(wire.query(b"BEGIN READ WRITE")), one.client(wire.query(b"BEGIN READ WRITE"))):
+        client, target, commands = answer
+        assert (target, commands, b"this session is read-only" in client) == (b"", [], True)
+        assert one.gate.ends[-1][1].status == "refused"
+    assert one.gate.leases
