@@ -897,3 +897,18 @@ def test_a_portal_read_in_parts_ends_after_its_duration_too(obliged: Stack) -> N
     with pytest.raises(asyncpg.QueryCanceledError, match="longer than policy allows"):
         asyncio.run(fetch())
     assert outcome(obliged, marker)["rows"] == 1
+
+
+def test_a_person_at_psql_is_told_what_to_do(obliged: Stack) -> None:
+    marker = mark()
+    write = f"UPDATE many SET v = '{marker}' WHERE id = 5"
+    refused = obliged.psql("executor", write, "SET twokey.reason = 'ticket 12'", write, connection="why")
+    assert "HINT:  SET twokey.reason = 'why'" in refused.stderr
+    assert refused.stdout.splitlines() == ["SET", "UPDATE 1"]
+    assert reasons(obliged, marker) == ["", "ticket 12"]
+    cut = obliged.psql("executor", "SELECT id FROM many", "UPDATE many SET v = ''", connection="rows")
+    assert "the result has more rows than policy allows: 5" in cut.stderr
+    assert "it wrote 200 rows, more than policy allows: 5; it is rolled back" in cut.stderr
+    copied_out = obliged.psql("executor", r"\copy many TO STDOUT", "SELECT 'still here'", connection="rows")
+    assert "more rows than policy allows" in copied_out.stderr
+    assert copied_out.stdout.splitlines()[-1] == "still here"
