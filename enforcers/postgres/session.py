@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LINGER_SECONDS = 1.0  # for a revoked session's client to take what was on its way
+
 
 class Source(Protocol):
     """One connection's catalog: where descriptions and estimates come from, shared by its sessions."""
@@ -299,6 +301,9 @@ class Session(asyncio.Protocol):
         else:
             upstream.abort()
         self._shut()
+        if reason == "revoked":
+            # Closing waits until what is written was sent: a client that does not read would keep it all that long.
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
         self._end(reason)
 
     def _end(self, reason: str) -> None:
