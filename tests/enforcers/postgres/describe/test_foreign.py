@@ -146,8 +146,8 @@ def client(server: Server) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
 _PIECES = st.sampled_from(
     ["1", "0x1F", "1_0", "0b1", "0o7", "1e5", "1from", "$1x", "a", "id", "email", "é", '"é"', "'a'", "U&'a'", "E'a'",
      "x'1f'", "b'1'", "system_user", "json", "json_array", "json_object", "json_value", "merge_action", "period", "old",
-     "new", "within", "virtual", "format", "keys", "ignore", "nulls", "values", "filter", "over", "at", "local", "array",
-     "IS", "JSON", "null", "::", "int", "text", "date", "interval", "varchar", "(3)", "[1]", "(", ")", ",", "AS", "-",
+     "new", "within", "virtual", "format", "keys", "ignore", "nulls", "values", "filter", "over", "at", "local",
+     "array", "IS", "JSON", "null", "::", "int", "text", "date", "interval", "varchar", "(3)", "[1]", "(", ")", ",", "AS", "-",
      "+", "/**/", "/*é*/"]
 )  # fmt: skip
 
