@@ -17,6 +17,7 @@ _SCALAR_PSEUDO = frozenset(
     ["anyarray", "anycompatiblearray", "anyenum", "anyrange", "anycompatiblerange", "anymultirange",
      "anycompatiblemultirange", "cstring", "void"]
 )  # fmt: skip
+_DECORATIONS = ("agg_order", "agg_filter", "over", "agg_within_group", "agg_star", "agg_distinct", "func_variadic")
 _SCALAR_NODES = frozenset(["A_Const", "BoolExpr", "NullTest", "SQLValueFunction"])
 _SCALAR_OPERATORS = frozenset(["+", "-", "*", "/", "%", "=", "<>", "<", ">", "<=", ">="])
 
@@ -26,7 +27,7 @@ def function(context: Context, body: Node, scope: Scope) -> Source:
     columns: list[OutColumn] = []
     names: list[str] = []
     open_source = takes_alias = False
-    items = body.get("functions", [])
+    items = [part for item in body.get("functions", []) for part in _apart(item)]
     for item in items:
         parts = item.get("List", {}).get("items", [])
         listed = [] if len(parts) < 2 or not parts[1] else parts[1].get("List", {}).get("items", [])
@@ -45,6 +46,21 @@ def function(context: Context, body: Node, scope: Scope) -> Source:
     elif body.get("ordinality"):
         columns = [*columns, OutColumn("ordinality")]
     return Source(names[0] if names else "", columns, open=open_source)
+
+
+def _apart(item: Node) -> list[Node]:
+    """unnest(a, b) in FROM, undecorated, is ROWS FROM (pg_catalog.unnest(a), pg_catalog.unnest(b)) to PostgreSQL
+    (transformRangeFunction)."""
+    parts = item.get("List", {}).get("items", [])
+    kind, body = unwrap(parts[0]) if parts else ("", {})
+    if kind != "FuncCall" or strings(body.get("funcname")) != ["unnest"] or len(body.get("args", [])) < 2:
+        return [item]
+    if any(body.get(key) for key in _DECORATIONS) or (len(parts) > 1 and parts[1]):
+        return [item]
+    name = [{"String": {"sval": part}} for part in ("pg_catalog", "unnest")]
+    return [
+        {"List": {"items": [{"FuncCall": {**body, "funcname": name, "args": [argument]}}]}} for argument in body["args"]
+    ]
 
 
 def _definitions(context: Context, items: Any, scope: Scope) -> list[OutColumn]:

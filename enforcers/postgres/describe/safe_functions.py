@@ -123,6 +123,8 @@ def builtin_effect(function: Function) -> tuple[str, str]:
         return ("sql.large-object" if name.startswith("lo_") else "sql.system"), "server-file"
     if name.startswith(_LARGE_OBJECT) or name in {"loread", "lowrite"}:
         return "sql.large-object", ""
+    if name.startswith("pg_advisory_unlock"):
+        return "", ""  # gives back what this very session holds
     if name.startswith(("pg_advisory_", "pg_try_advisory_")):
         return "sql.lock", ""
     if name == "pg_notify":

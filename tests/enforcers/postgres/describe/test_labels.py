@@ -23,6 +23,8 @@ EXPRESSIONS = (
 )  # fmt: skip
 SOURCES = (
     "generate_series(1, 1)", "generate_series(1, 1) g", "json_array_elements('[1]') x", "unnest(ARRAY[1]) u",
+    "unnest(ARRAY[1], ARRAY['a']) u", "unnest(ARRAY[1], ARRAY['a']) WITH ORDINALITY u(a, b, c)",
+    "unnest(ARRAY[1], '{}'::int[])", "ROWS FROM (unnest(ARRAY[1], ARRAY[2]), generate_series(1, 2)) x",
     "unnest(ARRAY[1]) WITH ORDINALITY u", "unnest('{}'::int[]) u(v)", "jsonb_each('{}') e", "jsonb_each('{}') e(a)",
     "ROWS FROM (generate_series(1, 1), md5('x'))", "ROWS FROM (md5('x'), generate_series(1, 1)) r(a)",
     "current_user", "CAST('1' AS int)", "CAST('1' AS int) c", "json_to_record('{}') AS r(a int, b text)",
@@ -56,3 +58,15 @@ async def test_a_source_has_the_columns_that_the_target_gives_it(
     found = one(sql)
     assert not found.output_open
     assert [output.name for output in found.template.output] == await _names(server, sql)
+
+
+@pytest.mark.parametrize(
+    "source", ["unnest(ARRAY[1], ARRAY['a'])", "ROWS FROM (unnest(ARRAY[1], ARRAY['a']), generate_series(1, 2))"]
+)
+def test_unnest_of_several_arrays_is_as_many_calls_of_the_servers_own(
+    one: Callable[..., Description], source: str
+) -> None:
+    """Django's introspection asks so."""
+    found = one(f"SELECT * FROM {source} AS u")
+    assert not found.template.opaque
+    assert "pg_catalog.unnest" in {f"{item.schema}.{item.name}" for item in found.template.functions}
