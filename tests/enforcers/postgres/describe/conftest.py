@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -22,7 +22,7 @@ SETUP = Path(__file__).with_name("setup.sql")
 @dataclass(frozen=True)
 class Server:
     dsn: str
-    catalog: Catalog = field(repr=False)
+    catalog: Catalog
 
     def connect(self) -> asyncio.Future[asyncpg.Connection]:
         return asyncpg.connect(self.dsn)  # type: ignore[return-value]  # awaitable all the same
