@@ -226,6 +226,8 @@ class Session(asyncio.Protocol):
             self._work = self._gateway.tasks.spawn(self._perform(command), name="command", failed=self.broken)
 
     async def _perform(self, command: Command) -> None:
+        if self._gate is None:
+            return  # the session ended (revoked, say) before this got its turn
         reply = await self._reply(command)
         self.machine.resume(reply)
         self._carry_out()

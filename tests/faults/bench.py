@@ -130,6 +130,7 @@ class Client:
     def __init__(self, port: int, *, user: str, database: str, application: str) -> None:
         self.seen: list[Frame] = []
         self.parts = b""  # of a frame that never ended
+        self.key = (0, b"")  # for a CancelRequest
         self.ended = False
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,6 +151,8 @@ class Client:
             kind, raw = frame
             if kind == "R" and raw[5:9] == b"\0\0\0\3":
                 self.send(wire.password(password.encode()))
+            elif kind == "K":
+                self.key = wire.parse_key_data(raw)
             elif kind == "Z":
                 self.seen.clear()
                 return True

@@ -8,6 +8,9 @@ was told, and what stands in the target, is what the log will say.
 from __future__ import annotations
 
 import itertools
+import socket
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 
 from enforcers.postgres import wire
 from tests.enforcers.postgres.conftest import Postgres
-from tests.faults.bench import ApprovingGate, Bench, Frame, client, until
+from tests.faults.bench import ApprovingGate, Bench, Client, Frame, client, until
 from tests.faults.conversations import PLAIN, POLICY, RUN, Unit, conversations
 from tests.faults.proxy import GOOD, Cut, Line, Way
 
@@ -181,6 +184,47 @@ def test_the_clients_line_is_cut(bench: Bench, postgres: Postgres, units: list[U
     if way.cut is Cut.CLOSE:
         prefix_then_error(seen, expected, clear=False)
     judge(postgres, seen, units)
+
+
+@EXAMPLES
+@given(
+    units=conversations(SEVERAL),
+    what=st.sampled_from(["cancel", "revoke", "cancel", "both"]),
+    delays=st.tuples(st.floats(0, 0.03), st.floats(0, 0.02)),
+)
+def test_it_is_cancelled_and_revoked_at_any_moment(
+    bench: Bench, postgres: Postgres, units: list[Unit], what: str, delays: tuple[float, float]
+) -> None:
+    """Whatever the moment hits, every act has one outcome, and the ledger agrees with it."""
+    run = new_run()
+    with client(bench.port, application=run.decode()) as one:
+        assert one.log_in()
+        gate = bench.core.gates[-1]
+        assert isinstance(gate, ApprovingGate)
+        beside = threading.Thread(target=disturb, args=(bench, one, gate, what, delays))
+        beside.start()
+        for unit in units:
+            one.send(unit.messages.replace(RUN, run))
+            if not one.until_ready(unit.ready):
+                break
+        beside.join()
+        ready = sum(kind == "Z" for kind, _ in one.seen)
+        one.send(wire.TERMINATE)
+    until(lambda: bool(gate.closed), what="the session's end")
+    judge(postgres, Result(run, [], b"", one.ended, ready, gate), units)
+    assert bench.failures == []
+
+
+def disturb(bench: Bench, one: Client, gate: ApprovingGate, what: str, delays: tuple[float, float]) -> None:
+    time.sleep(delays[0])
+    if what != "revoke":
+        with socket.create_connection(("127.0.0.1", bench.port), timeout=20) as cancelling:
+            cancelling.sendall(wire.cancel_request(*one.key))
+            cancelling.recv(1)
+    time.sleep(delays[1])
+    if what != "cancel" and gate.on_revoked is not None:
+        revoked = gate.on_revoked
+        bench.call(lambda: revoked("by the test"))
 
 
 def prefix_then_error(seen: Result, expected: Result, *, clear: bool = True) -> None:
