@@ -140,6 +140,14 @@ def with_spelt(body: JSON, spelt: Mapping[str, bytes]) -> Checked:
     return Checked({**own, **{name: orjson.Fragment(value) for name, value in spelt.items()}}, size)
 
 
+def joined(one: Checked, other: Checked) -> Checked:
+    """The body of both's members. Raises RecordFormatError where they share a name."""
+    both = Checked({**one, **other}, one.size + other.size)
+    if len(both) != len(one) + len(other):
+        raise RecordFormatError("a record's body has each of its names once")
+    return both
+
+
 class Encoded(Mapping[str, object]):
     """A body that its builder has spelt already, byte for byte as `encode` would: what is recorded thousands of times
     a second, and always has the same members.

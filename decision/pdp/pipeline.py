@@ -7,16 +7,18 @@ between two of these (decision.rpc.supervise).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from twokey.type.v1 import operation_pb2
 
 from decision.audit import record
-from decision.audit.record import MAX_INTEGER, RecordFormatError
+from decision.audit.record import MAX_INTEGER, Checked, RecordFormatError
 from decision.errors import BadRequestError, DecisionError, NotFoundError, PolicyError, RecordError, StateError
 from decision.metrics import Metrics
 from decision.model import (
@@ -49,6 +51,7 @@ from decision.ports import ApprovalDraft, ApprovalStore, Clock, Recorder
 
 _OPERATION_ID: Final = re.compile(r"op_[a-z2-7]{26}\Z")
 _HINT: Final = 1000
+_PREPARED: Final = 64 << 10  # bytes of a statement whose record is begun before there is an answer
 _NOT_APPROVED: Final[Mapping[ApprovalState, str]] = {
     ApprovalState.PENDING: "APPROVAL_PENDING",
     ApprovalState.DENIED: "APPROVAL_DENIED",
@@ -80,6 +83,7 @@ class _Trail:
     now: datetime
     session: Session | None = None
     document: JSON | None = None
+    prepared: tuple[JSON | None, Checked] | None = None  # a question, and all of its record that isn't the answer's
 
 
 class Pipeline:
@@ -129,6 +133,7 @@ class Pipeline:
             now=trail.now,
             can_hold=ask.can_hold,
             approval=approval,
+            meanwhile=partial(_prepare, trail),
         )
         trail.document = answered.document
         if answered.missing:
@@ -235,10 +240,11 @@ class Pipeline:
         self, trail: _Trail, answer: Answer, *, before: list[tuple[str, dict[str, object]]] | None = None
     ) -> Answer:
         """The answer with its record's index. Raises RecordError."""
-        spelt = {"input": record.encode_checked(input_body(trail.document)), "reasons": spelt_reasons(answer.reasons)}
-        if trail.session is not None:
-            spelt["subject"] = spelt_subject(trail.session.subject)
-        body = record.with_spelt({**_body(trail), **answer_body(answer)}, spelt)
+        asked = trail.prepared
+        if asked is None or asked[0] is not trail.document:
+            asked = (trail.document, _asked(trail, trail.document))
+        told = record.with_spelt(answer_body(answer), {"reasons": spelt_reasons(answer.reasons)})
+        body = record.joined(asked[1], told)
         index = await self._recorder.append_many([*(before or ()), ("decision", body)])
         return replace(answer, record=index)
 
@@ -258,6 +264,23 @@ class Pipeline:
             return await self._record(trail, answer)
         except RecordError:
             return answer
+
+
+def _prepare(trail: _Trail, document: JSON) -> None:
+    """While OPA thinks. What has no canonical form is found again when it is recorded, and refused there. What is large
+    is left for then: it may be asked about twice."""
+    if len(trail.ask.operation.sql.values.statement) > _PREPARED:
+        return
+    with contextlib.suppress(RecordFormatError):
+        trail.prepared = (document, _asked(trail, document))
+
+
+def _asked(trail: _Trail, document: JSON | None) -> Checked:
+    """A decision's record but for the answer. Raises RecordFormatError."""
+    spelt = {"input": record.encode_checked(input_body(document))}
+    if trail.session is not None:
+        spelt["subject"] = spelt_subject(trail.session.subject)
+    return record.with_spelt(_body(trail), spelt)
 
 
 def _body(trail: _Trail) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -18,6 +19,10 @@ from decision.ports import Clock, PolicyEngine
 OPA_DEADLINE_S: Final = 1.0
 _REVISION_TRIES: Final = 3
 _KNOWN_NEEDS: Final = frozenset({"values", "estimate"})
+
+
+def _nothing(_document: JSON) -> None:
+    """For who has nothing to do meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +71,10 @@ class Questions:
         now: datetime,
         can_hold: bool,
         approval: Approval | None = None,
+        meanwhile: Callable[[JSON], None] = _nothing,
     ) -> Answered:
         """Shape, then values. A revision that changes meanwhile starts over, so that people, approval and answer are
-        of one revision."""
+        of one revision. `meanwhile` is called with each question once it is on its way."""
         for _ in range(_REVISION_TRIES):
             revision, people = self._engine.revision, self._engine.people
             context = opa_input.Context(
@@ -77,7 +83,7 @@ class Questions:
                 approval=None if approval is None else opa_input.approval_context(approval, people),
             )
             subject = opa_input.rejoin(session.subject, people)
-            answered = await self._operation(subject, session, kind, operation, context)
+            answered = await self._operation(subject, session, kind, operation, context, meanwhile=meanwhile)
             if answered.result.revision == revision == self._engine.revision:
                 return answered
         raise PolicyUnavailableError("the policy is being replaced; ask again")
@@ -89,6 +95,8 @@ class Questions:
         kind: str,
         operation: operation_pb2.Operation,
         context: opa_input.Context,
+        *,
+        meanwhile: Callable[[JSON], None],
     ) -> Answered:
         async def put(*, with_values: bool) -> Answered:
             document = opa_input.operation_question(
@@ -99,6 +107,7 @@ class Questions:
                 context=context,
                 with_values=with_values,
             )
+            asyncio.get_running_loop().call_soon(meanwhile, document)  # when this task next waits, as it does for OPA
             result = await self.ask(document)
             if not _KNOWN_NEEDS.issuperset(result.needs):
                 raise PolicyError("policy needs something nobody knows")
