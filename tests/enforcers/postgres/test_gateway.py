@@ -447,7 +447,7 @@ async def test_nothing_behind_a_result_that_is_too_large_runs(gateway: Start, po
 
 
 async def test_read_only_and_statement_timeout_of_one_decision(gateway: Start) -> None:
-    ruling = with_duties(ALLOW, read_only=True, statement_timeout_ms=50)
+    ruling = with_duties(ALLOW, read_only=True, statement_timeout_ms=300)
     one = await gateway(gate_of(lambda _text: ruling))
     async with await connect(one) as connection:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
