@@ -26,6 +26,8 @@ LOCK = ROOT / "requirements" / "dev.txt"
 PROTO = ROOT / "proto"
 STUBS = PROTO / "gen"
 
+KEPT_COMPILED = 4  # builds of the hot loop in the cache, for going back and forth between versions
+
 OPA_VERSION = "1.22.2"
 OPA_OLDEST = (1, 0, 0)
 OPA_MODULE = f"github.com/open-policy-agent/opa@v{OPA_VERSION}"
@@ -163,6 +165,45 @@ def generate_stubs(sources: Sequence[Path]) -> None:
     )
 
 
+# -- the hot loop, compiled -------------------------------------------------------------------------------------------
+
+
+def compiled_into() -> Path:
+    """Where the gateway looks for it (enforcers/compiled.py)."""
+    asked = "import sysconfig; print(sysconfig.get_path('platlib'))"
+    found = subprocess.run([str(python()), "-c", asked], check=True, capture_output=True, text=True).stdout
+    return Path(found.strip()) / "twokey_compiled"
+
+
+def compile_hot_loop(made_from: str) -> None:
+    """From the cache, else with mypyc. Without a C compiler, or where it fails, the sources run as they are."""
+    target = compiled_into()
+    cached = cache() / "compiled" / made_from[:32]
+    if not cached.is_dir():
+        if shutil.which("cc") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
+            say("hot loop", "no C compiler: it runs as plain Python, slower by half")
+            return
+        say("hot loop", "compiling the gateway's (about half a minute, once)")
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            run([python(), ROOT / "tools" / "compile.py", cached], todo="")
+        except SetupError as error:
+            say("hot loop", f"not compiled, it runs as plain Python, slower by half: {error}")
+            return
+        for old in sorted(cached.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_COMPILED]:
+            shutil.rmtree(old, ignore_errors=True)
+    draft = target.with_name(target.name + ".new")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(cached, draft)
+    shutil.rmtree(target, ignore_errors=True)
+    draft.replace(target)
+
+
+def hot_loop_sources() -> list[Path]:
+    text = (ROOT / "tools" / "compile.py").read_text(encoding="utf-8")
+    return [ROOT / name for name in re.findall(r'^    "(enforcers/\S+\.py)",$', text, re.MULTILINE)]
+
+
 # -- OPA ------------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +295,9 @@ def set_up() -> None:
     done_before(state, "stubs", stubs, lambda: generate_stubs(sources))
     project = digest([ROOT / "pyproject.toml"], packages + stubs)  # the installation holds a copy of the stubs
     done_before(state, "project", project, install_project)
+    if os.environ.get("TWOKEY_PURE", "") in {"", "0"}:
+        hot_loop = digest([ROOT / "tools" / "compile.py", *hot_loop_sources()], packages + stubs)
+        done_before(state, "hot loop", hot_loop, lambda: compile_hot_loop(hot_loop))
     if find_opa() is None:
         obtain_opa()
         say("opa", f"{cached_opa()} is ready")

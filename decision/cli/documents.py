@@ -14,7 +14,7 @@ from decision.cli.settings import Account, Connection, ListenerTls, Source
 JSON = dict[str, object]
 
 # What a process may inherit. Everything else, above all other people's secrets, stays with the supervisor.
-PLAIN = ("PATH", "HOME")
+PLAIN = ("PATH", "HOME", "TWOKEY_PURE")
 SERVICE = (
     *PLAIN,
     "LANG",
