@@ -2,10 +2,14 @@
 
 `python -m tools.run_tests [--all] [pytest's arguments]`. Every pass runs, also after one that failed, so that one run
 says all there is to say. The servers are obtained first (tools/postgres_binaries.py).
+
+The first pass runs the gateway's hot loop compiled, as set-up made it; the further ones and a last one over the
+gateway's own tests run it as plain Python (docs/decisions/0011-compiled-hot-loop.md).
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +21,9 @@ from tools.setup import ROOT, SetupError, python
 NO_TESTS = 5  # pytest's exit code where nothing was selected
 INTERRUPTED = 2
 
-Run = Callable[[Sequence[str]], int]
+PURE = ("-m", "not target", "tests/enforcers")
+
+Run = Callable[[Sequence[str], bool], int]  # pytest's arguments; whether the hot loop is the compiled one
 
 
 def versions(*, every: bool) -> tuple[int, ...]:
@@ -31,7 +37,7 @@ def run_passes(majors: Sequence[int], arguments: Sequence[str], run: Run) -> int
     for number, major in enumerate(majors):
         began = time.monotonic()
         again = ["-m", "target"] if number else []
-        code = run(["--postgres", f"maven:{major}", *arguments, *again])
+        code = run(["--postgres", f"maven:{major}", *arguments, *again], not number)
         # Nothing on a server among the tests that were asked for: then there is nothing to run again.
         results.append((major, 0 if number and code == NO_TESTS else code, time.monotonic() - began))
         if code == INTERRUPTED:
@@ -41,8 +47,18 @@ def run_passes(majors: Sequence[int], arguments: Sequence[str], run: Run) -> int
     return next((code for _, code, _ in results if code), 0)
 
 
-def _pytest(arguments: Sequence[str]) -> int:
-    return subprocess.run([str(python()), "-m", "pytest", *arguments], check=False, cwd=ROOT).returncode
+def run_plain(options: Sequence[str], run: Run) -> int:
+    """The gateway's own tests, those without a server, on the hot loop as plain Python."""
+    began = time.monotonic()
+    code = run([*options, *PURE], False)  # noqa: FBT003 - Run's one switch
+    print(f"plain Python: {'ok' if code == 0 else f'failed ({code})'} in {time.monotonic() - began:.0f} s", flush=True)
+    return code
+
+
+def _pytest(arguments: Sequence[str], compiled: bool) -> int:
+    environment = {**os.environ, "TWOKEY_PURE": "0" if compiled else "1"}
+    command = [str(python()), "-m", "pytest", *arguments]
+    return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
 
 
 def main() -> int:
@@ -58,7 +74,10 @@ def main() -> int:
         print(f"set-up: {error}\n        {error.todo}", file=sys.stderr)
         return 1
     try:
-        return run_passes(majors, arguments, _pytest)
+        code = run_passes(majors, arguments, _pytest)
+        if code != INTERRUPTED and (not arguments or "tests" in arguments):
+            code = run_plain([option for option in arguments if option != "tests"], _pytest) or code
+        return code
     except KeyboardInterrupt:
         return 130
 

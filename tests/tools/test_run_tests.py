@@ -13,9 +13,11 @@ class Recorder:
     def __init__(self, codes: dict[str, int]) -> None:
         self.codes = codes
         self.ran: list[list[str]] = []
+        self.compiled: list[bool] = []
 
-    def __call__(self, arguments: Sequence[str]) -> int:
+    def __call__(self, arguments: Sequence[str], compiled: bool) -> int:
         self.ran.append(list(arguments))
+        self.compiled.append(compiled)
         return self.codes.get(arguments[1].removeprefix("maven:"), 0)
 
 
@@ -31,6 +33,14 @@ def test_the_first_pass_runs_everything_and_the_others_what_touches_a_server() -
         ["--postgres", "maven:18", "-x", "tests"],
         ["--postgres", "maven:14", "-x", "tests", "-m", "target"],
     ]
+    assert run.compiled == [True, False]
+
+
+def test_the_gateways_own_tests_run_as_plain_python_too() -> None:
+    run = Recorder({})
+    assert run_tests.run_plain(["-x"], run) == 0
+    assert run.ran == [["-x", "-m", "not target", "tests/enforcers"]]
+    assert run.compiled == [False]
 
 
 @pytest.mark.parametrize(
