@@ -55,6 +55,13 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self._metrics.acted(len(records))
         return audit_pb2.RecordActsResponse(last_record=last)
 
+    async def RecordActsStream(
+        self, request_iterator: AsyncIterator[audit_pb2.RecordActsRequest], context: Any
+    ) -> None:
+        """RecordActs, batch after batch over one open call; the first that fails ends it, with its error."""
+        async for request in request_iterator:
+            await context.write(await self.RecordActs(request, context))
+
     async def _append(self, records: Sequence[tuple[str, JSON]], executions: Sequence[str]) -> int:
         last = await self._recorder.append_many(records)
         for execution in executions:

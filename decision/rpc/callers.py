@@ -36,7 +36,7 @@ DOORS: Final[Mapping[str, Door]] = {
         _PLAN + name: Door.BEARER
         for name in ("Propose", "Preview", "Get", "List", "Start", "Step", "Finish", "Abort", "Resolve")
     },
-    **{_AUDIT + name: Door.ENFORCER for name in ("RecordActs", "PutChunk")},
+    **{_AUDIT + name: Door.ENFORCER for name in ("RecordActs", "RecordActsStream", "PutChunk")},
     **{_AUDIT + name: Door.BEARER for name in ("GetChunk", "GetCheckpoint", "GetProof", "Read")},
     "twokey.enforcer.v1.DescribeService/Attach": Door.ENFORCER,
     "grpc.health.v1.Health/Check": Door.ANYONE,

@@ -19,6 +19,7 @@ from twokey.enforcer.v1 import describe_pb2
 
 from enforcers.core.decide_stream import DecideStream, Requests, StreamRefusedError
 from enforcers.core.errors import DecisionUnavailableError
+from enforcers.core.record_stream import RecordStream
 
 MAX_MESSAGE = 40 << 20  # bytes: a 16 MiB statement, its bound values, and the envelope
 DECIDE_SECONDS = 2.0
@@ -114,6 +115,12 @@ class DecisionClient:
         self._withdraw = self._unary(_WITHDRAW)
         self._watch = self._streamed(_WATCH)
         self._approval = self._streamed(_APPROVAL)
+        self._records = RecordStream(
+            self._channel.stream_stream(
+                _RECORD.path + "Stream", request_serializer=_RECORD.serialize, response_deserializer=_RECORD.parse
+            ),
+            self._metadata,
+        )
         self._decisions = DecideStream(self._open_decide_stream)
 
     async def run(self) -> None:
@@ -136,10 +143,24 @@ class DecisionClient:
         await self._call("CloseSession", self._close, request, CLOSE_SECONDS)
 
     async def record_acts(self, request: bytes) -> audit_pb2.RecordActsResponse:
-        """request: an encoded RecordActsRequest.
+        """request: an encoded RecordActsRequest. One at a time.
 
+        Over the open stream; after a failure there the next has a call of its own, whose status tells what is wrong.
         Raises RecordRefusedError when the service read the batch and will never take it.
         """
+        records = self._records
+        if records.usable(request):
+            try:
+                async with asyncio.timeout(RECORD_SECONDS):
+                    return await records.send(request)
+            except TimeoutError:
+                records.fail()
+                raise DecisionUnavailableError("RecordActs: no answer in time") from None
+        answer = await self._record_alone(request)
+        records.mend()
+        return answer
+
+    async def _record_alone(self, request: bytes) -> audit_pb2.RecordActsResponse:
         try:
             async with asyncio.timeout(RECORD_SECONDS + 1):
                 return await self._record(request, metadata=self._metadata, timeout=RECORD_SECONDS)
@@ -172,6 +193,7 @@ class DecisionClient:
         return self._read("Attach", method(answers, metadata=self._metadata))
 
     async def close(self) -> None:
+        self._records.fail()
         await self._channel.close(None)
 
     async def _open_decide_stream(self, requests: Requests) -> AsyncGenerator[decision_pb2.DecideResponse, None]:

@@ -147,6 +147,7 @@ class ScriptedService(
         self.streamed: list[decision_pb2.DecideRequest] = []  # those of them that came on a DecideStream
         self.streams = 0  # DecideStream calls begun
         self.batches: list[audit_pb2.RecordActsRequest] = []
+        self.record_streams = 0  # RecordActsStream calls begun
         self.record: Callable[[audit_pb2.RecordActsRequest], Awaitable[grpc.StatusCode | None]] | None = None
         self.closed: list[str] = []
         self.withdrawn: list[str] = []
@@ -222,6 +223,11 @@ class ScriptedService(
             await context.abort(status, "scripted")
         self.batches.append(request)
         return audit_pb2.RecordActsResponse(last_record=1)
+
+    async def RecordActsStream(self, request_iterator, context):
+        self.record_streams += 1
+        async for request in request_iterator:
+            await context.write(await self.RecordActs(request, context))
 
     async def Watch(self, request, context):
         await self._known(context)
