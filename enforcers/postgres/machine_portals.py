@@ -45,7 +45,7 @@ class Extended(Guarding):
             return self.poison(deny.coded("NOT_SUPPORTED", "statement names that begin with __twokey are reserved"))
         known = self.statements.get(name) if name else None
         if known is not None and not known.suspect:
-            return self.poison(deny.error("42P05", f'prepared statement "{shown(name)}" already exists'))
+            return self.reject(text, deny.error("42P05", f'prepared statement "{shown(name)}" already exists'))
         if len(self.statements) >= MAX_STATEMENTS:
             return self.poison(deny.coded("TOO_LARGE", "too many prepared statements in this session"))
         # Whatever comes of this Parse, the unnamed statement that was is gone.
@@ -274,6 +274,8 @@ class Extended(Guarding):
         target = wire.parse_target(raw)
         if target.name.startswith(RESERVED):
             return self.poison(deny.error("26000", f'"{shown(target.name)}" does not exist'))
+        if target.kind == b"S" and not target.name and b"" not in self.statements:
+            return self.poison(no_statement(b""))  # the target may still have one that a refused message should replace
         # What is unknown here may be an SQL cursor (psycopg asks about those), or the target says that it isn't there.
         statement = self.statements.get(target.name) if target.kind == b"S" else None
         self.segment_open = True
