@@ -31,6 +31,8 @@ _NUMBER = re.compile(r"(?<![\d.])\d{5,10}(?![\d.])")
 _TEMPORARY = re.compile(r"pg_(toast_)?temp_\d+")
 _THREAD = re.compile(r"(?<=\"s)\d{12,}(?=_x\d)|(?<=_django_curs_)\d{12,}")
 _TIME = re.compile(r"(20\d\d-\d\d-\d\d)[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-]\d\d(:?\d\d)?))?")
+_BINARY_TIME = re.compile(rb"\x00\x00\x00\x08(\x00[\x02-\x05][\x00-\xff]{6})")
+_DAY = 24 * 3600 * 1_000_000
 _JOIN_S = 10.0
 
 
@@ -171,6 +173,7 @@ class Reader:
         self._oids: dict[int, int] = {}
         self._pids: dict[int, int] = {}
         now = datetime.now(UTC)
+        self._now = round((now - datetime(2000, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
         self._today = {(now + timedelta(days=days)).strftime("%Y-%m-%d") for days in (-1, 0, 1)}
 
     def lines(self) -> list[str]:
@@ -235,6 +238,11 @@ class Reader:
         text = _TIME.sub(lambda found: "<time>" if found[1] in self._today else found[0], text)
         return _NUMBER.sub(lambda found: self._oid(int(found[0])) if int(found[0]) in self._oids else found[0], text)
 
+    def _binary_time(self, found: re.Match[bytes]) -> bytes:
+        """A parameter of eight bytes that is microseconds since 2000 and today."""
+        away = abs(struct.unpack("!q", found[1])[0] - self._now)
+        return b"<time>" if away < 2 * _DAY else found[0]
+
     def _shown(self, kind: str, text: str) -> str:
         return f"{kind} {text}".rstrip()
 
@@ -244,7 +252,13 @@ class Reader:
         if message.kind == "CancelRequest":
             return ""
         body = message.body
+        if message.kind == "StartupMessage":  # a set of parameters, which pgx sends in any order
+            words = body.split(b"\0")
+            return self._text(
+                b", ".join(sorted(b" ".join(pair) for pair in zip(words[::2], words[1::2], strict=False)))
+            )
         if message.kind in {"B", "F"}:  # values in binary form
+            body = _BINARY_TIME.sub(self._binary_time, body)
             for oid, number in self._oids.items():
                 body = body.replace(struct.pack("!I", oid), b"<oid %d>" % number)
         return self._text(body)

@@ -19,7 +19,7 @@ from tests.clients.recorder import Recording, Tap
 
 ACCOUNT = "executor"  # role here, account there
 DATABASE = "company"
-DATABASES = ("company", "postgres", "test_company", "restored", "suite")  # each a connection of the same name
+DATABASES = ("company", "postgres", "test_company", "dumped", "restored", "suite")  # each a connection of the same name
 _FIXED = ("test_company",)  # made by the client itself (Django)
 
 _HEAD = "people: people.yaml\npolicy: {rego: POLICY}\nconnections:\n"
@@ -136,7 +136,7 @@ class Stage:
         environment: Mapping[str, str] | None = None,
         database: str = DATABASE,
         folder: Path | None = None,
-        timeout_s: float = 120.0,
+        timeout_s: float = 180.0,
     ) -> Played:
         """Runs `command` with the PG* variables of that side."""
         with Tap(self.address(side)) as tap:

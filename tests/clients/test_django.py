@@ -18,6 +18,8 @@ from tests.clients.stage import SIDES, Stage
 ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = re.compile(r"in \d+\.\d+s")
 
+pytestmark = pytest.mark.timeout(400)  # of a busy machine
+
 
 @pytest.mark.parametrize("binding", ["client", "server"])
 def test_djangos_runner_is_told_the_same(stage: Stage, binding: str) -> None:

@@ -22,6 +22,8 @@ CLIENTS = ("psql", "psycopg", "psycopg2", "asyncpg", "node", "go", "rust", "java
 LEAST_MESSAGES = 200  # a talk that broke off early is no success
 _SIDES_OWN = re.compile(r"(?<=PID )\d+|(?<=node:)\d+|(?<=port=)\d+|0x[0-9a-f]{8,}")
 
+pytestmark = pytest.mark.timeout(400)  # of a busy machine
+
 
 def command(stage: Stage, client: str) -> list[str | Path]:
     """How it is started. Those of `make clients` must have been built; a missing one fails the test."""

@@ -10,24 +10,27 @@ from pathlib import Path
 import pytest
 
 from tests.clients.recorder import difference
-from tests.clients.stage import DATABASE, SIDES, Played, Stage
+from tests.clients.stage import SIDES, Played, Stage
 
 HERE = Path(__file__).parent
 SCRIPTS = ("schema.sql", "archive.sql")
+DUMPED = "dumped"
 RESTORED = "restored"
 # Random by design in newer releases of pg_dump.
 _RESTRICT = re.compile(r"^\\(un)?restrict .*$", re.MULTILINE)
 
+pytestmark = pytest.mark.timeout(400)  # of a busy machine
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def filled(stage: Stage) -> Stage:
-    """Both sides with the objects of schema.sql, rows of every kind, and a large object."""
+    """Both sides with the objects of schema.sql, rows of every kind, and a large object; in a database that was empty,
+    so that the catalogs' rows lie in the same order."""
     stage.level()
     for side in SIDES:
-        server = stage.server(side)
-        server.run(
+        stage.server(side).run(
             "SET ROLE executor;\n" + "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
-            database=DATABASE,
+            database=DUMPED,
         )
     return stage
 
@@ -43,7 +46,7 @@ def empty(stage: Stage) -> None:
 
 
 def dump(stage: Stage, side: str, arguments: Sequence[str]) -> Played:
-    return stage.play(side, [stage.binary("pg_dump"), *arguments])
+    return stage.play(side, [stage.binary("pg_dump"), *arguments], database=DUMPED)
 
 
 def text(dumped: str) -> str:
