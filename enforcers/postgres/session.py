@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+PATIENCE_SECONDS = 15.0  # with a client that reads the end of its session slowly
 LINGER_SECONDS = 1.0  # for a revoked session's client to take what was on its way
 
 
@@ -334,8 +335,14 @@ class Session(asyncio.Protocol):
         self._end(text)
 
     def _shut(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.close()
+        transport = self._transport
+        if transport.is_closing():
+            return
+        unsent = transport.get_write_buffer_size()
+        transport.close()
+        if unsent:
+            # The slot is free by now: who does not read what is left must not keep the descriptor for ever.
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, transport.abort)
 
     def _write(self, data: bytes) -> None:
         if not self._transport.is_closing():
