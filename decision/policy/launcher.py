@@ -24,8 +24,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the policy data and the TLS key
     os.umask(0o077)
     os.setsid()  # a terminal's Ctrl-C is for the service, which drains first
-    # A question leaves a few hundred kilobytes of garbage beside little that stays: collect it less often.
-    os.execve(sys.argv[2], sys.argv[2:], {"GOGC": "400"})  # noqa: S606 - a fixed program, given by the parent
+    # A question leaves a few hundred kilobytes of garbage beside little that stays: collect it less often. And half of
+    # the processors: on few of them, Go's idle threads looking for work take more from those who ask than they give.
+    half = max(1, (os.cpu_count() or 1) // 2)
+    os.execve(  # noqa: S606 - a fixed program, given by the parent
+        sys.argv[2], sys.argv[2:], {"GOGC": "400", "GOMAXPROCS": str(half)}
+    )
 
 
 if __name__ == "__main__":
