@@ -97,8 +97,6 @@ LEAKS = (
     "SELECT most_common_vals FROM pg_stats WHERE tablename = 'customers'",
     "SELECT * FROM pg_statistic",
     "SELECT query FROM pg_stat_activity",
-    "DECLARE c CURSOR WITH HOLD FOR SELECT email FROM customers",
-    "PREPARE q AS SELECT email FROM customers",
     "VALUES ((SELECT email FROM customers LIMIT 1))",
     "SELECT * FROM customers TABLESAMPLE SYSTEM (100) WHERE email > ''",
     "SELECT json_object('e': email) FROM customers",
@@ -127,6 +125,22 @@ def test_no_other_touch_of_a_classified_column_reaches_a_planner(stack: Stack, s
         assert refused.value.sqlstate == "42501", refused.value
         assert "@example.org" not in str(refused.value)
         assert client.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        ("PREPARE q AS SELECT email FROM customers ORDER BY id", "EXECUTE q"),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT email FROM customers ORDER BY id", "FETCH ALL FROM c"),
+    ],
+)
+def test_what_is_only_named_is_masked_where_it_is_read(stack: Stack, named: str, read: str) -> None:
+    with connect(stack, "planner") as client:
+        expected = run(client, "SELECT email FROM customers ORDER BY id")
+        run(client, named)
+        found = run(client, read)
+        assert found == expected
+        assert "@example.org" not in found
 
 
 PASS_THROUGH = (
