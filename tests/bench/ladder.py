@@ -8,7 +8,8 @@ CPU a little more.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.bench import machine
@@ -109,36 +110,44 @@ def measure(
     usable = [rung for rung in world.rungs(cell.rungs) if rung in rungs]
     targets = {rung: world.target(rung, cell.role, cell.database) for rung in usable}
     for rung in list(targets):
-        try:
+        with giving_up(rung, targets, missing):
             cell.load(targets[rung], WARM_S)  # warm: leases, caches, the target's own
-        except RuntimeError as error:
-            if rung in {DIRECT, POLICY}:
-                raise
-            missing[rung] = str(error).strip().splitlines()[0][:200]
-            del targets[rung]
     for _ in range(rounds):
         direct = 0.0
-        for rung, target in targets.items():
-            done, cpu = _once(world, cell, rung, target, seconds)
-            direct = done.rate if rung == DIRECT else direct
-            figure = figures.setdefault(rung, Figure())
-            figure.rates.append(done.rate)
-            figure.ratios.append(done.rate / direct)
-            for name, used in cpu.items():
-                figure.cpu_us.setdefault(name, []).append(used / done.statements * 1e6)
+        for rung in list(targets):
+            with giving_up(rung, targets, missing):
+                done, cpu = _once(world, cell, rung, targets[rung], seconds)
+                direct = done.rate if rung == DIRECT else direct
+                figure = figures.setdefault(rung, Figure())
+                figure.rates.append(done.rate)
+                figure.ratios.append(done.rate / direct)
+                for name, used in cpu.items():
+                    figure.cpu_us.setdefault(name, []).append(used / done.statements * 1e6)
     row: dict[str, object] = {
         "cell": cell.name,
         "group": cell.group,
         "unit": cell.unit,
-        "rungs": {rung: figure.document() for rung, figure in figures.items()},
+        "rungs": {rung: figure.document() for rung, figure in figures.items() if rung not in missing},
         "missing": {rung: why for rung, why in missing.items() if rung in cell.rungs},
     }
-    if cell.floor is not None and POLICY in figures:
+    if cell.floor is not None:
         row["floor"] = cell.floor
-        row["ratio"] = figures[POLICY].document()["ratio"]
+        row["ratio"] = 0.0 if POLICY in missing else figures[POLICY].document()["ratio"]
     if cell.goal is not None:
         row["goal"] = cell.goal
     return row
+
+
+@contextmanager
+def giving_up(rung: str, targets: dict[str, Target], missing: dict[str, str]) -> Iterator[None]:
+    """A rung that fails is not measured further in this cell, which says why; without direct there is no cell."""
+    try:
+        yield
+    except RuntimeError as error:
+        if rung == DIRECT:
+            raise
+        missing[rung] = str(error).strip().splitlines()[0][:200]
+        del targets[rung]
 
 
 def _once(world: World, cell: Cell, rung: str, target: Target, seconds: int) -> tuple[Done, dict[str, float]]:

@@ -36,7 +36,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes of the gateway on its one port")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     parser.add_argument("--write", action="store_true", help=f"write the result into {DOCUMENT.relative_to(ROOT)}")
-    parser.add_argument("--quick", action="store_true", help="one round of a second, small tables, the main rungs only")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of 3 seconds, small tables, the main rungs only"
+    )
     parser.add_argument(
         "--cells",
         default="",
@@ -46,7 +48,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rungs", default=",".join(RUNGS), help="only these rungs; direct and policy are always there")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.seconds, options.rounds = 1, 1
+        options.seconds, options.rounds = 3, 1
     return options
 
 

@@ -73,4 +73,4 @@ def test_cells_are_chosen_by_group_or_by_part_of_their_name(asked: str, *, chose
 
 def test_quick_is_quick() -> None:
     options = run.parse(["--quick", "--rounds", "9"])
-    assert (options.seconds, options.rounds) == (1, 1)
+    assert (options.seconds, options.rounds) == (3, 1)
