@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LEFT_BYTES = 64 << 10
+GOODBYE_SECONDS = 5.0  # for the other end of TLS to say that it is closed, too
 ENTRY_SECONDS = 10.0  # until the first packet of the protocol itself; clients do all this without a person
 
 
@@ -105,7 +106,11 @@ class Entry:
         arrival = self._arrival(b"", direct=direct)
         self._handed = True
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: arrival, self._socket, ssl=context, ssl_handshake_timeout=ENTRY_SECONDS
+            lambda: arrival,
+            self._socket,
+            ssl=context,
+            ssl_handshake_timeout=ENTRY_SECONDS,
+            ssl_shutdown_timeout=GOODBYE_SECONDS,
         )
 
     def _arrival(self, head: bytes, *, must_encrypt: bool = False, direct: bool = False) -> Arrival:
