@@ -48,6 +48,7 @@ class Dutiful(Lineage):
         super().__init__(gate, describer)
         self.reason = Reason()
         self.session_read_only = gate.session_duties.read_only
+        self._last_met: Duties | None = None  # what was found to be met last, until something loosens it
         self.loosened = False  # the session's read-only or statement_timeout may no longer be what it was opened with
         self.timed: list[tuple[float, Running]] = []  # deadlines of acts, on the monotonic clock
         self.alarm_at = 0.0  # of the earliest Alarm that is outstanding; 0 none
@@ -95,12 +96,16 @@ class Dutiful(Lineage):
         elif control is Control.ROLLBACK:
             self.reason.ended(committed=False)
         if description.template.opaque:
-            self.loosened = True
+            self._loosen()
         for setting in description.template.settings:
             if setting.name == "*" and setting.action == "reset":
                 self.reason.reset(in_transaction=self.transaction.active)
             elif setting.name in _WATCHED and setting.action != "show":
-                self.loosened = True
+                self._loosen()
+
+    def _loosen(self) -> None:
+        self.loosened = True
+        self._last_met = None
 
     # Duties that this session, or this statement, can't meet
 
@@ -138,13 +143,18 @@ class Dutiful(Lineage):
 
     def met(self, duties: Duties) -> bool:
         """read-only and statement-timeout hold already because the whole session has them, and still does."""
+        if duties is self._last_met:
+            return True
         session = self.gate.session_duties
         if self.loosened:
             return not (duties.read_only or session.read_only) and self.timeout_of(duties) is None
         if duties.read_only and not session.read_only:
             return False
         wanted, there = duties.statement_timeout_ms, session.statement_timeout_ms
-        return wanted is None or (there is not None and there <= wanted)
+        if wanted is not None and (there is None or there > wanted):
+            return False
+        self._last_met = duties  # every act under a lease has the same
+        return True
 
     def timeout_of(self, duties: Duties) -> int | None:
         wanted, session = duties.statement_timeout_ms, self.gate.session_duties.statement_timeout_ms

@@ -114,7 +114,9 @@ class Extended(Guarding):
         plain = not (asked.description.prepared or asked.description.cursor or asked.description.changes_grammar)
         if plain and ruling is not None and ruling.answer is Answer.ALLOWED and self.gate.refusal() is None:
             running = Running(self.act(asked, ruling), statement.description)
-            if not self.needs_guard(running) and self.gate.ready(running.act):
+            # Rows are counted at Execute, where they can be; what can't be bounded is refused where it is decided.
+            guarded = running.writes is Writes.UNKNOWN or self.verifies(running)
+            if not guarded and self.gate.ready(running.act):
                 self._bound(self._portal(bind, statement, running), raw)
                 return
         self.start(self._bind_flow(raw, bind, statement))

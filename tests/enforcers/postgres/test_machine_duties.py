@@ -183,3 +183,27 @@ def test_a_lease_does_not_let_a_read_only_session_be_loosened() -> None:
         assert (target, commands, b"this session is read-only" in client) == (b"", [], True)
         assert one.gate.ends[-1][1].status == "refused"
     assert one.gate.leases
+
+
+def test_a_leased_write_with_a_row_limit_is_bound_at_once_and_counted_before_its_sync() -> None:
+    one = Dialogue(lambda _text: with_duties(LEASED, max_rows=2)).named()
+
+    def update(found: Description) -> Description:
+        del found.template.verbs[:]
+        found.template.verbs.append("sql.update")
+        return replace(found, shape_digest=b"update")
+
+    text = b"UPDATE t SET n = 1"
+    one.describer.overrides[text.decode()] = update
+    run = wire.parse(b"", text) + wire.bind(b"", b"") + wire.execute(b"")
+    one.ask(run, wire.SYNC)
+    one.target(P1, B2, tag("UPDATE 2"))
+    one.target(READY)
+    _, target, commands = one.client(run, wire.SYNC)
+    assert (kinds(target), commands) == ("PBEH", [])  # nothing is asked, and the Sync waits for the count
+    client, target, _ = one.target(P1, B2, tag("UPDATE 3"))
+    assert b"it wrote 3 rows, more than policy allows: 2" in client
+    assert kinds(target) == "PS"  # the poison, then the Sync
+    client, _, _ = one.target(error("42601"), READY)
+    assert kinds(client) == "Z"
+    assert [status for _, status in one.gate.ended] == ["completed", "failed"]
