@@ -211,7 +211,8 @@ class Dutiful(Lineage):
         if self.session_ends and now >= self.session_ends:
             self.session_over()
             return
-        due = [running for at, running in self.timed if at <= now and not running.ended]
+        # What ran to its end, and waits for its transaction's, took no longer.
+        due = [running for at, running in self.timed if at <= now and not (running.ended or running.settling)]
         self.timed = [entry for entry in self.timed if entry[0] > now and not entry[1].ended]
         for running in due:
             self._overdue(running)

@@ -30,7 +30,10 @@ _POLICY = (
     "DELETE verified changed held", "SELECT 2 masked verified functions", "SELECT 5 limited leased",
     "SELECT 3 masked leased", "COPY t TO stdout limited", "EXECUTE z", "DECLARE c", "FETCH c",
     "SET standard_conforming_strings",
-    "COPY t FROM stdin held", "SELECT 3 masked deny", "INSERT held deferred", "DELETE limited", "UPDATE masked",
+    "COPY t FROM stdin held", "SELECT 3 masked deny",
+    "SELECT 5 bytes", "COPY t TO stdout bytes", "SELECT 5 duration slow", "UPDATE duration slow", "UPDATE limited slow",
+    "SELECT 5 bytes masked", "COPY t FROM stdin bytes", "COPY t FROM stdin limited", "SELECT 3 duration leased",
+    "INSERT held deferred", "DELETE limited", "UPDATE masked",
 )  # fmt: skip
 TEXTS = _POLICY
 _ENDS: tuple[Operation, ...] = (["g"], ["l"], ["v"], ["d"], ["e"])
@@ -206,8 +209,10 @@ def _happening(random: Random, profile: str) -> Operation:
         return ["k"]
     if profile == "plain":
         return ["t", 0]
-    if draw < 0.98:
+    if draw < 0.97:
         return ["x"]
+    if draw < 0.98:
+        return ["a"]
     if profile == "hostile" and draw < 0.985:
         return ["b", _from_target(random).hex()]
     return ["w", random.randrange(2)]

@@ -1,7 +1,8 @@
 """What a conversation is judged against: a policy that reads a statement's words, a gate that counts, a describer.
 
 The words mean: `deny` is denied, `held` needs a reviewer, `leased` is leased, `limited` may give two rows, `masked` has
-its column masked, `readonly` and `timeout` are limits, `verified` is compared with the target before it runs.
+its column masked, `bytes`, `duration`, `readonly` and `timeout` are limits, `verified` is compared with the target
+before it runs.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def duties_of(text: bytes) -> Duties:
     return Duties(
         mask=(COLUMN,) if "masked" in found else (),
         max_rows=2 if "limited" in found else None,
+        max_bytes=24 if "bytes" in found else None,
+        max_duration_ms=1000 if "duration" in found else None,
         read_only="readonly" in found,
         statement_timeout_ms=1000 if "timeout" in found else None,
     )
