@@ -261,6 +261,12 @@ CHANGES = (
     "SELECT set_config('TWOKEY.SUBJECT', 'alice', true)",
     "SELECT set_config(E'twokey\\x2esubject', 'alice', false)",
     "SET twokey.anything = 'x'",
+    "PREPARE a AS SELECT set_config('twokey.subject', 'alice', false)",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT set_config('twokey.subject', 'alice', false)",
+    "WITH x AS (SELECT set_config('twokey.subject', 'alice', false)) SELECT * FROM x",
+    "EXPLAIN ANALYZE SELECT set_config('twokey.subject', 'alice', false)",
+    "SELECT set_config(CAST('twokey.subject' AS text), 'alice', false)",
+    "SELECT set_config(U&'twokey!002Esubject' UESCAPE '!', 'alice', false)",
 )
 
 
