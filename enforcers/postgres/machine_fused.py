@@ -61,8 +61,7 @@ class Fused(Copying):
         ruling = gate.leased(self.keys.key(description, self.transaction, 0, 1))
         if ruling is None or ruling.answer is not Answer.ALLOWED or gate.refusal() is not None:
             return False
-        duties = ruling.duties
-        if duties.max_bytes is not None or duties.max_duration_ms is not None or duties.require_reason:
+        if ruling.duties.max_duration_ms is not None or ruling.duties.require_reason or self.reason.text:
             return False
         bound = bound_values(bind.values, bind.formats, statement.types) if bind.values else ()
         act = Act(
@@ -75,7 +74,7 @@ class Fused(Copying):
         )
         running = Running(act, description)
         limit = running.limit
-        if limit is not None and (self.transaction.active or self.transaction.written):
+        if running.bounded and (self.transaction.active or self.transaction.written):
             return False  # what runs before the Sync must know whether the result turned out too large
         if running.writes is not Writes.NOTHING or self.needs_guard(running) or self.must_watch(running):
             return False
@@ -93,8 +92,8 @@ class Fused(Copying):
         expects.append(Expect(Kind.SYNC))
         if limit is not None:
             data = data[:end] + self._limited_tail(limit, described=described)
-            self.limited_execute = True
-            self.limit_flushed = False
+        self.limited_execute = running.bounded
+        self.limit_flushed = False
         self.to_target.append(data)
         self.boundary = True
         self.error_told = False

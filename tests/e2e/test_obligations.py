@@ -912,3 +912,25 @@ def test_a_person_at_psql_is_told_what_to_do(obliged: Stack) -> None:
     copied_out = obliged.psql("executor", r"\copy many TO STDOUT", "SELECT 'still here'", connection="rows")
     assert "more rows than policy allows" in copied_out.stderr
     assert copied_out.stdout.splitlines()[-1] == "still here"
+
+
+@pytest.mark.parametrize(("connection", "rows"), [("rows", 5), ("bytes", 30)])
+def test_limits_hold_for_prepared_statements_under_a_lease(obliged: Stack, connection: str, rows: int) -> None:
+    """Where a whole Bind, Execute, Sync passes at once."""
+    marker = mark()
+    with connect(obliged, "executor", connection=connection) as client:
+        for number in (3, 4, 150, 5, 200, 2):
+            read = f"SELECT v AS {marker} FROM many WHERE id <= %s"
+            if number <= 5:
+                assert client.execute(read, (number,), prepare=True).rowcount == number
+            else:
+                with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+                    client.execute(read, (number,), prepare=True)
+            assert client.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        client.execute("SET twokey.reason = 'now with one'")
+        client.execute(f"SELECT v AS {marker} FROM many WHERE id <= %s", (1,), prepare=True)
+    assert reasons(obliged, marker)[-1] == "now with one"
+    ends = [r["outcome"] for r in log(obliged) if r["kind"] == "act" and marker in str(statement_of(r))]
+    failed = [end["rows"] for end in ends if isinstance(end, dict) and end["status"] == "failed"]
+    assert failed in ([rows] * 2, [rows], [])  # those under a lease, whose records hold the statement
+    assert outcome(obliged, marker)["status"] == "completed"
