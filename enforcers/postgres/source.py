@@ -116,7 +116,12 @@ class LiveSource:
 
     def left(self) -> None:
         self._sessions -= 1
+        self._rest_soon()
+
+    def _rest_soon(self) -> None:
         if self._sessions == 0:
+            if self._leaving is not None:
+                self._leaving.cancel()
             self._leaving = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._rest)
 
     def _rest(self) -> None:
@@ -134,6 +139,7 @@ class LiveSource:
                 await self.catalog.refresh()
             if self._runner is None or self._runner.done():
                 self._runner = self._tasks.spawn(self.catalog.run(), name="catalog")
+        self._rest_soon()  # who asks may have no session (an explanation, a plan), or is about to
         return self._describer
 
     async def refresh(self) -> None:

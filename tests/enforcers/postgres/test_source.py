@@ -221,4 +221,5 @@ async def test_after_the_last_session_the_database_can_be_dropped(live: Live, po
             async with await psycopg.AsyncConnection.connect(one.dsn, autocommit=True) as connection:
                 cursor = await connection.execute("SELECT count(*) FROM pg_catalog.pg_class")
                 assert await cursor.fetchone() != (0,)
+        await one.source.describer()  # as for an explanation: nobody enters, nobody leaves
         await direct.execute("DROP DATABASE short_lived")
