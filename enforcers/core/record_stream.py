@@ -6,6 +6,7 @@ recorder sends it again, with a call of its own whose status says what is wrong;
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import grpc
@@ -58,7 +59,7 @@ class RecordStream:
             return answer
         except grpc.aio.AioRpcError as error:
             raise DecisionUnavailableError(f"RecordActs: {error.code().name}") from None
-        except grpc.aio.UsageError:
+        except (grpc.aio.UsageError, asyncio.InvalidStateError):  # what grpc.aio says of a call that is over already
             raise DecisionUnavailableError("RecordActs: the stream ended") from None
         finally:
             if not answered:  # cancelled too: an answer that comes now would be taken for the next batch's
