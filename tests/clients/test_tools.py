@@ -19,6 +19,7 @@ RESTORED = "restored"
 # Random by design in newer releases of pg_dump.
 _RESTRICT = re.compile(r"^\\(un)?restrict .*$", re.MULTILINE)
 
+# pg_restore's tests are of the newest server only: this pg_restore speaks of settings that older ones don't know.
 pytestmark = pytest.mark.timeout(400)  # of a busy machine
 
 
@@ -66,7 +67,6 @@ def test_pg_dump_writes_the_same_and_is_told_the_same(filled: Stage, arguments: 
     assert difference(direct.recording, gateway.recording) == ""
 
 
-@pytest.mark.target
 def test_pg_dump_in_parallel_and_pg_restore_bring_it_back(filled: Stage, tmp_path: Path) -> None:
     listings: dict[str, str] = {}
     for side in SIDES:
@@ -92,7 +92,6 @@ def test_pg_dump_in_parallel_and_pg_restore_bring_it_back(filled: Stage, tmp_pat
     assert again["gateway"] == again["direct"]
 
 
-@pytest.mark.target
 def test_pg_restore_of_a_plain_archive_is_told_the_same(filled: Stage, tmp_path: Path) -> None:
     archive = tmp_path / "talk.dump"
     assert dump(filled, "direct", ["-Fc", "-f", str(archive)]).status == 0
