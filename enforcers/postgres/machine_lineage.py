@@ -116,7 +116,7 @@ class Lineage(Private):
             # FETCH runs what the portal holds; of anything but a read that is for its own Execute to do.
             if bound is None or bound.template.command != "SELECT" or bound.writes_or_locks or bound.utility:
                 return description
-            candidates = (*candidates, bound)
+            candidates = (*candidates, with_values(bound, portal.bind.values, portal.bind.formats))
         if not candidates or len(candidates) > MAX_CANDIDATES:
             return description
         return fetched(description, candidates)
@@ -339,12 +339,32 @@ def fetched(description: Description, candidates: tuple[Description, ...]) -> De
         description,
         template=template,
         shape_digest=_digest(b"cursor", description.shape_digest, *(item.shape_digest for item in candidates)),
-        static_digest=_digest(b"cursor", description.static_digest, *(item.static_digest for item in candidates)),
+        static_digest=_digest(
+            b"cursor",
+            description.static_digest,
+            *(part for item in candidates for part in (item.static_digest, item.text, item.named)),
+        ),
         utility=not shown,
         wire=one.wire if shown else (),
         others=one.others if shown else frozenset(),
         output_open=one.output_open if shown else True,
-        named=b"\n".join(item.text for item in candidates),
+        named=b"\n".join(item.named or item.text for item in candidates),
+    )
+
+
+def with_values(description: Description, values: tuple[bytes | None, ...], formats: tuple[int, ...]) -> Description:
+    """A bound DECLARE or portal: what FETCH from it names, told apart by every byte of its values."""
+    if not values:
+        return description
+    told = _digest(bytes(formats), *(b"-" if value is None else b"=" + value for value in values)).hex()
+    shown = b", ".join(b"NULL" if value is None else value[:200] for value in values)
+    return replace(description, named=description.text + b"\n[bound: " + shown + b"; SHA-256 " + told.encode() + b"]")
+
+
+def declared_with(description: Description, values: tuple[bytes | None, ...], formats: tuple[int, ...]) -> Description:
+    """Of all that is bound, a DECLARE's values outlive its portal."""
+    return (
+        with_values(description, values, formats) if description.template.command == "DECLARE CURSOR" else description
     )
 
 

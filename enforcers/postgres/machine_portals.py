@@ -16,6 +16,7 @@ from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Flow
 from enforcers.postgres.machine_decide import ABORTED, Asked
 from enforcers.postgres.machine_guard import Guarding, row_count
+from enforcers.postgres.machine_lineage import declared_with
 from enforcers.postgres.machine_state import (
     RESERVED,
     SPENT,
@@ -195,7 +196,7 @@ class Extended(Guarding):
         if isinstance(granted, Refused):
             self.refuse_extended(granted)
             return
-        running = Running(granted.act, statement.description)
+        running = Running(granted.act, declared_with(statement.description, bind.values, bind.formats))
         portal = self._portal(bind, statement, running)
         if not self.verifies(running):
             self._bound(portal, raw)

@@ -341,6 +341,41 @@ async def test_a_portal_of_the_protocol_is_read_by_fetch_for_what_it_is(postgres
         assert (one.last.opaque, reads(one.last)) == (False, ["public.t"])
 
 
+async def test_a_fetch_is_another_act_with_another_cursor_behind_the_name(postgres: Postgres) -> None:
+    """The same words, FETCH ALL FROM c: an approval of one must not cover the other."""
+    declare = "DECLARE c CURSOR FOR SELECT id FROM t WHERE id ="
+    portal = wire.parse(b"s", b"SELECT id FROM t WHERE id = $1") + SYNC
+    digests: list[bytes] = []
+    async with talk(postgres) as one:
+        await one.say(portal)
+        for made in (
+            [q(f"{declare} 5")],
+            [q(f"{declare} 6")],
+            [run(f"{declare} $1", b"7") + SYNC],
+            [run(f"{declare} $1", b"8") + SYNC],
+            # Bound twice, the first one executed: its values count.
+            [
+                wire.parse(b"d", f"{declare} $1".encode())
+                + wire.bind(b"x", b"d", (b"9",))
+                + wire.bind(b"y", b"d", (b"7",))
+                + wire.execute(b"x")
+                + wire.close(b"S", b"d")
+                + SYNC
+            ],
+            [wire.bind(b"c", b"s", (b"7",)) + SYNC],
+            [wire.bind(b"c", b"s", (b"8",)) + SYNC],
+            [wire.bind(b"c", b"s", (None,)) + SYNC],
+        ):
+            await one.say(q("BEGIN"), *made)
+            await one.say(q("FETCH ALL FROM c"))
+            assert not one.last.opaque
+            digests.append(one.one.gate.questions[-1].operation.digest)
+            named = one.last.values.named
+            await one.say(q("ROLLBACK"))
+        assert b"[bound: NULL; SHA-256 " in named
+        assert len(set(digests)) == len(digests)
+
+
 async def test_execute_of_a_cursor_is_decided_as_a_fetch(postgres: Postgres) -> None:
     async with talk(postgres, lambda text: DENY if text.startswith("FETCH") else ALLOW) as one:
         await one.say(q('BEGIN; DECLARE "c;\'" CURSOR FOR SELECT id FROM t'))
