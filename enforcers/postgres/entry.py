@@ -62,6 +62,10 @@ class Entry:
             if not self._handed:
                 self._socket.close()
 
+    def says_nothing(self) -> bool:
+        """Nothing came, and nothing waits to be read."""
+        return self.silent and not self._handed and not self._pending()
+
     async def _enter(self) -> None:
         await self._heed_balancer()
         tls = self._gateway.tls
@@ -147,7 +151,7 @@ class Entry:
     def _pending(self) -> bool:
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
-        except BlockingIOError:
+        except OSError:  # nothing there, or nobody any more
             return False
 
     async def _send(self, data: bytes) -> None:

@@ -79,6 +79,7 @@ class PostgresGateway:
         self._keys: dict[int, tuple[bytes, Session]] = {}
         self._acceptor: Acceptor | None = None
         self._evicting: asyncio.TimerHandle | None = None
+        self._looked = 0.0  # when who says nothing was looked for last
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Listen on sockets that are bound already."""
@@ -104,7 +105,8 @@ class PostgresGateway:
         task.add_done_callback(gone)
         if self.entering >= MAX_ENTERING and self._acceptor is not None:
             self._acceptor.pause()
-            self._evict()
+            if self._evicting is None:
+                self._evict()
 
     @property
     def entering(self) -> int:
@@ -121,8 +123,12 @@ class PostgresGateway:
         if self.entering < MAX_ENTERING:
             return
         now = time.monotonic()
+        late, self._looked = now - self._looked > SILENT_SECONDS, now
+        if late:  # this loop was busy elsewhere, or looks for the first time: what they said may only be unread
+            self._evicting = asyncio.get_running_loop().call_later(SILENT_SECONDS / 4, self._evict)
+            return
         for entry, task in list(self._entries.items()):
-            if now - entry.since >= (SILENT_SECONDS if entry.silent else TOKEN_SECONDS):
+            if now - entry.since >= (SILENT_SECONDS if entry.says_nothing() else TOKEN_SECONDS):
                 task.cancel()
         for arrival in list(self._arrivals):
             if now - arrival.since >= TOKEN_SECONDS:
