@@ -15,7 +15,7 @@ from enforcers.core.ports import Answer, MaskedColumn, Ruling
 from enforcers.postgres.gateway import PostgresGateway
 from enforcers.postgres.source import LiveSource
 from enforcers.postgres.supervise import Supervisor
-from enforcers.postgres.upstream import Target
+from enforcers.postgres.target import Target
 from tests.enforcers.postgres.conftest import Postgres
 from tests.enforcers.postgres.fakes import (
     ALLOW,
