@@ -144,6 +144,24 @@ def transactions(connection: psycopg.Connection) -> None:
     show("recovered", [str(each) for each in connection.tpc_recover()])
 
 
+def piped(connection: psycopg.Connection, *statements: str) -> None:
+    """All sent before any answer is read: what psycopg's own pipelines send depends on which answers came meanwhile."""
+    libpq = connection.pgconn
+    libpq.enter_pipeline_mode()
+    for sql in statements:
+        libpq.send_query_params(sql.encode(), None)
+    libpq.pipeline_sync()
+    libpq.flush()
+    while True:
+        result = libpq.get_result()
+        if result is not None:
+            status = psycopg.pq.ExecStatus(result.status)
+            show("piped", (status.name, result.command_status, result.error_message, result.get_value(0, 0)))
+            if status is psycopg.pq.ExecStatus.PIPELINE_SYNC:
+                break
+    libpq.exit_pipeline_mode()
+
+
 def pipelines(connection: psycopg.Connection) -> None:
     with connection.pipeline() as pipeline:
         first = connection.execute("SELECT %s::int", (1,))
@@ -151,21 +169,12 @@ def pipelines(connection: psycopg.Connection) -> None:
         pipeline.sync()
         third = connection.execute("SELECT count(*) FROM parent")
         show("pipeline", [first.fetchall(), second.fetchall(), third.fetchall()])
-    try:
-        with connection.pipeline():
-            for sql in ("INSERT INTO parent VALUES (81, 'x')", "SELECT 1/0", "INSERT INTO parent VALUES (82, 'x')"):
-                connection.execute(sql)
-    except psycopg.Error as error:
-        show("pipeline", error)
-    for bad in ("SELEC", "SELECT * FROM nowhere", "SELECT 1; SELECT 2"):
-        try:
-            with connection.pipeline(), connection.transaction():
-                connection.execute("INSERT INTO parent VALUES (83, 'x')")
-                connection.execute(bad, ())
-                connection.execute("SELECT 1")
-        except psycopg.Error as error:
-            show("pipeline", error)
-        connection.rollback()
+    connection.commit()
+    for bad in ("SELECT 1/0", "SELEC", "SELECT * FROM nowhere", "SELECT 1; SELECT 2", "ROLLBACK"):
+        piped(connection, "INSERT INTO parent VALUES (81, 'x')", bad, "INSERT INTO parent VALUES (82, 'x')")
+        piped(connection, "BEGIN", "INSERT INTO parent VALUES (83, 'x')", bad, "SELECT count(*) FROM parent", "COMMIT")
+        piped(connection, "ROLLBACK")
+    piped(connection, "DELETE FROM parent WHERE id > 80")
     attempt(connection, "SELECT id FROM parent ORDER BY id")
 
 
