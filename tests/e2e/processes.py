@@ -32,7 +32,7 @@ def gateways(stack: Stack) -> list[int]:
 
 def server_of(stack: Stack, port: int) -> int:
     """The gateway process that has the other end of the connection from this local port."""
-    inode = _inode_of_peer(port)
+    inode = _inode_of_peer(port, stack.address()[1])
     for pid in gateways(stack):
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             try:
@@ -43,9 +43,11 @@ def server_of(stack: Stack, port: int) -> int:
     raise AssertionError("no gateway has the other end")
 
 
-def _inode_of_peer(port: int) -> str:
+def _inode_of_peer(port: int, server: int) -> str:
+    """Of the socket with the server's port here and this port there."""
     for fields in _connections():
-        if int(fields[2].rpartition(":")[2], 16) == port:
+        local, remote = (int(fields[place].rpartition(":")[2], 16) for place in (1, 2))
+        if (local, remote) == (server, port) and fields[9] != "0":
             return fields[9]
     raise AssertionError("nobody has the other end")
 
