@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import decimal
+import logging
 import threading
 import uuid
 
@@ -88,7 +89,7 @@ def statements(connection: psycopg.Connection) -> None:
         if not cursor.nextset():
             break
     try:
-        cursor.executemany("INSERT INTO parent VALUES (%s, %s)", [(63, "a"), (1, "b"), (64, "c")])
+        cursor.executemany("INSERT INTO parent VALUES (%s, %s)", [(63, "a"), (64, "c"), (1, "b")])
     except psycopg.Error as error:
         show("executemany", error)
 
@@ -262,6 +263,7 @@ async def asynchronous() -> None:
 
 
 def main() -> None:
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it says of pipelines depends on timing
     notices: list[str] = []
     with psycopg.connect("", autocommit=True, application_name="talk", client_encoding="utf8") as connection:
         connection.add_notice_handler(lambda notice: notices.append(f"{notice.severity} {notice.message_primary}"))
