@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -38,7 +39,9 @@ _HANGS_ALLOWED = 2  # health questions in a row without an answer; the next one 
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 10.0
 _STABLE_S = 30.0
+_FOLDER = "twokey-opa-"
 _SOCKET = "opa"
+_DEAD_S = 60.0  # a younger folder may be of an OPA that is just starting
 _MAX_NAME = 100  # bytes of a socket's name: sun_path of unix(7) has 108, 104 on macOS
 
 _LAUNCHER = Path(__file__).resolve().with_name("launcher.py")
@@ -99,6 +102,7 @@ class LocalOpa:
     @classmethod
     async def start(cls, path: Path, policy: LoadedPolicy, on_event: OnEvent) -> LocalOpa:
         """Start OPA and wait until it answers. Raises PolicyLoadError: it does not come up."""
+        await asyncio.to_thread(remove_dead_folders)
         opa = cls(path, policy, on_event)
         try:
             await opa._launch()
@@ -277,9 +281,9 @@ class RemoteOpa:
                 self._on_event(name, {"remote": "true"})
 
 
-def _arguments(socket: Path) -> Sequence[str]:
+def _arguments(path: Path) -> Sequence[str]:
     return (
-        *("run", "--server", "--addr", f"unix://{socket}"),
+        *("run", "--server", "--addr", f"unix://{path}"),
         *("--authentication", "token", "--authorization", "basic"),
         *("--log-level", "error", "--log-format", "json", "--skip-version-check"),
         "--optimize-store-for-read-speed",  # the data is loaded once and read by every question
@@ -287,10 +291,33 @@ def _arguments(socket: Path) -> Sequence[str]:
     )
 
 
+def remove_dead_folders() -> None:
+    """The socket folders of services that were killed: ours, a minute old, and nobody listens in them any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        try:
+            found = folder.lstat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _DEAD_S or _listening(folder / _SOCKET):
+                continue
+        except OSError:  # gone meanwhile, or not a socket: not for us to judge
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listening(path: Path) -> bool:
+    """Raises OSError where that can't be told."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.1)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
 def _socket_folder() -> Path:
     """A folder (0700) of its own for one OPA's socket: nobody else can listen or ask there. Raises OSError."""
-    folder = tempfile.mkdtemp(prefix="twokey-opa-")
+    folder = tempfile.mkdtemp(prefix=_FOLDER)
     if len(folder) + len(_SOCKET) > _MAX_NAME:
         os.rmdir(folder)
-        folder = tempfile.mkdtemp(prefix="twokey-opa-", dir="/tmp")
+        folder = tempfile.mkdtemp(prefix=_FOLDER, dir="/tmp")
     return Path(folder)

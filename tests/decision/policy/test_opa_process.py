@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -125,6 +126,30 @@ async def test_the_socket_is_in_a_folder_of_its_own_that_goes_with_the_process(
         await engine.close()
     assert not second.home.exists()
     assert list(long.iterdir()) == []
+
+
+def test_folders_of_killed_services_are_removed_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kept = []
+    for name in ("dead", "young", "alive"):
+        folder = tmp_path / f"twokey-opa-{name}"
+        folder.mkdir()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(folder / "opa"))
+        if name == "alive":
+            listener.listen()
+            kept.append(listener)
+        else:
+            listener.close()
+    for name in ("twokey-opa-empty", "others-dead"):
+        (tmp_path / name).mkdir()
+    for folder in tmp_path.iterdir():
+        if "young" not in folder.name:
+            os.utime(folder, (1, 1))
+    opa_process.remove_dead_folders()
+    left = {folder.name for folder in tmp_path.iterdir()}
+    kept[0].close()
+    assert left == {"twokey-opa-young", "twokey-opa-alive", "twokey-opa-empty", "others-dead"}
 
 
 async def test_a_full_disk_leaves_the_old_policy_and_passes(
