@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from decision.cli.demo.stack import CONFIG, DATABASE, Stack
 from decision.cli.errors import CliError
 from tests.e2e.background import Background
 from tests.e2e.clients import admin, connect, pending, until
-from tests.e2e.processes import processes
+from tests.e2e.processes import as_root, can_be_root, processes
 
 
 def answers(stack: Stack, role: str = "planner") -> bool:
@@ -209,11 +208,11 @@ def test_a_target_that_dies_mid_result_ends_in_a_clear_error(own_stack: Stack) -
     assert any(isinstance(outcome, dict) and outcome["status"] in {"failed", "unknown"} for outcome in outcomes)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+@pytest.mark.skipif(not can_be_root(), reason="needs root to mount a small file system")
 def test_a_full_disk_stops_what_needs_a_record_and_heals(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=True)
+    as_root("mount", "-t", "tmpfs", "-o", f"size=2m,mode=0700,uid={os.getuid()}", "tmpfs", str(small))
     try:
         config = CONFIG.replace("audit: {{dir: state/audit}}", f"audit: {{{{dir: {small}/audit}}}}")
         with Stack(config=config) as stack:
@@ -236,14 +235,14 @@ def test_a_full_disk_stops_what_needs_a_record_and_heals(tmp_path: Path) -> None
             filler.unlink()
             until(lambda: answers(stack, "executor"), timeout_s=30, what="recovery after space was made")
     finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+        as_root("umount", "-l", str(small))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+@pytest.mark.skipif(not can_be_root(), reason="needs root to mount a small file system")
 def test_a_full_disk_stops_leased_statements_at_their_window_and_loses_no_record(tmp_path: Path) -> None:
     small, marked = tmp_path / "small", "SELECT id AS while_full FROM orders WHERE id = 1"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
+    as_root("mount", "-t", "tmpfs", "-o", f"size=4m,mode=0700,uid={os.getuid()}", "tmpfs", str(small))
     try:
         config = CONFIG.replace("audit: {{dir: state/audit}}", f"audit: {{{{dir: {small}/audit}}}}")
         with Stack(config=config) as stack, connect(stack, "executor", connection="sandbox") as client:
@@ -269,7 +268,7 @@ def test_a_full_disk_stops_leased_statements_at_their_window_and_loses_no_record
             client.close()
             until(lambda: executed(stack, "while_full") == done, what="every record of what ran")
     finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+        as_root("umount", "-l", str(small))
 
 
 def fill(path: Path) -> None:

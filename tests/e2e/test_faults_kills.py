@@ -16,7 +16,7 @@ import pytest
 from decision.cli.demo.stack import CONFIG, Stack
 from enforcers.postgres import wire
 from tests.e2e.clients import admin, connect, pending, until
-from tests.e2e.processes import listening, server_of
+from tests.e2e.processes import gateways, listening
 from tests.faults.bench import Client
 
 WORKERS = "enforcers: {{postgres: {{workers: 2}}}}\n"
@@ -44,9 +44,10 @@ def raw(stack: Stack, name: str, connection: str = "sandbox") -> Iterator[Client
         client.close()
 
 
-def kill(stack: Stack, client: Client) -> None:
-    """The worker that serves this client."""
-    os.kill(server_of(stack, client.local_port), signal.SIGKILL)
+def kill(stack: Stack) -> None:
+    """Every worker, whoever it serves."""
+    for pid in gateways(stack):
+        os.kill(pid, signal.SIGKILL)
 
 
 def both_ready(stack: Stack) -> None:
@@ -101,16 +102,13 @@ def test_workers_are_killed_with_sessions_in_every_state(two: Stack) -> None:
         for state, client in clients.items():
             reach(client, state)
         assert backends(two, "killed") == len(STATES)
-        served: dict[int, list[Client]] = {}
-        for client in clients.values():
-            served.setdefault(server_of(two, client.local_port), []).append(client)
-        for pid, those in served.items():
+        for pid in gateways(two):
             os.kill(pid, signal.SIGKILL)
-            for client in those:
-                the_end(client)
             with connect(two, "executor", connection="sandbox") as again:  # somebody else serves
                 assert again.execute("SELECT count(*) FROM marks").fetchone() == (0,)
             both_ready(two)
+        for client in clients.values():
+            the_end(client)
     until(lambda: backends(two, "killed") == 0, what="the end of the backends at the target")
     assert admin(two, "SELECT count(*) FROM marks") == "0"  # all rolled back
 
@@ -121,7 +119,7 @@ def test_what_the_target_was_doing_when_the_worker_was_killed_is_not_said_to_be_
     with raw(two, mark) as client:
         client.send(wire.query(f"INSERT INTO {mark} SELECT 1 FROM pg_sleep(2)".encode()))
         until(lambda: backends(two, mark, state="active") == 1, what="the statement's start")
-        kill(two, client)
+        kill(two)
         the_end(client)
     until(lambda: backends(two, mark) == 0, what="the end of its backend at the target")
     found = [record for record in two.records() if mark in str(record)]
@@ -137,7 +135,7 @@ def test_a_worker_is_killed_while_it_holds_and_another_finds_the_approval(two: S
     with raw(two, "held", connection="company") as client:
         client.send(wire.query(statement.encode()))
         approval = str(until(lambda: pending(two, containing="4711"), what="the hold"))
-        kill(two, client)
+        kill(two)
         while client.read() is not None:
             pass
         assert client.seen == []  # but for the notice that it waits
@@ -167,7 +165,7 @@ def test_the_records_that_a_killed_worker_takes_along_are_no_more_than_the_windo
         for _ in range(count):
             client.send(wire.query(text))
             assert client.until_ready(1)
-        kill(two, client)
+        kill(two)
         while client.read() is not None:
             pass
     records = two.records()
