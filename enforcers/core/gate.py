@@ -205,7 +205,11 @@ class SessionGate:
 
     async def begin(self, act: Act) -> None:
         records, delay = act.ruling.window or DECIDED_WINDOW
-        while not self.ready(act):
+        while True:
+            if self._closed or self._revoked is not None or act.ended:
+                raise DecisionUnavailableError("the session is over")
+            if self.ready(act):
+                return
             if intent_size(act) > MAX_INTENT:
                 raise DecisionUnavailableError("the act is too large to be recorded")
             if act.ruling.window is None and self._queue_intent(act, records, delay, act.started):
@@ -228,6 +232,9 @@ class SessionGate:
     def end(self, act: Act, outcome: Outcome) -> None:
         if outcome.status not in STATUSES:
             raise ValueError(f"no such status of an act: {outcome.status!r}")
+        if act.ended:
+            return
+        act.ended = True
         TALLY.acts[outcome.status] += 1
         record = act.record
         act.record = None

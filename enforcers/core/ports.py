@@ -129,7 +129,10 @@ class Bound:
 class Act:
     """One act under way, from intent to outcome."""
 
-    __slots__ = ("bound", "digest", "operation", "record", "ruling", "sequence", "shape_digest", "started", "statement")
+    __slots__ = (
+        *("bound", "digest", "ended", "operation", "record"),
+        *("ruling", "sequence", "shape_digest", "started", "statement"),
+    )
 
     def __init__(
         self,
@@ -151,6 +154,7 @@ class Act:
         self.sequence: int = 0
         self.started: float = 0.0  # seconds, monotonic; set by ready() and begin()
         self.record: ActRecord | None = None  # of a leased act
+        self.ended: bool = False  # its outcome is recorded
 
 
 class Outcome:

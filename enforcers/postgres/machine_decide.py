@@ -211,13 +211,9 @@ class Deciding(Dutiful):
         else:
             act = self.act(asked, ruling, operation=question.operation.id, digest=question.operation.digest)
         if not self.gate.ready(act):
-            failure = yield Begin(act)
-            if isinstance(failure, DecisionUnavailableError):
-                return Refused(
-                    deny.coded(
-                        "RECORD_UNAVAILABLE", f"the record of this act can't be written, so it did not run: {failure}"
-                    )
-                )
+            refused = yield from self._begun(act)
+            if refused is not None:
+                return refused
             if ruling.leased and self.gate.leased(key) is None:
                 # It ended while the record was on its way: what holds now is decided anew.
                 self.gate.end(act, Outcome("not-executed", error="its lease ended; decided again"))
@@ -227,6 +223,20 @@ class Deciding(Dutiful):
             self.gate.end(act, Outcome(status="refused", error="not run: the gateway could not meet the decision"))
             return Refused(unmet)
         return Granted(ruling, act)
+
+    def _begun(self, act: Act) -> Generator[Command | Internal, object, Refused | None]:
+        """Until its intent is recorded as its decision wants it."""
+        try:
+            failure = yield Begin(act)
+        except GeneratorExit:
+            # The session ended meanwhile: an intent that is recorded must not look like an act that may have run.
+            if act.record is not None:
+                self.gate.end(act, Outcome("not-executed", error="the session ended before it began"))
+            raise
+        if not isinstance(failure, DecisionUnavailableError):
+            return None
+        why = f"the record of this act can't be written, so it did not run: {failure}"
+        return Refused(deny.coded("RECORD_UNAVAILABLE", why))
 
     def session_refusal(self) -> Refused | None:
         ruling = self.gate.refusal()

@@ -335,6 +335,36 @@ async def test_a_leased_act_begins_only_when_its_intent_is_durable(gate: Session
     assert [record.outcome.status for record in service.acts()] == ["", "completed"]
 
 
+async def test_a_session_that_ended_begins_nothing(gate: SessionGate, service: ScriptedService) -> None:
+    """Revoked while the intent was on its way: the log says that nothing ran, once."""
+    script(service, durable())
+    await gate.ask(question())
+    ruling = gate.leased(KEY)
+    assert ruling is not None
+    go = asyncio.Event()
+
+    async def wait(_: object) -> None:
+        await go.wait()
+
+    service.record = wait
+    one = act(ruling, 1)
+    beginning = asyncio.ensure_future(gate.begin(one))
+    await asyncio.wait({beginning}, timeout=0.05)
+    gate.revoke("killed")
+    gate.end(one, Outcome("not-executed", error="the session ended before it began"))
+    gate.end(one, Outcome("completed"))  # what comes later changes nothing
+    go.set()
+    with pytest.raises(DecisionUnavailableError):
+        await beginning
+    with pytest.raises(DecisionUnavailableError):
+        await gate.begin(act(ruling, 2))
+    assert await gate._shared.recorder.flush(gate._window)
+    assert [(record.operation, record.outcome.status) for record in service.acts() if record.HasField("outcome")] == [
+        ("op_1", "not-executed")
+    ]
+    assert "op_2" not in {record.operation for record in service.acts()}
+
+
 @pytest.mark.parametrize("why", ["late", "refused", "cancelled"])
 async def test_an_intent_that_is_not_durable_in_time_says_that_nothing_ran(
     gate: SessionGate, service: ScriptedService, monkeypatch: pytest.MonkeyPatch, why: str

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enforcers.core.acts import session_field
 from enforcers.core.errors import DecisionUnavailableError, EnforcerError, UpstreamError
 from enforcers.core.ports import Answer, HoldEnd, HoldResult, Ruling
+from enforcers.core.records import ActRecord, Window
 from enforcers.postgres import wire
 from enforcers.postgres.commands import (
     Ask,
@@ -142,6 +144,36 @@ def test_a_full_window_waits_and_a_broken_record_refuses() -> None:
     client, target, _ = one.reply(DecisionUnavailableError("disk full"))
     assert (kinds(client), target) == ("EZ", b"")
     assert b"57P03" in client
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("end", ["revoked", "client", "target", "drained"])
+def test_a_session_that_ends_while_an_intent_is_recorded_ran_nothing(end: str, recorded: bool) -> None:
+    one = Dialogue(gate=ScriptedGate(lambda _text: LEASED)).named()
+    one.gate.room = False
+    _, _, commands = one.client(wire.query(b"SELECT 1"))
+    if isinstance(commands[0], Ask):
+        _, _, commands = one.reply(one.gate.rule(commands[0].question))
+    if not isinstance(commands[0], Begin):  # the first answer is the decision's own; the next is under the lease
+        one.target(tag("SELECT 1"), wire.ready(b"I"))
+        one.gate.ends.clear()
+        _, _, commands = one.client(wire.query(b"SELECT 1"))
+    (begin,) = commands
+    assert isinstance(begin, Begin)
+    if recorded:
+        head = session_field("ses_1")
+        begin.act.record = ActRecord("ses_1", head, b"", Window(), queued=0.0, size=1)
+    machine = one.machine
+    if end == "revoked":
+        machine.revoked("killed")
+    elif end == "client":
+        machine.client_lost()
+    elif end == "target":
+        machine.target_lost("gone")
+    else:
+        machine.shut("draining")
+    assert [outcome.status for _, outcome in one.gate.ends] == (["not-executed"] if recorded else [])
+    assert one.reply(None)[1] == b""
 
 
 def test_an_answer_nobody_can_carry_out_is_a_denial() -> None:
