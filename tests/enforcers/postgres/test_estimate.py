@@ -96,9 +96,9 @@ async def test_rows(part: Part, sql: str, values: list[operation_pb2.BoundValue]
         ("SELECT pg_sleep(5)", []),
         ("TRUNCATE counted", []),
         ("SELECT * FROM nowhere", []),
-        ("SELECT * FROM counted WHERE id = $1", []),
-        ("SELECT * FROM counted WHERE id = $1", [text("s3cret")]),
-        ("SELECT * FROM counted WHERE id = $1", [binary(1700, b"s3cret")]),
+        ("SELECT * FROM counted WHERE id < $1", []),
+        ("SELECT * FROM counted WHERE id < $1", [text("s3cret")]),
+        ("SELECT * FROM counted WHERE id < $1", [binary(1700, b"s3cret")]),
         ("SELECT * FROM counted WHERE name = $1", [operation_pb2.BoundValue(value=b"s3cret\xff")]),
     ],
 )  # fmt: skip
@@ -113,7 +113,7 @@ async def test_unknown_says_why_and_shows_no_value(
 
 async def test_connections_are_used_again_and_survive_errors(part: Part) -> None:
     good = part.describe("SELECT * FROM counted")
-    bad = part.describe("SELECT * FROM counted WHERE id = $1")
+    bad = part.describe("SELECT * FROM counted WHERE id < $1")
     for _ in range(3):
         assert (await part.estimator.estimate(good, NAMES, role="executor")).rows
         assert (await part.estimator.estimate(bad, NAMES, role="executor", values=[text("x")])).rows is None
