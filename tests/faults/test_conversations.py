@@ -147,6 +147,11 @@ def test_cut_into_pieces_and_late_the_client_sees_what_it_sees_directly(
     assert ledger(postgres, seen.run) == ledger(postgres, expected.run)
 
 
+def ran(gate: ApprovingGate) -> list[str]:
+    """How the acts ended that ran. What stands behind an error is granted or not as the error comes late or early."""
+    return [status for _, status in gate.ended if status != "not-executed"]
+
+
 @EXAMPLES
 @given(units=conversations((*PLAIN, *POLICY, *POLICY)), before=lines, behind=lines)
 def test_whatever_policy_says_pieces_and_delays_change_nothing(
@@ -157,7 +162,7 @@ def test_whatever_policy_says_pieces_and_delays_change_nothing(
     assert seen.frames == expected.frames
     assert seen.gate is not None
     assert expected.gate is not None
-    assert [status for _, status in seen.gate.ended] == [status for _, status in expected.gate.ended]
+    assert ran(seen.gate) == ran(expected.gate)
     judge(postgres, seen, units)
     assert ledger(postgres, seen.run) == ledger(postgres, expected.run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,7 +139,27 @@ async def start_gateway(
 
 
 @pytest.fixture
-async def gateway(postgres: Postgres) -> AsyncIterator[Start]:
+async def closing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """What a test connected is closed before its loop is: a TLS transport told to close still waits for its peer, and
+    would be found open by whichever test runs when it is collected."""
+    writers: list[asyncio.StreamWriter] = []
+    connect = asyncio.open_connection
+
+    async def remembered(*args: Any, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await connect(*args, **options)
+        writers.append(writer)
+        return reader, writer
+
+    monkeypatch.setattr(asyncio, "open_connection", remembered)
+    yield
+    for writer in writers:
+        writer.transport.abort()
+    ended = (writer.wait_closed() for writer in writers)
+    await asyncio.wait_for(asyncio.gather(*ended, return_exceptions=True), 10)
+
+
+@pytest.fixture
+async def gateway(postgres: Postgres, closing: None) -> AsyncIterator[Start]:
     started: list[Gatewayed] = []
 
     async def start(
