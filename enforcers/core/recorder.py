@@ -86,10 +86,7 @@ class Recorder:
                         self._ample.clear()
                         await self._ample.wait()
                         continue
-                    if window.changed is None:
-                        window.changed = asyncio.Event()
-                    window.changed.clear()
-                    await window.changed.wait()
+                    await window.change()
         except TimeoutError:
             METRICS.unavailable.inc()
             raise DecisionUnavailableError("records can't be written") from None
@@ -103,10 +100,7 @@ class Recorder:
                 while not record.durable:
                     self._check(window)
                     self._hurry.set()
-                    if window.changed is None:
-                        window.changed = asyncio.Event()
-                    window.changed.clear()
-                    await window.changed.wait()
+                    await window.change()
         except TimeoutError:
             METRICS.unavailable.inc()
             raise DecisionUnavailableError("records can't be written") from None
@@ -117,10 +111,7 @@ class Recorder:
             async with asyncio.timeout(CLOSE_PATIENCE):
                 while window.pending:
                     self._hurry.set()
-                    if window.changed is None:
-                        window.changed = asyncio.Event()
-                    window.changed.clear()
-                    await window.changed.wait()
+                    await window.change()
         except TimeoutError:
             return False
         return not window.broken

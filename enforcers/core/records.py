@@ -16,6 +16,13 @@ class Window:
         self.changed: asyncio.Event | None = None
         self.broken: bool = False  # the service refused one of its records
 
+    async def change(self) -> None:
+        """Wait until something of it was acknowledged, or given up. The caller brings the deadline."""
+        if self.changed is None:
+            self.changed = asyncio.Event()
+        self.changed.clear()
+        await self.changed.wait()
+
     def room(self, records: int, delay: float, now: float) -> bool:
         """May one more be added: fewer than `records` unacknowledged, the oldest younger than `delay` seconds?"""
         if self.broken:
