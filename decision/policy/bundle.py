@@ -7,7 +7,6 @@ here is what OPA gets: the files are not looked at again after the revision is k
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ import orjson
 from decision.errors import PolicyLoadError
 from decision.identity.documents import Document, error_at, parse, read_bytes
 from decision.identity.people import PeopleBook, read_people
-from decision.policy import vocabulary
+from decision.policy import classification, vocabulary
 
 _MAX_FILES = 2000
 _DATA_ENDINGS = frozenset({".yaml", ".yml", ".json"})
-_LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +116,19 @@ def load_policy(sources: PolicySources, *, engine_version: str) -> LoadedPolicy:
 def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
     modules = _read_modules(sources.rego_dir)
     people = read_people(parse(read_bytes(sources.people), str(sources.people)), dev=sources.dev)
+    files = _read_policy_data(sources)
+    masking = files.get("masking") if _is_shipped_kind(sources) else None
     config: dict[str, object] = {
         "people": people.document(),
         "roles": {str(item.get("issuer")): item.get("roles") for item in sources.issuers},
         "connections": {
             item.name: {"kind": item.kind, "environment": item.environment} for item in sources.connections
         },
-        "classification": {item.name: _read_classification(item) for item in sources.connections},
-        "policy": _read_policy_data(sources),
+        "classification": {
+            item.name: classification.read(item.classification, kind=item.kind, masking=masking)
+            for item in sources.connections
+        },
+        "policy": {stem: document.data for stem, document in files.items()},
     }
     capabilities = shipped_rego() / "capabilities.json"
     data = orjson.dumps({"twokey": {"config": config}}, option=orjson.OPT_SORT_KEYS)
@@ -179,7 +182,12 @@ def _walk(folder: Path) -> Iterable[Path]:
             yield path
 
 
-def _read_policy_data(sources: PolicySources) -> dict[str, object]:
+def _is_shipped_kind(sources: PolicySources) -> bool:
+    """The policies are the shipped ones, or have their data's form."""
+    return (sources.rego_dir / "schemas" / "config.json").is_file()
+
+
+def _read_policy_data(sources: PolicySources) -> dict[str, Document]:
     """The shipped data files, each replaced as a whole by the configured folder's file of the same name."""
     own = sources.rego_dir / "data"
     base = _data_files(own if own.is_dir() else shipped_rego() / "data")
@@ -191,9 +199,9 @@ def _read_policy_data(sources: PolicySources) -> dict[str, object]:
         if sources.rego_dir == shipped_rego():
             _refuse_unread(override, base)
     files = {stem: parse(read_bytes(path), str(path)) for stem, path in sorted((base | override).items())}
-    if (sources.rego_dir / "schemas" / "config.json").is_file():
+    if _is_shipped_kind(sources):
         vocabulary.check(files)
-    return {stem: document.data for stem, document in files.items()}
+    return files
 
 
 def _refuse_unread(override: Mapping[str, Path], base: Mapping[str, Path]) -> None:
@@ -215,25 +223,6 @@ def _data_files(folder: Path) -> dict[str, Path]:
             raise error_at(str(path), 0, "", f"stands beside {found[path.stem].name}", "keep one of the two")
         found[path.stem] = path
     return found
-
-
-def _read_classification(connection: ConnectionSource) -> dict[str, str]:
-    if connection.classification is None:
-        return {}
-    document = parse(read_bytes(connection.classification), str(connection.classification))
-    if document.data is None:
-        return {}
-    if not isinstance(document.data, dict):
-        document.fail((), "is not a mapping", "write lines such as `public.customers.email: email`")
-    return {key: _label(document, connection.kind, key, value) for key, value in document.data.items()}
-
-
-def _label(document: Document, kind: str, key: str, value: object) -> str:
-    if kind == "postgres" and (key.count(".") < 2 or not all(key.split("."))):
-        document.fail((key,), "is not schema.table.column", "write the schema, the table and the column, with dots")
-    if not isinstance(value, str) or not _LABEL.match(value):
-        document.fail((key,), "has no label", "give it one of a-z, 0-9, '.', '_' and '-', such as `email`")
-    return value
 
 
 def _part(value: object) -> Mapping[str, object]:

@@ -165,7 +165,15 @@ sees_masked if not "*" in clear_labels
 # a connection may have thousands.
 label_of(column) := data.twokey.config.classification[input.resource.id][column_key(column)]
 
-column_key(column) := concat(".", [column.schema, column.relation, column.column])
+# One spelling a column: a name that holds a dot or a double quote stands in double quotes, so that no two columns share it.
+column_key(column) := concat(".", [quoted(column.schema), quoted(column.relation), quoted(column.column)])
+
+quoted(name) := name if {
+	not contains(name, ".")
+	not contains(name, `"`)
+}
+
+else := concat("", [`"`, replace(name, `"`, `""`), `"`])
 
 # Every value is there without which a duty would be silent. Where a missing one only denies, nothing is asked.
 complete if {

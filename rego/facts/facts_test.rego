@@ -33,3 +33,10 @@ test_a_role_that_no_data_clears_sees_every_label_masked if {
 	facts.masked_label("email") with input as t.session(t.planner)
 	not facts.masked_label("email") with input as t.session(t.executor)
 }
+
+test_a_name_with_a_dot_is_another_column if {
+	facts.column_key({"schema": "a.b", "relation": "c", "column": "d"}) == `"a.b".c.d`
+	facts.column_key({"schema": "a", "relation": "b.c", "column": "d"}) == `a."b.c".d`
+	facts.column_key({"schema": "a", "relation": `b"c`, "column": "d"}) == `a."b""c".d`
+	facts.column_key({"schema": "Public", "relation": "My Table", "column": "d"}) == "Public.My Table.d"
+}
