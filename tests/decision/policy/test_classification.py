@@ -1,4 +1,4 @@
-"""Classification files as policy reads them: one spelling a column, a masker for every label, errors with their place."""
+"""Classification files as policy reads them: one spelling a column, a masker a label, errors with their place."""
 
 from __future__ import annotations
 
