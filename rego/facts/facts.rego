@@ -219,6 +219,13 @@ whole if {
 	every use in input.operation.sql.functions { use.name; use.schema}
 	every use in input.operation.sql.settings { use.name; use.action}
 	every output in input.operation.sql.output { whole_output(output) }
+	is_array(input.operation.sql.inferences)
+	is_array(input.operation.sql.flows)
+	every inference in input.operation.sql.inferences {
+		whole_name(inference)
+		inference.kind
+	}
+	every flow in input.operation.sql.flows { whole_flow(flow) }
 }
 
 whole_relation(use) if {
@@ -236,10 +243,33 @@ whole_column(use) if {
 	use.use
 }
 
-whole_output(output) if output.origin == null
+whole_output(output) if {
+	output.origin == null
+	whole_sources(output)
+}
 
 whole_output(output) if {
-	output.origin.schema
-	output.origin.relation
-	output.origin.column
+	whole_name(output.origin)
+	whole_sources(output)
+}
+
+whole_sources(output) if {
+	is_array(output.sources)
+	every source in output.sources {
+		whole_name(source)
+		source.through
+	}
+}
+
+whole_flow(flow) if {
+	whole_name(flow.source)
+	whole_name(flow.target)
+	is_boolean(flow.temporary)
+	flow.through
+}
+
+whole_name(column) if {
+	column.schema
+	column.relation
+	column.column
 }

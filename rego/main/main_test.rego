@@ -135,7 +135,12 @@ test_a_description_with_holes_is_denied if {
 		{"relations": [object.remove(t.relation("orders", ["read"]), ["access"])]},
 		{"functions": [object.remove(t.function("public", "f"), ["name"])]},
 		{"settings": [{"name": "role"}]},
-		{"output": [{"name": "x", "origin": origin}]},
+		{"output": [{"name": "x", "origin": origin, "sources": []}]},
+		{"output": [object.remove(t.output("customers", "email"), ["sources"])]},
+		{"output": [t.computed("x", [object.remove(t.source("customers", "email", "safe", ""), ["through"])])]},
+		{"inferences": [object.remove(t.inference("customers", "email", "where", ""), ["kind"])]},
+		{"inferences": null},
+		{"flows": [object.remove(t.flow(["customers", "email"], ["orders", "note"], "update", false), ["target"])]},
 		{"opaque": null},
 	] {
 		question := object.union(t.operation(t.executor, t.begin), {"operation": {"sql": patch}})

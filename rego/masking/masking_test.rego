@@ -82,8 +82,8 @@ test_mask_other_denies if {
 
 test_mask_other_denies_output_without_its_origin if {
 	no_origin := {"schema": "", "relation": "", "column": "", "relation_oid": 0, "attribute": 0}
-	t.denied_by(t.decide(sql(reads_email, {"output": [{"name": "email", "origin": no_origin}]})), "MASK-OTHER")
-	t.denied_by(t.decide(sql(reads_email, {"output": [{"name": "email", "origin": null}]})), "MASK-OTHER")
+	t.denied_by(t.decide(sql(reads_email, {"output": [{"name": "email", "origin": no_origin, "sources": []}]})), "MASK-OTHER")
+	t.denied_by(t.decide(sql(reads_email, {"output": [t.computed("email", [])]})), "MASK-OTHER")
 	t.denied_by(t.decide(sql(reads_email, {"output": []})), "MASK-OTHER")
 }
 

@@ -84,6 +84,8 @@ no_sql := {
 	"functions": [],
 	"settings": [],
 	"output": [],
+	"inferences": [],
+	"flows": [],
 	"has_where": false,
 	"most_rows": 0,
 	"returns_rows": false,
@@ -157,6 +159,34 @@ column(table, name, use) := {"schema": "public", "relation": table, "column": na
 output(table, name) := {
 	"name": name,
 	"origin": {"schema": "public", "relation": table, "column": name, "relation_oid": 16400, "attribute": 1},
+	"sources": [source(table, name, "copy", "")],
+}
+
+source(table, name, through, tells) := {
+	"schema": "public",
+	"relation": table,
+	"column": name,
+	"through": through,
+	"function": tells,
+}
+
+# An output column that is no copy.
+computed(name, sources) := {"name": name, "origin": null, "sources": sources}
+
+inference(table, name, kind, tells) := {
+	"schema": "public",
+	"relation": table,
+	"column": name,
+	"kind": kind,
+	"function": tells,
+}
+
+flow(from, to, kind, temporary) := {
+	"source": object.remove(column(from[0], from[1], ""), ["use"]),
+	"target": object.remove(column(to[0], to[1], ""), ["use"]),
+	"kind": kind,
+	"through": "copy",
+	"temporary": temporary,
 }
 
 function(schema, name) := {

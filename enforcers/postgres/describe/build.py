@@ -137,4 +137,6 @@ def _template(
             output.origin.column = base.name
             output.origin.relation_oid = relation.oid
             output.origin.attribute = base.attnum
+        for below, source in column.touched:
+            output.sources.add(schema=below.schema, relation=below.name, column=source.name, through="copy")
     return template
