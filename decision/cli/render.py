@@ -84,6 +84,8 @@ def obligation(item: decision_pb2.Obligation) -> str:
         columns = [column for column in parameters.get("columns", []) if isinstance(column, dict)]
         names = [".".join(str(column.get(key)) for key in ("schema", "relation", "column")) for column in columns]
         said = [f"{name} ({column.get('label')})" for name, column in zip(names, columns, strict=True)]
+        outputs = [output for output in parameters.get("outputs", []) if isinstance(output, dict)]
+        said += [f"column {output.get('position', 0):.0f} of the result ({output.get('label')})" for output in outputs]
     else:
         # A Struct has no integers; every number of an obligation is one.
         said = [

@@ -66,9 +66,13 @@ def masked(record: Record) -> list[str]:
     columns: list[str] = []
     for obligation in _items(record.get("obligations")):
         if obligation.get("type") == "mask-columns":
-            for column in _items(_mapping(obligation.get("parameters")).get("columns")):
+            parameters = _mapping(obligation.get("parameters"))
+            for column in _items(parameters.get("columns")):
                 name = ".".join(text(column, key) for key in ("schema", "relation", "column"))
                 columns.append(f"{name} ({text(column, 'label')}, {text(_mapping(column.get('masker')), 'type')})")
+            for output in _items(parameters.get("outputs")):
+                name = f"column {output.get('position')} of the result"
+                columns.append(f"{name} ({text(output, 'label')}, {text(_mapping(output.get('masker')), 'type')})")
     return columns
 
 

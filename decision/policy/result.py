@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 
 from decision.errors import PolicyError
 from decision.model import ApprovalTerms, Durability, Obligation, Outcome, PolicyResult, Reason
+from decision.policy import maskers
 
 Word = TypeVar("Word", bound=enum.StrEnum)
 
@@ -23,6 +24,7 @@ _MAX_TEXT = 4096
 _MAX_LEASE_MS = 3_600_000
 _MAX_EXPIRES_S = 30 * 86_400
 _MAX_NUMBER = 2**53 - 1
+_MAX_OUTPUT = 1664  # columns of a result, PostgreSQL's own limit
 
 
 class ObligationType(enum.StrEnum):
@@ -148,9 +150,12 @@ Parameters = Mapping[str, object]
 
 
 def _mask_columns(raw: object, where: str) -> Parameters:
-    fields = _object(raw, where, {"columns"})
+    """`columns` by name, `outputs` by their place in the result; at least one, and `outputs` may be left out."""
+    positions = isinstance(raw, dict) and "outputs" in raw
+    fields = _object(raw, where, {"columns", "outputs"} if positions else {"columns"})
     columns = _list(fields["columns"], f"{where}.columns")
-    if not columns:
+    outputs = _list(fields["outputs"], f"{where}.outputs") if positions else ()
+    if not columns and not outputs:
         _refuse(f"{where}.columns is empty")
     for index, item in enumerate(columns):
         here = f"{where}.columns[{index}]"
@@ -158,22 +163,19 @@ def _mask_columns(raw: object, where: str) -> Parameters:
         for key in ("schema", "relation", "column", "label"):
             _text(column[key], f"{here}.{key}", least=1)
         _masker(column["masker"], f"{here}.masker")
+    for index, item in enumerate(outputs):
+        here = f"{where}.outputs[{index}]"
+        output = _object(item, here, {"position", "label", "masker"})
+        _int(output["position"], f"{here}.position", 1, _MAX_OUTPUT)
+        _text(output["label"], f"{here}.label", least=1)
+        _masker(output["masker"], f"{here}.masker")
     return fields
 
 
 def _masker(raw: object, where: str) -> None:
-    kind = raw.get("type") if isinstance(raw, dict) else None
-    if kind == "null":
-        _object(raw, where, {"type"})
-    elif kind == "fixed":
-        _text(_object(raw, where, {"type", "text"})["text"], f"{where}.text")
-    elif kind == "keep-last":
-        fields = _object(raw, where, {"type", "n", "fill"})
-        _int(fields["n"], f"{where}.n", 0, 1024)
-        if len(_text(fields["fill"], f"{where}.fill")) != 1:
-            _refuse(f"{where}.fill is not one character")
-    else:
-        _refuse(f"{where}.type is not null, fixed or keep-last")
+    wrong = maskers.fault(raw)
+    if wrong:
+        _refuse(f"{where} {wrong}")
 
 
 def _max_rows(raw: object, where: str) -> Parameters:

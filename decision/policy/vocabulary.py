@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from decision.identity.documents import Document
+from decision.policy import maskers
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -31,6 +32,7 @@ _OBLIGATIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "require-reason": "",
     },
 }
+_MASKING: Final = frozenset({"clear", "default", "maskers", "roles"})
 _BUDGETS: Final = frozenset({"write", "export", "read"})
 _TRUTHS: Final = frozenset({"connect", "read_only", "hold_delete", "hold_without_where"})
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
@@ -52,6 +54,8 @@ def check(files: Mapping[str, Document]) -> None:
     _words(files.get("harmless"), ("settings",), classes, "class of settings.yaml")
     _words(files.get("leases"), ("groups",), groups, "group of verbs.yaml")
     _names(files.get("masking"), ("clear",), roles)
+    _names(files.get("masking"), ("roles",), roles)
+    _check_maskers(files.get("masking"))
     _check_obligations(files.get("obligations"), roles, groups)
 
 
@@ -80,6 +84,20 @@ def _check_budgets(document: Document | None) -> None:
         for key, rows in _entries(document, ("environments", environment)):
             if document is not None and (type(rows) is not int or rows < -1):
                 document.fail(("environments", environment, key), "is no number of rows", "write one, or -1 for none")
+
+
+def _check_maskers(document: Document | None) -> None:
+    if document is None:
+        return
+    _keys(document, (), document.data, _MASKING)
+    places: list[Path] = [("default",)] if _at(document, ("default",)) is not None else []
+    places.extend(("maskers", label) for label, _ in _entries(document, ("maskers",)))
+    for role, _ in _entries(document, ("roles",)):
+        places.extend(("roles", role, label) for label, _ in _entries(document, ("roles", role)))
+    for place in places:
+        wrong = maskers.fault(_at(document, place))
+        if wrong:
+            document.fail(place, wrong, "docs/policy.md lists the maskers and their parameters")
 
 
 def _check_obligations(document: Document | None, roles: Collection[str], groups: Collection[str]) -> None:

@@ -6,7 +6,8 @@ doubles: only integral ones within the stated bounds pass. Zero is refused where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from google.protobuf import struct_pb2
 from twokey.type.v1 import decision_pb2
@@ -20,11 +21,27 @@ MAX_OBLIGATIONS = 64
 MAX_COLUMNS = 4096
 MAX_TEXT = 1024
 MAX_KEEP = 1000
+MAX_OUTPUTS = 1664  # columns of a result, PostgreSQL's own limit
+MAX_SIZE = 2**31 - 1
+MAX_PATHS = 64
+MAX_STEPS = 16
+UNITS = ("year", "quarter", "month", "day", "hour")
 MAX_ROWS = 2**53
 MAX_BYTES = 2**53
 MAX_MS = 2**31 - 1
 
 Parameters = Mapping[str, struct_pb2.Value]
+# The maskers and their parameters (docs/policy.md).
+_MASKERS: Mapping[str, frozenset[str]] = {
+    "null": frozenset(),
+    "fixed": frozenset({"text"}),
+    "keep-last": frozenset({"n", "fill"}),
+    "hash": frozenset(),
+    "email": frozenset(),
+    "truncate-date": frozenset({"to"}),
+    "bucket": frozenset({"size"}),
+    "json": frozenset({"paths"}),
+}
 
 
 class ObligationUnmetError(Exception):
@@ -36,7 +53,7 @@ def read_obligations(obligations: Iterable[decision_pb2.Obligation], *, session:
 
     session: those of OpenSession, where some can't be meant.
     """
-    masks: dict[tuple[str, str, str], MaskedColumn] = {}
+    masks: dict[tuple[str, str, str, int], MaskedColumn] = {}
     rows: int | None = None
     size: int | None = None
     timeout: int | None = None
@@ -118,45 +135,84 @@ def _struct(what: str, value: struct_pb2.Value) -> Parameters:
 
 
 def _read_masks(parameters: Parameters) -> list[MaskedColumn]:
-    _exactly("mask-columns", parameters, {"columns"})
-    columns = parameters["columns"]
-    if columns.WhichOneof("kind") != "list_value":
-        raise ObligationUnmetError("mask-columns.columns: not a list")
-    values = columns.list_value.values
-    if not 0 < len(values) <= MAX_COLUMNS:
-        raise ObligationUnmetError(f"mask-columns.columns: none, or more than {MAX_COLUMNS}")
-    return [_column(value) for value in values]
+    """`columns`, by name; `outputs`, by place in the result, may be left out. At least one of either."""
+    _exactly("mask-columns", parameters, {"columns", "outputs"} if "outputs" in parameters else {"columns"})
+    found = [_column(value) for value in _listed("mask-columns.columns", parameters["columns"], MAX_COLUMNS)]
+    if "outputs" in parameters:
+        found += [_output(value) for value in _listed("mask-columns.outputs", parameters["outputs"], MAX_OUTPUTS)]
+    if not found:
+        raise ObligationUnmetError("mask-columns: no column")
+    return found
+
+
+def _listed(what: str, value: struct_pb2.Value, most: int) -> Sequence[struct_pb2.Value]:
+    if value.WhichOneof("kind") != "list_value":
+        raise ObligationUnmetError(f"{what}: not a list")
+    values = value.list_value.values
+    if len(values) > most:
+        raise ObligationUnmetError(f"{what}: more than {most}")
+    return values
 
 
 def _column(value: struct_pb2.Value) -> MaskedColumn:
-    fields = _struct("mask-columns.columns[]", value)
-    _exactly("mask-columns.columns[]", fields, {"schema", "relation", "column", "label", "masker"})
+    what = "mask-columns.columns[]"
+    fields = _struct(what, value)
+    _exactly(what, fields, {"schema", "relation", "column", "label", "masker"})
     schema, relation, column, label = (
-        _text(f"mask-columns.columns[].{key}", fields[key]) for key in ("schema", "relation", "column", "label")
+        _text(f"{what}.{key}", fields[key]) for key in ("schema", "relation", "column", "label")
     )
-    masker = _struct("mask-columns.columns[].masker", fields["masker"])
+    masker = _masker(label, _struct(f"{what}.masker", fields["masker"]))
+    return replace(masker, schema=schema, relation=relation, column=column)
+
+
+def _output(value: struct_pb2.Value) -> MaskedColumn:
+    what = "mask-columns.outputs[]"
+    fields = _struct(what, value)
+    _exactly(what, fields, {"position", "label", "masker"})
+    position = _integer(f"{what}.position", fields["position"], low=1, high=MAX_OUTPUTS)
+    label = _text(f"{what}.label", fields["label"])
+    return replace(_masker(label, _struct(f"{what}.masker", fields["masker"])), position=position)
+
+
+def _masker(label: str, masker: Parameters) -> MaskedColumn:
+    """Type and parameters; of which column is the caller's to add."""
     kind = _text("masker.type", masker["type"]) if "type" in masker else ""
-    text, keep, fill = "", 0, "*"
-    if kind == "null":
-        _exactly("masker null", masker, {"type"})
-    elif kind == "fixed":
-        _exactly("masker fixed", masker, {"type", "text"})
-        text = _text("masker.text", masker["text"], empty=True)
-    elif kind == "keep-last":
-        _exactly("masker keep-last", masker, {"type", "n", "fill"})
-        keep = _integer("masker.n", masker["n"], low=0, high=MAX_KEEP)
+    wanted = _MASKERS.get(kind)
+    if wanted is None:
+        raise ObligationUnmetError("a masker this enforcer does not know")
+    _exactly(f"masker {kind}", masker, {"type", *wanted})
+    plain = MaskedColumn(label=label, masker=kind)
+    if kind == "fixed":
+        return replace(plain, text=_text("masker.text", masker["text"], empty=True))
+    if kind == "keep-last":
         fill = _text("masker.fill", masker["fill"])
         if len(fill) != 1 or not fill.isprintable():
             raise ObligationUnmetError("masker.fill: not one printable character")
-    else:
-        raise ObligationUnmetError("a masker this enforcer does not know")
-    return MaskedColumn(
-        schema=schema, relation=relation, column=column, label=label, masker=kind, text=text, keep=keep, fill=fill
+        return replace(plain, keep=_integer("masker.n", masker["n"], low=0, high=MAX_KEEP), fill=fill)
+    if kind == "truncate-date":
+        unit = _text("masker.to", masker["to"])
+        if unit not in UNITS:
+            raise ObligationUnmetError(f"masker.to: not one of {', '.join(UNITS)}")
+        return replace(plain, unit=unit)
+    if kind == "bucket":
+        return replace(plain, size=_integer("masker.size", masker["size"], low=2, high=MAX_SIZE))
+    if kind == "json":
+        return replace(plain, paths=_paths(masker["paths"]))
+    return plain
+
+
+def _paths(value: struct_pb2.Value) -> tuple[tuple[str, ...], ...]:
+    paths = tuple(
+        tuple(_text("masker.paths[][]", step) for step in _listed("masker.paths[]", path, MAX_STEPS))
+        for path in _listed("masker.paths", value, MAX_PATHS)
     )
+    if not paths or not all(paths):
+        raise ObligationUnmetError("masker.paths: none, or an empty one")
+    return paths
 
 
-def _merge_masks(known: dict[tuple[str, str, str], MaskedColumn], new: Iterable[MaskedColumn]) -> None:
+def _merge_masks(known: dict[tuple[str, str, str, int], MaskedColumn], new: Iterable[MaskedColumn]) -> None:
     for mask in new:
-        key = (mask.schema, mask.relation, mask.column)
+        key = (mask.schema, mask.relation, mask.column, mask.position)
         if known.setdefault(key, mask) != mask:
             raise ObligationUnmetError("mask-columns: one column with two different maskers")

@@ -39,14 +39,20 @@ class Answer(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedColumn:
-    schema: str
-    relation: str
-    column: str
+    """What must be masked, and how: a column of the target by its name, or (position) one of the result's columns."""
+
+    schema: str = ""
+    relation: str = ""
+    column: str = ""
     label: str
-    masker: str  # null, fixed, keep-last
+    masker: str  # null, fixed, keep-last, hash, email, truncate-date, bucket, json
     text: str = ""  # of fixed
     keep: int = 0  # of keep-last
     fill: str = "*"
+    unit: str = ""  # of truncate-date: year, quarter, month, day, hour
+    size: int = 0  # of bucket
+    paths: tuple[tuple[str, ...], ...] = ()  # of json
+    position: int = 0  # of the result's column, from 1; 0: by name
 
 
 @dataclass(frozen=True, kw_only=True)

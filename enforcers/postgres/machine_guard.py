@@ -12,6 +12,7 @@ are counted before the Sync that commits them; too many, and the target is made 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import MaskedColumn
@@ -250,18 +251,33 @@ def build_masker(
     outputs = description.template.output
     if description.output_open or len(outputs) != len(fields):
         raise UnmaskableError("which columns the result has can't be said with certainty")
-    by_name = {(c.schema, c.relation, c.column): c for c in mask}
+    by_name = {(c.schema, c.relation, c.column): c for c in mask if not c.position}
+    by_place = {c.position: c for c in mask if c.position}
     used: set[tuple[str, str, str]] = set()
     columns: list[tuple[MaskedColumn | None, int]] = []
-    for output, field in zip(outputs, fields, strict=True):
+    for place, (output, field) in enumerate(zip(outputs, fields, strict=True), start=1):
         key = (output.origin.schema, output.origin.relation, output.origin.column)
         column = by_name.get(key) if output.HasField("origin") else None
         if column is not None:
             used.add(key)
-        columns.append((column, field.type))
+        columns.append((agreed(column, by_place.pop(place, None)), field.type))
     if used != set(by_name):
         raise UnmaskableError("a column that must be masked is not a plain column of the result")
+    if by_place:
+        raise UnmaskableError(f"the result has no column {min(by_place)}, which must be masked")
     return row_masker(columns)
+
+
+def agreed(named: MaskedColumn | None, placed: MaskedColumn | None) -> MaskedColumn | None:
+    """Of a result's column that is to be masked by its origin's name, by its place, or by both in the same way."""
+    if named is None or placed is None:
+        return placed if named is None else named
+    plain = replace(
+        placed, schema=named.schema, relation=named.relation, column=named.column, label=named.label, position=0
+    )
+    if plain != named:
+        raise UnmaskableError(f"column {placed.position} of the result has two different maskers")
+    return named
 
 
 def unmet(text: str, *, hint: str = "Select the masked columns by name, without expressions.") -> bytes:

@@ -163,9 +163,17 @@ obligations contains obligation if {
 	some obligation in (sql.obligations | attached.obligations)
 }
 
-obligations contains {"type": "mask-columns", "parameters": {"columns": columns}} if {
+obligations contains {"type": "mask-columns", "parameters": object.union({"columns": columns}, masked_outputs)} if {
 	outcome == "mask-columns"
 	columns := [column | some column in {masked.column | some masked in masks}]
+}
+
+# Those that are masked by their place in the result, where there are any.
+default masked_outputs := {}
+
+masked_outputs := {"outputs": outputs} if {
+	outputs := [output | some output in {object.get(masked, "output", null) | some masked in masks}; output != null]
+	count(outputs) > 0
 }
 
 released if outcome == "allow"

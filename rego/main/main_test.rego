@@ -147,3 +147,13 @@ test_a_description_with_holes_is_denied if {
 		t.denied_by(t.decide(question), "MAIN-QUESTION")
 	}
 }
+
+test_masks_by_place_join_those_by_name if {
+	placed := {"rule": "X", "reason": "x", "next": "", "output": {"position": 2, "label": "pan", "masker": {"type": "null"}}}
+	question := t.operation(t.planner, t.select_email)
+	decision := t.decide(question) with data.twokey.main.masks as {placed}
+	decision.outcome == "mask-columns"
+	t.obligation(decision, "mask-columns") == {"columns": [], "outputs": [placed.output]}
+	named := t.decide(question)
+	object.keys(t.obligation(named, "mask-columns")) == {"columns"}
+}

@@ -29,6 +29,13 @@ origins contains {"origin": origin, "label": label} if {
 
 origin_keys := {facts.column_key(masked.origin) | some masked in origins}
 
+# The masker of a label for the active role: the role's own for it, else the label's, else the default.
+masker_of(label) := masker if {
+	labels := object.get(policy.masking, "maskers", {})
+	own := object.get(policy.masking, ["roles", input.subject.role], {})
+	masker := object.get(own, label, object.get(labels, label, policy.masking["default"]))
+}
+
 # METADATA
 # title: Classified output is masked
 # description: Masks each output column that comes straight from a classified column, for roles that see its label masked.
@@ -40,7 +47,7 @@ mask contains {"rule": "MASK-OUTPUT", "reason": reason, "next": "", "column": co
 		"relation": masked.origin.relation,
 		"column": masked.origin.column,
 		"label": masked.label,
-		"masker": object.get(policy.masking.maskers, masked.label, policy.masking["default"]),
+		"masker": masker_of(masked.label),
 	}
 	reason := sprintf("%s is masked for %s (label %s)", [facts.column_key(masked.origin), input.subject.role, masked.label])
 }

@@ -44,6 +44,14 @@ test_mask_output_uses_the_masker_of_the_label if {
 	maskers == {"pan": {"type": "keep-last", "n": 4, "fill": "*"}, "email": {"type": "null"}}
 }
 
+test_mask_output_prefers_the_masker_of_the_role if {
+	of_roles := {"masking": {"roles": {"planner": {"email": {"type": "email"}}, "analyst": {"email": {"type": "hash"}}}}}
+	obligation := t.obligation(t.decide_with(reads_email, of_roles), "mask-columns")
+	obligation.columns[0].masker == {"type": "email"}
+	others := {"masking": {"roles": {"analyst": {"email": {"type": "hash"}}}}}
+	t.obligation(t.decide_with(reads_email, others), "mask-columns").columns[0].masker == {"type": "null"}
+}
+
 test_mask_output_denies_a_role_that_no_data_clears if {
 	policy := {"roles": {"executor-lite": {
 		"connect": true,

@@ -105,4 +105,6 @@ def test_an_obligation_with_its_parameters() -> None:
     mask = decision_pb2.Obligation(type="mask-columns")
     mask.parameters["columns"] = [{"schema": "public", "relation": "cards", "column": "p\x1bn", "label": "pan"}]
     assert render.obligation(mask) == "mask-columns: public.cards.p\\x1bn (pan)"
+    mask.parameters["outputs"] = [{"position": 2, "label": "pan"}]
+    assert render.obligation(mask) == "mask-columns: public.cards.p\\x1bn (pan), column 2 of the result (pan)"
     assert render.obligation(decision_pb2.Obligation(type="read-only")) == "read-only"

@@ -68,7 +68,16 @@ def test_the_document_of_the_architecture_paper_is_valid() -> None:
 
 @pytest.mark.parametrize(
     "masker",
-    [{"type": "null"}, {"type": "fixed", "text": "***"}, {"type": "keep-last", "n": 4, "fill": "*"}],
+    [
+        {"type": "null"},
+        {"type": "fixed", "text": "***"},
+        {"type": "keep-last", "n": 4, "fill": "*"},
+        {"type": "hash"},
+        {"type": "email"},
+        {"type": "truncate-date", "to": "month"},
+        {"type": "bucket", "size": 1000},
+        {"type": "json", "paths": [["address", "street"], ["cards", "*", "pan"]]},
+    ],
 )
 def test_the_maskers(masker: object) -> None:
     assert check(masking(masker)).outcome is Outcome.MASK_COLUMNS
@@ -89,11 +98,56 @@ def test_the_maskers(masker: object) -> None:
         {"type": "keep-last", "n": 4, "fill": ""},
         {"type": "keep-last", "n": 4, "fill": "ab"},
         {"type": ["null"]},
+        {"type": "fixed", "text": "a\0b"},
+        {"type": "keep-last", "n": 4, "fill": "\n"},
+        {"type": "hash", "key": "inline"},
+        {"type": "truncate-date", "to": "second"},
+        {"type": "truncate-date"},
+        {"type": "bucket", "size": 1},
+        {"type": "bucket", "size": 2.5},
+        {"type": "json", "paths": []},
+        {"type": "json", "paths": [[]]},
+        {"type": "json", "paths": ["a.b"]},
+        {"type": "json", "paths": [["a", 1]]},
     ],
 )
 def test_a_masker_that_is_not_one(masker: object) -> None:
     with pytest.raises(PolicyError):
         check(masking(masker))
+
+
+def by_place(outputs: object) -> dict[str, object]:
+    mask = {"type": "mask-columns", "parameters": {"columns": [], "outputs": outputs}}
+    return valid(outcome="mask-columns", obligations=[mask])
+
+
+OUTPUT = {"position": 1, "label": "pan", "masker": {"type": "null"}}
+
+
+def test_columns_masked_by_their_place_in_the_result() -> None:
+    assert check(by_place([OUTPUT, OUTPUT | {"position": 1664}])).outcome is Outcome.MASK_COLUMNS
+    both = masking({"type": "null"})
+    both["obligations"][0]["parameters"]["outputs"] = []  # type: ignore[index]
+    assert check(both).outcome is Outcome.MASK_COLUMNS
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [],
+        None,
+        [OUTPUT | {"position": 0}],
+        [OUTPUT | {"position": 1665}],
+        [OUTPUT | {"position": "1"}],
+        [OUTPUT | {"label": ""}],
+        [OUTPUT | {"masker": {"type": "drop"}}],
+        [OUTPUT | {"column": "pan"}],
+        [{"position": 1, "masker": {"type": "null"}}],
+    ],
+)
+def test_a_place_that_is_none(outputs: object) -> None:
+    with pytest.raises(PolicyError):
+        check(by_place(outputs))
 
 
 @pytest.mark.parametrize("key", sorted(valid()))

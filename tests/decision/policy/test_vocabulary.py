@@ -30,6 +30,18 @@ MISSPELT = [
     ("harmless", "groups: [control]", "groups: control", "is not a list"),
     ("leases", "groups: [read, control]", "groups: [reads]", "'reads' is no group"),
     ("masking", "executor:", "executr:", "'executr' is no role"),
+    ("masking", "default: {", "defaults: {", "no key that policy reads"),
+    (
+        "masking",
+        "type: keep-last",
+        "type: keep-lost",
+        r"masking\.yaml:8.*maskers\.pan: has a type that is none of null",
+    ),
+    ("masking", "n: 4", "n: four", "n is not a whole number"),
+    ("masking", "pan: {type: keep-last, n: 4,", "pan: {type: keep-last,", r"must have type and n, fill"),
+    ("masking", 'type: "null"', "type: bucket, size: 1", r"default: .bucket.: size is not"),
+    ("masking", "# roles:", "roles: {analist: {}}", "'analist' is no role"),
+    ("masking", "# roles:", "roles: {planner: {pan: {type: hash, key: x}}}", r"roles.planner.pan: .hash. must have"),
     ("budgets", "write: 500", "writes: 500", "no key that policy reads"),
     ("budgets", "write: 500", "write: many", "no number of rows"),
     (

@@ -90,7 +90,24 @@ BAD = [
     ("mask-columns", {"columns": [{}]}),
     ("mask-columns", {"columns": [column("null")]}),
     ("mask-columns", {"columns": [column({})]}),
-    ("mask-columns", {"columns": [column({"type": "hash"})]}),
+    ("mask-columns", {"columns": [column({"type": "hash", "key": "inline"})]}),
+    ("mask-columns", {"columns": [column({"type": "scramble"})]}),
+    ("mask-columns", {"columns": [column({"type": "truncate-date", "to": "second"})]}),
+    ("mask-columns", {"columns": [column({"type": "truncate-date"})]}),
+    ("mask-columns", {"columns": [column({"type": "bucket", "size": 1})]}),
+    ("mask-columns", {"columns": [column({"type": "bucket", "size": "10"})]}),
+    ("mask-columns", {"columns": [column({"type": "json", "paths": []})]}),
+    ("mask-columns", {"columns": [column({"type": "json", "paths": [[]]})]}),
+    ("mask-columns", {"columns": [column({"type": "json", "paths": ["a"]})]}),
+    ("mask-columns", {"columns": [column({"type": "json", "paths": [["a", 1]]})]}),
+    ("mask-columns", {"columns": [], "outputs": []}),
+    ("mask-columns", {"outputs": [{"position": 1, "label": "x", "masker": {"type": "null"}}]}),
+    ("mask-columns", {"columns": [], "outputs": [{"position": 0, "label": "x", "masker": {"type": "null"}}]}),
+    ("mask-columns", {"columns": [], "outputs": [{"position": 1665, "label": "x", "masker": {"type": "null"}}]}),
+    ("mask-columns", {"columns": [], "outputs": [{"position": 1.5, "label": "x", "masker": {"type": "null"}}]}),
+    ("mask-columns", {"columns": [], "outputs": [{"position": 1, "masker": {"type": "null"}}]}),
+    ("mask-columns", {"columns": [], "outputs": [{"position": 1, "label": "x", "masker": {}}]}),
+    ("mask-columns", {"columns": [], "outputs": [column({"type": "null"})]}),
     ("mask-columns", {"columns": [column({"type": "null", "text": "x"})]}),
     ("mask-columns", {"columns": [column({"type": "fixed"})]}),
     ("mask-columns", {"columns": [column({"type": "fixed", "text": 7})]}),
@@ -183,4 +200,38 @@ def test_never_another_error_and_never_a_loose_duty(kind: str, parameters: dict[
     assert duties.max_rows is None or duties.max_rows >= 0
     for limit in (duties.max_bytes, duties.max_duration_ms, duties.statement_timeout_ms):
         assert limit is None or limit >= 1
-    assert all(mask.masker in {"null", "fixed", "keep-last"} for mask in duties.mask)
+    assert all(mask.masker in {"null", "fixed", "keep-last", "hash", "email"} for mask in duties.mask)
+
+
+def test_the_maskers_and_their_parameters() -> None:
+    maskers: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+        "hash": ({}, {}),
+        "email": ({}, {}),
+        "truncate-date": ({"to": "month"}, {"unit": "month"}),
+        "bucket": ({"size": 1000}, {"size": 1000}),
+        "json": ({"paths": [["a", "*"], ["b"]]}, {"paths": (("a", "*"), ("b",))}),
+    }
+    for kind, (parameters, read) in maskers.items():
+        duties = read_obligations([obligation("mask-columns", {"columns": [column({"type": kind} | parameters)]})])
+        where = {"schema": "public", "relation": "c", "column": "email", "label": "pii"}
+        assert duties.mask == (MaskedColumn(masker=kind, **where, **read),)  # type: ignore[arg-type]  # the table's
+
+
+def test_columns_masked_by_their_place_in_the_result() -> None:
+    outputs = [{"position": n, "label": "pii", "masker": {"type": "fixed", "text": "x"}} for n in (1, 3)]
+    duties = read_obligations(
+        [
+            obligation("mask-columns", {"columns": [column({"type": "null"})], "outputs": outputs}),
+            obligation("mask-columns", {"columns": [], "outputs": outputs[:1]}),
+        ]
+    )
+    assert [mask.position for mask in duties.mask] == [0, 1, 3]
+    assert {mask.schema for mask in duties.mask if mask.position} == {""}
+    other = [{"position": 3, "label": "pii", "masker": {"type": "null"}}]
+    with pytest.raises(ObligationUnmetError, match="two different maskers"):
+        read_obligations(
+            [
+                obligation("mask-columns", {"columns": [], "outputs": outputs}),
+                obligation("mask-columns", {"columns": [], "outputs": other}),
+            ]
+        )

@@ -432,6 +432,28 @@ async def test_what_execute_shows_is_masked(postgres: Postgres) -> None:
         assert with_mask == [[None, b"4"]]
 
 
+def by_place(*positions: int, masker: str = "null") -> Ruling:
+    return with_duties(ALLOW, mask=tuple(MaskedColumn(label="pii", masker=masker, position=n) for n in positions))
+
+
+async def test_what_is_computed_is_masked_by_its_place(postgres: Postgres) -> None:
+    text = "SELECT id, upper(name), name FROM t WHERE id = 4"
+    async with talk(postgres, lambda _text: by_place(2, 3)) as one:
+        assert await one.rows(q(text)) == [[b"4", None, None]]
+        assert await one.rows(run(text) + SYNC) == [[b"4", None, None]]
+    both = with_duties(ALLOW, mask=(*MASK.duties.mask, *by_place(2, 3).duties.mask))
+    async with talk(postgres, lambda _text: both) as one:
+        assert await one.rows(q(text)) == [[b"4", None, None]]
+
+
+@pytest.mark.parametrize("duties", [by_place(4), by_place(3, masker="keep-last")])
+async def test_a_place_that_can_not_be_masked_lets_no_row_out(postgres: Postgres, duties: Ruling) -> None:
+    """There is no such column; or another masker than its name's."""
+    both = with_duties(ALLOW, mask=(*MASK.duties.mask, *duties.duties.mask))
+    async with talk(postgres, lambda _text: both) as one:
+        assert await one.errors(q("SELECT id, upper(name), name FROM t WHERE id = 4")) == ["42501"]
+
+
 async def test_an_approved_execute_is_verified(postgres: Postgres) -> None:
     async with talk(postgres, lambda text: APPROVED if text.startswith("EXECUTE") else ALLOW) as one:
         await one.say(q("PREPARE p AS SELECT twice(id) FROM t WHERE id = 3"))
