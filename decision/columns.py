@@ -1,7 +1,8 @@
 """How a classification spells a column: `schema.table.column`, as the target's catalog has the names.
 
 Names are taken as they are written: nothing is folded to lower case, spaces count. A name that holds a dot or a double
-quote stands in double quotes, a quote in it twice, as in SQL (PostgreSQL, chapter 4.1.1): `public."my.table".email`.
+quote, or has a space at an end, stands in double quotes, a quote in it twice, as in SQL (PostgreSQL, chapter 4.1.1):
+`public."my.table".email`.
 The command line and the decision service read the same files; this is the one place that says what a key means.
 """
 
@@ -33,7 +34,8 @@ class ColumnNameError(ValueError):
 
 
 def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"' if "." in name or '"' in name else name
+    plain = "." not in name and '"' not in name and name == name.strip()
+    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 def parse(key: str) -> ColumnName:
@@ -45,8 +47,6 @@ def parse(key: str) -> ColumnName:
         )
         raise ColumnNameError("is not schema.table.column", fix)
     for part in parts:
-        if part != part.strip():
-            raise ColumnNameError(f"has a name with a space at its end: {part!r}", "remove the space")
         if len(part.encode()) > MAX_BYTES:
             raise ColumnNameError(
                 f"has a name of more than {MAX_BYTES} bytes, which no column has", "write it as the target's \\d does"
@@ -71,6 +71,8 @@ def _split(key: str) -> list[str]:
                 raise ColumnNameError(
                     "has a double quote inside a name", "put the whole name in double quotes, the one in it twice"
                 )
+            if part != part.strip():
+                raise ColumnNameError(f"has a space at an end of a name: {part!r}", "remove it, or quote the name")
         parts.append(part)
         if not rest:
             return parts

@@ -28,6 +28,7 @@ COMMANDS = {
     "sessions": "sessions",
     "audit": "audit",
     "policy": "policy",
+    "classify": "classify",
     "doctor": "doctor",
     "completion": "completion",
 }

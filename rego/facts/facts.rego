@@ -165,12 +165,14 @@ sees_masked if not "*" in clear_labels
 # a connection may have thousands.
 label_of(column) := data.twokey.config.classification[input.resource.id][column_key(column)]
 
-# One spelling a column: a name that holds a dot or a double quote stands in double quotes, so that no two columns share it.
+# One spelling a column (decision/columns.py): a name with a dot, a double quote or a space at an end is quoted, so that no
+# two columns share it.
 column_key(column) := concat(".", [quoted(column.schema), quoted(column.relation), quoted(column.column)])
 
 quoted(name) := name if {
 	not contains(name, ".")
 	not contains(name, `"`)
+	trim_space(name) == name
 }
 
 else := concat("", [`"`, replace(name, `"`, `""`), `"`])

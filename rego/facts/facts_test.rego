@@ -39,4 +39,5 @@ test_a_name_with_a_dot_is_another_column if {
 	facts.column_key({"schema": "a", "relation": "b.c", "column": "d"}) == `a."b.c".d`
 	facts.column_key({"schema": "a", "relation": `b"c`, "column": "d"}) == `a."b""c".d`
 	facts.column_key({"schema": "Public", "relation": "My Table", "column": "d"}) == "Public.My Table.d"
+	facts.column_key({"schema": "a", "relation": "b ", "column": "d"}) == `a."b ".d`
 }
