@@ -100,6 +100,7 @@ class Settings:
     tls: Tls | None = None
     balancers: tuple[str, ...] = ()  # networks whose PROXY protocol v2 header is believed, and required
     max_connections: int = 500  # a worker's
+    masking_key: Source | None = None  # of the hash masker
 
 
 def read_settings(document: bytes) -> Settings:
@@ -110,7 +111,7 @@ def read_settings(document: bytes) -> Settings:
         loaded = orjson.loads(document)
     except orjson.JSONDecodeError:
         raise SettingsError("the settings document is not JSON") from None
-    optional = {"tls", "balancers", "max_connections"}
+    optional = {"tls", "balancers", "max_connections", "masking"}
     top = _Keys(loaded, "", {"run", "decision", "listen", "workers", "connections"}, optional)
     connections: dict[str, Connection] = {}
     for index, item in enumerate(_sequence(top["connections"], "connections")):
@@ -143,6 +144,7 @@ def read_settings(document: bytes) -> Settings:
             if "max_connections" in top
             else 500
         ),
+        masking_key=_masking_key(top["masking"]) if "masking" in top else None,
     )
 
 
@@ -269,6 +271,10 @@ def _tls(value: object, path: str) -> Tls:
         key=_source(keys["key"], f"{path}.key"),
         required=required,
     )
+
+
+def _masking_key(value: object) -> Source:
+    return _source(_Keys(value, "masking", {"key"})["key"], "masking.key")
 
 
 def _source(value: object, path: str) -> Source:

@@ -106,6 +106,8 @@ def check_run(loaded: Loaded, *, dev: bool, environ: Mapping[str, str], accounts
     if accounts and tls is not None:
         problems += _file(loaded, ("enforcers", "postgres", "tls", "certificate"), tls.certificate)
         problems += _source(loaded, ("enforcers", "postgres", "tls", "key"), tls.key, environ)
+    if accounts and config.masking is not None:
+        problems += _source(loaded, ("masking", "key"), config.masking.key, environ)
     opa = config.policy.opa
     if opa is not None and opa.token is not None:
         problems += _source(loaded, ("policy", "opa", "token"), opa.token, environ)
@@ -119,6 +121,8 @@ def variables(config: Config) -> set[str]:
     sources = [source for account in accounts for source in (account.password, account.key)]
     if config.enforcers.postgres.tls is not None:
         sources.append(config.enforcers.postgres.tls.key)
+    if config.masking is not None:
+        sources.append(config.masking.key)
     return {source.env for source in sources if source is not None and source.env}
 
 

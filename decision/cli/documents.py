@@ -83,7 +83,7 @@ def decision(loaded: Loaded, run: Run, *, grpc: str, http: str) -> JSON:
 
 def enforcer(loaded: Loaded, run: Run, *, grpc: str, listen: Mapping[str, str], instance: str) -> JSON:
     """For the PostgreSQL enforcer. `listen` holds an address per connection."""
-    postgres = loaded.config.enforcers.postgres
+    postgres, masking = loaded.config.enforcers.postgres, loaded.config.masking
     return {
         "run": {
             "instance": instance,
@@ -96,6 +96,7 @@ def enforcer(loaded: Loaded, run: Run, *, grpc: str, listen: Mapping[str, str], 
         "workers": postgres.workers,
         "balancers": postgres.balancers,
         "max_connections": postgres.max_connections,
+        **({"masking": {"key": _source(loaded, masking.key)}} if masking is not None else {}),
         **({"tls": _listener_tls(loaded, postgres.tls)} if postgres.tls is not None else {}),
         "connections": [
             {

@@ -286,6 +286,12 @@ class Audit(Strict):
     dir: str = Field(default="state/audit", min_length=1)
 
 
+class Masking(Strict):
+    """key: of the masker `hash`; at least 16 bytes."""
+
+    key: Annotated[Source, BeforeValidator(_never_inline)]
+
+
 class Config(Strict):
     identity: Identity = Identity()
     people: str
@@ -295,6 +301,7 @@ class Config(Strict):
     enforcers: Enforcers = Enforcers()
     store: Annotated[str, AfterValidator(_store)] = "sqlite:///state/twokey.db"
     audit: Audit = Audit()
+    masking: Masking | None = None
 
 
 class PersonIdentity(Strict):
@@ -327,5 +334,4 @@ LATER = {
     "decision.tls": "keep every listener on loopback",
     "decision.login": "use `twokey up --dev`, or bring a token of your issuer",
     "audit.key": "remove it",
-    "masking": "remove it",
 }

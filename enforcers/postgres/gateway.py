@@ -25,6 +25,7 @@ from enforcers.core.siblings import Siblings
 from enforcers.core.tls import ServerTls
 from enforcers.postgres.arrival import ALPN, Arrival
 from enforcers.postgres.entry import Entry
+from enforcers.postgres.maskers.secret import masking_keys
 from enforcers.postgres.questions import Questions
 from enforcers.postgres.session import Session, Source
 from enforcers.postgres.source import LiveSource
@@ -237,9 +238,12 @@ async def serve(
     siblings: Siblings | None = None,
 ) -> None:
     """What `python -m enforcers postgres` runs. Raises SettingsError for an upstream that is no PostgreSQL URL, a
-    certificate and key that are none, and balancers that are no networks."""
+    certificate and key that are none, a masking key that can't be had, and balancers that are no networks."""
     tasks = Supervisor(_report)
-    sources = {name: _source(core, connection, tasks) for name, connection in settings.connections.items()}
+    keys = await masking_keys(settings)
+    sources = {
+        name: _source(core, connection, tasks, keys.get(name)) for name, connection in settings.connections.items()
+    }
     tls = ServerTls(settings.tls, protocols=[ALPN]) if settings.tls is not None else None
     watching = await _keep_fresh(core, tls, tasks) if tls is not None else None
     gateway = PostgresGateway(
@@ -281,7 +285,7 @@ async def _reload(tls: ServerTls) -> None:
     await tls.reload()
 
 
-def _source(core: Core, connection: Connection, tasks: Supervisor) -> LiveSource:
+def _source(core: Core, connection: Connection, tasks: Supervisor, masking_key: bytes | None) -> LiveSource:
     async def credential(role: str) -> tuple[str, str]:
         return await core.credential(connection.name, role)
 
@@ -291,7 +295,7 @@ def _source(core: Core, connection: Connection, tasks: Supervisor) -> LiveSource
     roles = sorted(connection.credentials)
     role = "default" if "default" in roles else "planner" if "planner" in roles else roles[0]
     target = parse_target(connection.upstream)
-    return LiveSource(target, credential, tasks, catalog_role=role, certificate=certificate)
+    return LiveSource(target, credential, tasks, catalog_role=role, certificate=certificate, masking_key=masking_key)
 
 
 def _report(name: str, exception: BaseException) -> None:

@@ -52,6 +52,7 @@ class MachineBase:
     def __init__(self, gate: Gate, describer: Describer) -> None:
         self.gate = gate
         self.describer = describer
+        self.masking_key: bytes | None = None  # of the connection; set by the shell where there is one
         self.replies = Replies(self)
         self.to_client = self.replies.out
         self.to_target: list[bytes] = []

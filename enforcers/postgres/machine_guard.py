@@ -25,8 +25,11 @@ from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_decide import ABORTED, Deciding
 from enforcers.postgres.machine_state import PORTAL, STATEMENT, Capture, Expect, Kind, Portal, Running
+from enforcers.postgres.maskers.choose import reads_dates
 from enforcers.postgres.masking import RowMasker, UnmaskableError, row_masker
 
+_STYLE_SQL = "SELECT pg_catalog.current_setting('DateStyle'::pg_catalog.text)"
+_MASK_HINT = "Select the masked columns by name, without expressions."
 _COUNT_HINT = "Write to one table at a time, without WITH."
 _LIMIT_REFUSED = "the target did not accept a limit that the decision sets"
 
@@ -198,8 +201,14 @@ class Guarding(Deciding):
                 return coded_changed()
         if not running.act.ruling.duties.mask or running.description.template.command == "DECLARE CURSOR":
             return b""  # a cursor's rows come with FETCH, whose decision masks them
+        mask = running.act.ruling.duties.mask
+        if any(reads_dates(column) for column in mask) and any(not field.format for field in fields):
+            style = self.question(_STYLE_SQL)
+            yield from self.flushed(style)
+            if not (answers(style) or ("",))[0].startswith("ISO"):
+                return unmet("dates can only be masked in ISO form", hint="SET DateStyle = ISO, and send it again.")
         try:
-            running.masker = build_masker(running.description, fields, running.act.ruling.duties.mask)
+            running.masker = build_masker(running.description, fields, mask, self.masking_key)
         except UnmaskableError as error:
             return unmet(str(error))
         return b""
@@ -238,10 +247,13 @@ def answers(capture: Capture) -> tuple[str, ...] | None:
 
 
 def build_masker(
-    description: Description, fields: tuple[wire.FieldDescription, ...], mask: tuple[MaskedColumn, ...]
+    description: Description,
+    fields: tuple[wire.FieldDescription, ...],
+    mask: tuple[MaskedColumn, ...],
+    masking_key: bytes | None,
 ) -> RowMasker:
-    """Which result column gets which masker. Raises UnmaskableError where description and target disagree, or where
-    a column that must be masked is not a result column."""
+    """Which result column gets which masker. masking_key: the connection's. Raises UnmaskableError where description and
+    target disagree, or where a column that must be masked is not a result column."""
     if description.utility or not description.template.returns_rows:
         raise UnmaskableError("masked columns can't pass through this kind of statement")
     shown = [(field.name.decode("utf-8", "replace"), field.table, field.attribute) for field in fields]
@@ -254,18 +266,18 @@ def build_masker(
     by_name = {(c.schema, c.relation, c.column): c for c in mask if not c.position}
     by_place = {c.position: c for c in mask if c.position}
     used: set[tuple[str, str, str]] = set()
-    columns: list[tuple[MaskedColumn | None, int]] = []
+    columns: list[tuple[MaskedColumn | None, wire.FieldDescription]] = []
     for place, (output, field) in enumerate(zip(outputs, fields, strict=True), start=1):
         key = (output.origin.schema, output.origin.relation, output.origin.column)
         column = by_name.get(key) if output.HasField("origin") else None
         if column is not None:
             used.add(key)
-        columns.append((agreed(column, by_place.pop(place, None)), field.type))
+        columns.append((agreed(column, by_place.pop(place, None)), field))
     if used != set(by_name):
         raise UnmaskableError("a column that must be masked is not a plain column of the result")
     if by_place:
         raise UnmaskableError(f"the result has no column {min(by_place)}, which must be masked")
-    return row_masker(columns)
+    return row_masker(columns, key=masking_key)
 
 
 def agreed(named: MaskedColumn | None, placed: MaskedColumn | None) -> MaskedColumn | None:
@@ -280,7 +292,7 @@ def agreed(named: MaskedColumn | None, placed: MaskedColumn | None) -> MaskedCol
     return named
 
 
-def unmet(text: str, *, hint: str = "Select the masked columns by name, without expressions.") -> bytes:
+def unmet(text: str, *, hint: str = _MASK_HINT) -> bytes:
     return deny.coded("OBLIGATION_UNMET", text, hint=hint)
 
 

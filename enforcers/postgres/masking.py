@@ -1,8 +1,8 @@
 """Masks columns of DataRows, in text and in binary format, and touches no other byte.
 
-Source: PostgreSQL documentation, "DataRow" in "Message Formats". Fixed texts and keep-last-n are for types whose text
-and binary forms are both the bytes of the string; for any other type only NULL can be given without lying about the
-type, so another masker is refused before a row is sent (`UnmaskableError`).
+Source: PostgreSQL documentation, "DataRow" in "Message Formats". What stands in place of a value, and for which types,
+is the maskers' part (maskers/choose.py); here a whole buffer of rows is walked in one loop, and what isn't masked is
+copied in as few pieces as there are masked values.
 """
 
 from __future__ import annotations
@@ -10,78 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from enforcers.core.errors import EnforcerError, ProtocolError
+from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import MaskedColumn
+from enforcers.postgres.maskers.base import Masker, UnmaskableError
+from enforcers.postgres.maskers.choose import masker_of
+from enforcers.postgres.wire import FieldDescription
 
-# text, varchar, bpchar, name, char-array literal "unknown". citext has no fixed oid: its name comes from the catalog.
-TEXT_TYPES = frozenset({25, 1043, 1042, 19})
+__all__ = ["Masker", "RowMasker", "UnmaskableError", "masker_of", "row_masker"]
+
 _ROW: Final = 68  # D
 _NULL: Final = 0xFFFFFFFF
 _NULL_CELL: Final = b"\xff\xff\xff\xff"
-
-
-class UnmaskableError(EnforcerError):
-    """A masker can't be carried out on this column; nothing of the row was sent."""
-
-
-class Masker:
-    """Rewrites one non-NULL value. A class, not a function, so that compiled rows call it directly."""
-
-    def mask(self, data: bytes, start: int, end: int) -> bytes | None:
-        """In place of data[start:end]; None is NULL."""
-        raise NotImplementedError
-
-    def __call__(self, value: bytes) -> bytes | None:
-        return self.mask(value, 0, len(value))
-
-
-class Null(Masker):
-    def mask(self, data: bytes, start: int, end: int) -> bytes | None:  # noqa: ARG002 - the same for every value
-        return None
-
-
-class Fixed(Masker):
-    def __init__(self, text: bytes) -> None:
-        self.text = text
-
-    def mask(self, data: bytes, start: int, end: int) -> bytes | None:  # noqa: ARG002 - as above
-        return self.text
-
-
-class KeepLast(Masker):
-    """Characters, not bytes; the length is kept. A value no longer than `keep` is wholly filled: else it would pass."""
-
-    def __init__(self, keep: int, fill: str) -> None:
-        if keep < 0 or len(fill) != 1:
-            raise UnmaskableError("keep-last needs a number of characters and one filling character")
-        self.keep = keep
-        self.fill = fill
-        self.filling = fill.encode()
-
-    def mask(self, data: bytes, start: int, end: int) -> bytes | None:
-        value = data[start:end]
-        keep = self.keep
-        if value.isascii():
-            hidden = end - start - keep
-            return self.filling * hidden + value[hidden:] if hidden > 0 else self.filling * (end - start)
-        text = value.decode("utf-8", "replace")
-        hidden = len(text) - keep
-        return (self.fill * hidden + text[hidden:]).encode() if hidden > 0 else self.filling * len(text)
-
-
-def masker_of(column: MaskedColumn, *, type_oid: int, text_types: frozenset[int] = TEXT_TYPES) -> Masker:
-    """What rewrites the values of this column. Raises UnmaskableError."""
-    if column.masker == "null":
-        return Null()
-    if type_oid not in text_types:
-        raise UnmaskableError(
-            f"masker {column.masker} can't be applied to {column.relation}.{column.column}: it is not a text column"
-        )
-    if column.masker == "fixed":
-        return Fixed(column.text.encode())
-    if column.masker == "keep-last":
-        return KeepLast(column.keep, column.fill)
-    raise UnmaskableError(f"unknown masker {column.masker!r}")
 
 
 class RowMasker:
@@ -139,7 +78,7 @@ class RowMasker:
                 raise ProtocolError("message ends too early")
             if masker is None or cell == _NULL:
                 continue
-            masked = masker.mask(data, value, at)
+            masked = masker.always if masker.constant else masker.mask(data, value, at)
             self.fields += 1
             if self._alone and masked is not None and len(masked) == cell:
                 out.append(data[begin:value])
@@ -160,12 +99,14 @@ class RowMasker:
 
 
 def row_masker(
-    columns: Sequence[tuple[MaskedColumn | None, int]], *, text_types: frozenset[int] = TEXT_TYPES
+    columns: Sequence[tuple[MaskedColumn | None, FieldDescription]], *, key: bytes | None = None
 ) -> RowMasker:
-    """A masker for rows of these columns, each (the mask or None, its type oid). Raises UnmaskableError."""
+    """A masker for rows of these columns, each with what is to be done to it. key: the connection's, for hashes.
+
+    Raises UnmaskableError."""
     chosen = {
-        index: masker_of(column, type_oid=type_oid, text_types=text_types)
-        for index, (column, type_oid) in enumerate(columns)
+        index: masker_of(column, type_oid=field.type, modifier=field.type_modifier, binary=field.format == 1, key=key)
+        for index, (column, field) in enumerate(columns)
         if column is not None
     }
     return RowMasker(len(columns), chosen)

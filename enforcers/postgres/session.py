@@ -51,6 +51,7 @@ class Source(Protocol):
 
     target: Target
     contexts: Contexts
+    masking_key: bytes | None  # the connection's, for masked values that are hashed
 
     def entered(self) -> None:
         """A session is open; `left` when it is over."""
@@ -94,6 +95,7 @@ class Session(asyncio.Protocol):
         self._closed = False
         self._alarm: asyncio.TimerHandle | None = None
         self.machine = machine = SessionMachine(gate, describer)
+        machine.masking_key = source.masking_key
         machine.replies.flush = self._write_relayed
         self.key: tuple[int, bytes] | None = None
         source.entered()

@@ -82,7 +82,7 @@ class PrivateView:
 
 class LiveSource:
     """See session.Source. `credential` gives a role's account, asked at each connect;
-    catalog_role is the one whose account reads the catalog."""
+    catalog_role is the one whose account reads the catalog; masking_key is this connection's own."""
 
     def __init__(
         self,
@@ -92,8 +92,10 @@ class LiveSource:
         *,
         catalog_role: str,
         certificate: Certificate | None = None,
+        masking_key: bytes | None = None,
     ) -> None:
         self.target = target
+        self.masking_key = masking_key
         self.contexts = Contexts()
         self._credential = credential
         self._certificate = certificate

@@ -25,6 +25,7 @@ DOCUMENT: dict[str, Any] = {
     "tls": {"certificate": "/run/gate.crt", "key": {"env": "GATE_KEY"}, "required": True},
     "balancers": ["10.0.0.0/24"],
     "max_connections": 20,
+    "masking": {"key": {"file": "/run/masking.key"}},
     "connections": [
         {
             "name": "crm",
@@ -56,14 +57,18 @@ def test_the_documented_form() -> None:
     assert settings.tls == Tls(certificate="/run/gate.crt", key=EnvSource("GATE_KEY"), required=True)
     assert settings.balancers == ("10.0.0.0/24",)
     assert settings.max_connections == 20
+    assert settings.masking_key == FileSource("/run/masking.key")
 
 
 def test_what_may_be_absent() -> None:
-    document = {key: value for key, value in DOCUMENT.items() if key not in {"tls", "balancers", "max_connections"}}
+    document = {
+        key: value for key, value in DOCUMENT.items() if key not in {"tls", "balancers", "max_connections", "masking"}
+    }
     settings = read_settings(orjson.dumps(document))
     assert settings.tls is None
     assert settings.balancers == ()
     assert settings.max_connections == 500
+    assert settings.masking_key is None
     assert SECRET not in repr(settings)
 
 
@@ -77,7 +82,7 @@ def paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 OPTIONAL = {
     *("planner", "executor", "auditor", "default", "certified", "password"),
-    *("tls", "balancers", "max_connections"),
+    *("tls", "balancers", "max_connections", "masking"),
 }
 
 

@@ -202,6 +202,15 @@ def test_faults_of_a_listener(folder: Path, given: str, key: str) -> None:
     assert "hunter2" not in str(problem)
 
 
+def test_the_masking_key_is_named_and_never_written_here(folder: Path) -> None:
+    change(folder, "store:", "masking: {key: {env: MASKING_KEY}}\nstore:")
+    assert variables(loaded(folder).config) == {"CRM_RO_PASSWORD", "MASKING_KEY"}
+    assert "masking.key.env" in {problem.key for problem in refused_at_start(folder)}
+    change(folder, "{env: MASKING_KEY}", "hunter2hunter2hunter2")
+    assert only(folder).key == "masking.key"
+    assert "hunter2" not in str(only(folder))
+
+
 def test_a_certificate_needs_its_key_and_both_their_files(folder: Path) -> None:
     change(folder, "{env: CRM_RO_PASSWORD}", "{env: CRM_RO_PASSWORD}, certificate: ro.crt")
     assert "needs its key" in only(folder).fix

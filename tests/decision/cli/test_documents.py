@@ -84,6 +84,7 @@ def test_what_a_listener_and_a_target_show_each_other(tmp_path: Path, run: Run) 
         "    tls: {certificate: gate.crt, key: {exec: [./key]}}\n"
         "    balancers: [10.0.0.0/24]\n"
         "    max_connections: 7\n"
+        "masking: {key: {env: MASKING_KEY}}\n"
     )
     loaded = config.load(tmp_path / "twokey.yaml")
     document = documents.enforcer(loaded, run, grpc="127.0.0.1:1", listen={"crm": "127.0.0.1:0"}, instance="enf-1")
@@ -95,7 +96,8 @@ def test_what_a_listener_and_a_target_show_each_other(tmp_path: Path, run: Run) 
     assert settings.tls == Tls(certificate=str(root / "gate.crt"), key=ExecSource((str(root / "key"),)), required=True)
     assert settings.balancers == ("10.0.0.0/24",)
     assert settings.max_connections == 7
-    assert config.variables(loaded.config) == {"X_KEY"}
+    assert settings.masking_key == EnvSource("MASKING_KEY")
+    assert config.variables(loaded.config) == {"X_KEY", "MASKING_KEY"}
 
 
 def test_environments_are_lists_of_what_is_allowed(loaded: Loaded) -> None:

@@ -251,6 +251,7 @@ class ScriptedSource:
     def __init__(self, target: Target, describer: ScriptedDescriber | None = None) -> None:
         self.target = target
         self.contexts = Contexts()
+        self.masking_key: bytes | None = None
         self.scripted = describer or ScriptedDescriber()
         self.estimates: list[EstimateRows] = []
         self.refreshes = 0

@@ -20,7 +20,7 @@ from tests.enforcers.postgres.fakes import ALLOW
 
 TRAILER = wire.message(b"d", b"\xff\xff")
 DONE = wire.message(b"C", b"SELECT 1\0")
-TEXT = 25
+TEXT = wire.FieldDescription(b"c", 0, 0, 25, -1, -1, 0)
 READ = Description(
     text=b"",
     template=operation_pb2.SqlOperation(),

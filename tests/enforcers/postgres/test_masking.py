@@ -14,6 +14,10 @@ from enforcers.postgres.masking import RowMasker, UnmaskableError, masker_of, ro
 TEXT, INT4 = 25, 23
 
 
+def field(type_oid: int) -> wire.FieldDescription:
+    return wire.FieldDescription(b"c", 0, 0, type_oid, -1, -1, 0)
+
+
 def column(masker: str, **given: object) -> MaskedColumn:
     return MaskedColumn(schema="s", relation="r", column="c", label="pii", masker=masker, **given)  # type: ignore[arg-type]  # the tests name its own fields
 
@@ -55,14 +59,14 @@ def test_keep_last_shows_no_more_than_its_count(text: str, keep: int) -> None:
 
 @given(st.lists(st.none() | st.binary(max_size=9), min_size=3, max_size=3))
 def test_unmasked_columns_stay_byte_for_byte(values: list[bytes | None]) -> None:
-    masker = row_masker([(None, INT4), (column("null"), TEXT), (None, TEXT)])
+    masker = row_masker([(None, field(INT4)), (column("null"), field(TEXT)), (None, field(TEXT))])
     assert wire.parse_data_row(masker.rewrite(wire.data_row(values))) == [values[0], None, values[2]]
     assert masker.fields == (values[1] is not None)
 
 
 def test_a_row_of_another_width_is_refused() -> None:
     with pytest.raises(ProtocolError):
-        row_masker([(column("null"), TEXT)]).rewrite(wire.data_row([b"a", b"b"]))
+        row_masker([(column("null"), field(TEXT))]).rewrite(wire.data_row([b"a", b"b"]))
 
 
 MASKS = {
@@ -81,7 +85,7 @@ TABLES = st.integers(1, 4).flatmap(
 
 
 def masker(masks: list[str | None]) -> RowMasker:
-    return row_masker([(None if name is None else MASKS[name], TEXT) for name in masks])
+    return row_masker([(None if name is None else MASKS[name], field(TEXT)) for name in masks])
 
 
 @given(TABLES, st.integers(0, 20), st.integers(0, 6))

@@ -1,0 +1,25 @@
+"""The masking key: fetched once, when the gateway starts, then in its memory only, as one key per connection.
+
+A key that can't be had stops the start: a gateway without it would refuse what policy says is to be hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from enforcers.core.credentials import fetch, take_variables
+from enforcers.core.errors import CredentialError, SettingsError
+from enforcers.postgres.maskers.hashes import connection_key
+from enforcers.settings import Settings
+
+
+async def masking_keys(settings: Settings) -> Mapping[str, bytes]:
+    """By connection; empty where no key is configured. Raises SettingsError, which never shows it."""
+    source = settings.masking_key
+    if source is None:
+        return {}
+    try:
+        secret = await fetch(source, take_variables([source]), "masking.key")
+        return {name: connection_key(secret.reveal().encode(), name) for name in settings.connections}
+    except (CredentialError, ValueError) as error:
+        raise SettingsError(str(error)) from None
