@@ -252,8 +252,8 @@ def build_masker(
     mask: tuple[MaskedColumn, ...],
     masking_key: bytes | None,
 ) -> RowMasker:
-    """Which result column gets which masker. masking_key: the connection's. Raises UnmaskableError where description and
-    target disagree, or where a column that must be masked is not a result column."""
+    """Which result column gets which masker. masking_key: the connection's. Raises UnmaskableError where description
+    and target disagree, or where a column that must be masked is not a result column."""
     if description.utility or not description.template.returns_rows:
         raise UnmaskableError("masked columns can't pass through this kind of statement")
     shown = [(field.name.decode("utf-8", "replace"), field.table, field.attribute) for field in fields]
