@@ -161,9 +161,36 @@ masked_label(label) if {
 
 sees_masked if not "*" in clear_labels
 
-# The label of a column of the question's connection: undefined for one that isn't classified. Looked up by key, because
-# a connection may have thousands.
-label_of(column) := data.twokey.config.classification[input.resource.id][column_key(column)]
+# The label of a column of the question's connection that counts for the active role: undefined for one that isn't
+# classified. Of several labels it is one that the role sees masked, if there is any: a further label only tightens.
+label_of(column) := label if {
+	labels := labels_of(column)
+	masked := sort([label | some label in labels; masked_label(label)])
+	label := array.concat(masked, sort([label | some label in labels]))[0]
+}
+
+# Labels add up: that of the classification file, and those that the target's own catalog gives (comments, security labels).
+# Looked up by key, because a connection may have thousands.
+labels_of(column) := {label |
+	some label in [data.twokey.config.classification[input.resource.id][column_key(column)]]
+} | object.get(catalog_labels, column_key(column), set())
+
+catalog_labels[key] contains label if {
+	some column in input.operation.sql.column_labels
+	key := column_key(column)
+	some label in column.labels
+}
+
+# The labels of a column that the active role sees masked.
+masked_labels(column) := {label |
+	some label in labels_of(column)
+	masked_label(label)
+}
+
+# Every label that some column of the connection has, in the file or in the target's catalog.
+connection_labels contains label if some label in data.twokey.config.classification[input.resource.id]
+
+connection_labels contains label if some label in input.operation.sql.target_labels
 
 # One spelling a column (decision/columns.py): a name with a dot, a double quote or a space at an end is quoted, so that no
 # two columns share it.
@@ -228,6 +255,14 @@ whole if {
 		inference.kind
 	}
 	every flow in input.operation.sql.flows { whole_flow(flow) }
+	is_array(input.operation.sql.column_labels)
+	is_array(input.operation.sql.target_labels)
+	is_array(input.operation.sql.missing_columns)
+	every column in input.operation.sql.column_labels {
+		whole_name(column)
+		is_array(column.labels)
+	}
+	every column in input.operation.sql.missing_columns { whole_name(column) }
 }
 
 whole_relation(use) if {

@@ -41,3 +41,34 @@ test_a_name_with_a_dot_is_another_column if {
 	facts.column_key({"schema": "Public", "relation": "My Table", "column": "d"}) == "Public.My Table.d"
 	facts.column_key({"schema": "a", "relation": "b ", "column": "d"}) == `a."b ".d`
 }
+
+labelled(labels) := object.union(t.operation(t.planner, t.select_orders), {"operation": {"sql": {
+	"column_labels": [{"schema": "public", "relation": "customers", "column": "email", "labels": labels}],
+	"target_labels": labels,
+}}})
+
+email := {"schema": "public", "relation": "customers", "column": "email"}
+
+id := {"schema": "public", "relation": "orders", "column": "id"}
+
+test_labels_of_file_and_catalog_add_up if {
+	facts.labels_of(email) == {"email", "contact"} with input as labelled(["contact"])
+	facts.labels_of(email) == {"email"} with input as labelled([])
+	facts.labels_of(id) == set() with input as labelled(["contact"])
+	not facts.label_of(id) with input as labelled(["contact"])
+	facts.connection_labels == {"email", "pan", "contact"} with input as labelled(["contact"])
+}
+
+# A label that the target gives never takes away what the file says.
+test_a_further_label_only_tightens if {
+	clear_contact := {"masking": {"clear": {"planner": ["contact"]}}}
+	clear_email := {"masking": {"clear": {"planner": ["email"]}}}
+	every clear in [clear_contact, clear_email] {
+		label := facts.label_of(email) with input as labelled(["contact"])
+			with data.twokey.config.policy as object.union(data.twokey.config.policy, clear)
+		not label in clear.masking.clear.planner
+	}
+	clear_both := {"masking": {"clear": {"planner": ["contact", "email"]}}}
+	facts.masked_labels(email) == set() with input as labelled(["contact"])
+		with data.twokey.config.policy as object.union(data.twokey.config.policy, clear_both)
+}

@@ -36,6 +36,13 @@ masker_of(label) := masker if {
 	masker := object.get(own, label, object.get(labels, label, policy.masking["default"]))
 }
 
+# The masker of a column: of several labels that are masked by different maskers, none but null is as strict as each.
+masker_for(column) := masker if {
+	maskers := {masker_of(label) | some label in facts.masked_labels(column)}
+	count(maskers) == 1
+	some masker in maskers
+} else := {"type": "null"}
+
 # METADATA
 # title: Classified output is masked
 # description: Masks each output column that comes straight from a classified column, for roles that see its label masked.
@@ -47,7 +54,7 @@ mask contains {"rule": "MASK-OUTPUT", "reason": reason, "next": "", "column": co
 		"relation": masked.origin.relation,
 		"column": masked.origin.column,
 		"label": masked.label,
-		"masker": masker_of(masked.label),
+		"masker": masker_for(masked.origin),
 	}
 	reason := sprintf("%s is masked for %s (label %s)", [facts.column_key(masked.origin), input.subject.role, masked.label])
 }
@@ -91,7 +98,7 @@ deny contains {"rule": "MASK-STREAM", "reason": reason, "next": next} if {
 deny contains {"rule": "MASK-OPAQUE", "reason": reason, "next": next} if {
 	facts.is_operation
 	not facts.described
-	some label in data.twokey.config.classification[input.resource.id]
+	some label in facts.connection_labels
 	facts.masked_label(label)
 	reason := sprintf("%s could show classified columns to %s unmasked: what it does can't be seen", [
 		input.operation.sql.command,

@@ -139,3 +139,32 @@ test_mask_other_allows_a_masked_role_to_write_what_it_may_not_read if {
 	question := object.union(t.operation(t.executor, write), {"values": t.values("known", 1)})
 	t.decide_with(question, policy).outcome == "allow"
 }
+
+# Labels of the target's own catalog count like those of the file.
+test_mask_output_masks_what_only_the_catalog_labels if {
+	question := sql(t.operation(t.planner, t.select_orders), {"column_labels": [{
+		"schema": "public",
+		"relation": "orders",
+		"column": "id",
+		"labels": ["pan"],
+	}]})
+	t.obligation(t.decide(question), "mask-columns").columns[0].label == "pan"
+}
+
+# `pan` keeps four characters, `email` none: whoever may comment on a column must not choose the weaker.
+test_mask_output_of_two_labels_is_the_strictest if {
+	question := sql(reads_email, {"column_labels": [{
+		"schema": "public",
+		"relation": "customers",
+		"column": "email",
+		"labels": ["pan", "aaa"],
+	}]})
+	t.obligation(t.decide(question), "mask-columns").columns[0].masker == {"type": "null"}
+}
+
+test_mask_opaque_denies_where_only_the_catalog_has_labels if {
+	opaque := {"command": "DO", "verbs": ["sql.do"], "opaque": true, "target_labels": ["pan"]}
+	none := object.union(t.config, {"classification": {"crm": {}}})
+	decision := data.twokey.main.decision with input as t.operation(t.planner, opaque) with data.twokey.config as none
+	"MASK-OPAQUE" in t.rules(decision)
+}

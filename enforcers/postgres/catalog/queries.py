@@ -69,6 +69,15 @@ def _depending(printed: str, catalog: str, oid: str) -> str:
 
 _JOIN_CLASS = "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) "
 
+
+def _of_class(row: str) -> str:
+    """Rows of pg_description and pg_seclabel that are about a user's relation or its columns."""
+    return (
+        f"{row}.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid"
+        f" AND {row}.objoid OPERATOR(pg_catalog.>=) {FIRST_USER_OID}::pg_catalog.oid"
+    )
+
+
 FUNCTION_HASH = _hash(
     "p.prosrc",
     "p.probin",
@@ -314,6 +323,22 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
         "e.oid",
         "",
     ),
+    # Of columns and of whole relations (objsubid 0), and only what may hold a label (labels.py).
+    "comments": (
+        _text("d.objoid", "d.objsubid", "d.description"),
+        f"pg_catalog.pg_description d {_JOIN_CLASS}d.objoid",
+        "c.oid",
+        f"{_NOT_FOREIGN_TEMP} AND {_of_class('d')}"
+        " AND d.description OPERATOR(pg_catalog.~~) '%twokey:%'::pg_catalog.text",
+    ),
+    "security_labels": (
+        _text("s.objoid", "s.objsubid", "s.provider", "s.label"),
+        f"pg_catalog.pg_seclabel s {_JOIN_CLASS}s.objoid",
+        "c.oid",
+        f"{_NOT_FOREIGN_TEMP} AND {_of_class('s')}"
+        " AND (s.provider OPERATOR(pg_catalog.=) 'twokey'::pg_catalog.text"
+        " OR s.label OPERATOR(pg_catalog.~~) '%twokey:%'::pg_catalog.text)",
+    ),
     "event_triggers": (
         _text("v.oid", "v.evtname", "v.evtevent", "v.evtfoid", "v.evtenabled"),
         "pg_catalog.pg_event_trigger v",
@@ -393,6 +418,10 @@ FINGERPRINT_QUERY = " UNION ALL ".join(
                 ("pg_trigger", "t", "t.tgrelid"),
                 ("pg_policy", "y", "y.polrelid"),
             )
+        ),
+        *(
+            _mark(table, row, join=f" {_JOIN_CLASS}{row}.objoid", where=f"{_PERSISTENT} AND {_of_class(row)}")
+            for table, row in (("pg_description", "d"), ("pg_seclabel", "s"))
         ),
         _mark(
             "pg_constraint",

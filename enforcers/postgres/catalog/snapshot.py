@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from enforcers.postgres.catalog.labels import Labels, labels_of
 from enforcers.postgres.catalog.objects import (
     KINDS,
     Cast,
@@ -217,6 +218,7 @@ class Catalog:
     foreign_words: frozenset[str]  # words whose keyword class differs from the parser's
     temporary_schema: str  # the session's own, when its objects are in here
     printed_path: tuple[str, ...]  # the search_path under which views, rules and expressions were printed
+    labels: Labels  # by (relation, attnum); attnum 0: of all its columns
 
     @classmethod
     def from_rows(
@@ -262,6 +264,7 @@ class Catalog:
             foreign_words=foreign_words,
             temporary_schema=temporary_schema,
             printed_path=printed_path,
+            labels=labels_of(rows.get("comments", ()), rows.get("security_labels", ())),
         )
 
     def with_rows(self, rows: Rows, *, search_path: tuple[str, ...]) -> Catalog:
@@ -281,6 +284,10 @@ class Catalog:
     def as_new(self) -> Catalog:
         """The same content under a new version: ends everything cached under the old one."""
         return replace(self, version=next(_versions))
+
+    def labels_of(self, relation: int, attnum: int) -> frozenset[str]:
+        """What the target's own catalog says of the column."""
+        return self.labels.get((relation, attnum), frozenset()) | self.labels.get((relation, 0), frozenset())
 
     def schemas(self) -> frozenset[str]:
         return frozenset(self.own.namespaces.values())

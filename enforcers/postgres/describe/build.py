@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from twokey.type.v1 import operation_pb2
 
 from enforcers.postgres.catalog.snapshot import Catalog
+from enforcers.postgres.describe import labelled
 from enforcers.postgres.describe.context import Facts, OutColumn
 from enforcers.postgres.describe.digest import encode, number
 from enforcers.postgres.describe.safe_functions import is_safe
@@ -30,6 +31,7 @@ def build(
     names: SessionNames,
 ) -> Description:
     template = _template(facts, columns, command=command, names=names)
+    labelled.label(template, catalog)
     estimate_why = _why_no_estimate(facts, kind)
     fixed = template.SerializeToString(deterministic=True)
     wire = encode(number(oid) + number(attnum) for column in columns for oid, attnum in [column.wire or (0, 0)])
