@@ -331,12 +331,14 @@ class SessionMachine(Fused):
     def _alone(self, running: Running, described: Sequence[Description]) -> Refused | None:
         if len(described) == 1 or not self._guarded_among(running, len(described)):
             return None
-        if not running.act.ruling.duties.mask and not running.act.ruling.execution and can_be_split(described):
+        # What a write may do is known before its Sync only if nothing of the message commits by itself.
+        controls = running.writes is Writes.NOTHING
+        if not running.act.ruling.execution and can_be_split(described, controls=controls):
             return None
         return Refused(
             deny.coded(
                 "OBLIGATION_UNMET",
-                "a statement whose result is masked or bounded can't be part of a message of several",
+                "a statement that policy bounds or masks can't be part of this message of several",
                 hint=ALONE_HINT,
             )
         )

@@ -139,11 +139,11 @@ class Deciding(Dutiful):
                 return described
             if not any(needs_names(d) for d in described):
                 return described
+            # Names can't be asked now. What stands behind the transaction's end is opaque, under any names.
+            if self.transaction.failed and not any(needs_names(d) and not _behind_a_change(d) for d in described):
+                return described
         if self.transaction.failed:
-            return Refused(
-                deny.error("25P02", ABORTED),
-                aborted=True,
-            )
+            return Refused(deny.error("25P02", ABORTED), aborted=True)
         if self.names_stale or self.names is None:
             problem = yield from self.read_names()
             if problem is not None:
@@ -423,6 +423,10 @@ def refuse_reserved(description: Description) -> Refused | None:
     if description.prepared.startswith(reserved) or description.cursor.startswith(reserved):
         return Refused(deny.coded("NOT_SUPPORTED", f"names that begin with {reserved} are the gateway's own"))
     return None
+
+
+def _behind_a_change(description: Description) -> bool:
+    return any(reason.code == "earlier-statement" for reason in description.template.opaque_reasons)
 
 
 def _unresolved(description: Description) -> bool:

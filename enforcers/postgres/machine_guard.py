@@ -20,7 +20,7 @@ from enforcers.postgres import deny, wire
 from enforcers.postgres.bounds import COUNT_SQL, Writes, counted, written_tables
 from enforcers.postgres.commands import Command
 from enforcers.postgres.describe.output import check_row_description
-from enforcers.postgres.description import Control, Description
+from enforcers.postgres.description import Control, Description, Verification
 from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_decide import ABORTED, Deciding
@@ -31,6 +31,11 @@ from enforcers.postgres.masking import RowMasker, UnmaskableError, row_masker
 _STYLE_SQL = "SELECT pg_catalog.current_setting('DateStyle'::pg_catalog.text)"
 _MASK_HINT = "Select the masked columns by name, without expressions."
 _COUNT_HINT = "Write to one table at a time, without WITH."
+# The target calls what stands first between two Syncs a statement of its own: no LOCK, no DECLARE, a warning for SET
+# LOCAL. In a Query of several none is. This takes the first place, and no snapshot: BEGIN may then name an isolation.
+_BEHIND_SQL = "SHOW server_version_num"
+_ENDS = frozenset({Control.COMMIT, Control.ROLLBACK, Control.ROLLBACK_TO, Control.PREPARED})  # of a failed transaction
+_NAMING = frozenset({"DECLARE CURSOR", "PREPARE"})
 _LIMIT_REFUSED = "the target did not accept a limit that the decision sets"
 
 
@@ -62,6 +67,8 @@ class Guarding(Deciding):
     def guarded_query(self, acts: Sequence[Running]) -> Generator[Command | Internal, object, None]:
         """A Query's statements in extended form, from the first message to the Sync behind the last: one implicit
         transaction, as they were in the Query."""
+        if len(acts) > 1 and not (self.transaction.active or self.transaction.failed):
+            self.question(_BEHIND_SQL)
         for running in acts:
             if self.skipping:
                 self.ended(running, "not-executed", error="an earlier statement of the message failed")
@@ -85,7 +92,7 @@ class Guarding(Deciding):
     def _guard_query(self, running: Running) -> Generator[Command | Internal, object, bytes]:
         """The error when it may not run; empty when it ran or when the client was told the target's own error."""
         description = running.description
-        if self.transaction.failed:
+        if self.transaction.failed and description.control not in _ENDS:
             return deny.error("25P02", ABORTED)
         done = yield from self.set_duties(running)
         if not done:
@@ -112,9 +119,11 @@ class Guarding(Deciding):
 
     def must_watch(self, running: Running) -> bool:
         """Is there something to ask between the statement and its commit?"""
-        if running.writes is Writes.COUNTED or not self.met(running.act.ruling.duties):
+        if running.writes is Writes.COUNTED:
             return True
-        verification = running.description.verification
+        if not self.met(running.act.ruling.duties):
+            return running.description.control is Control.NONE
+        verification = verification_of(running)
         return verification is not None and verification.functions_sql is not None and self.verifies(running)
 
     def watched(self, running: Running, execute: bytes) -> Generator[Command | Internal, object, bytes]:
@@ -192,16 +201,16 @@ class Guarding(Deciding):
         self, running: Running, fields: tuple[wire.FieldDescription, ...]
     ) -> Generator[Command | Internal, object, bytes]:
         """Compare the target with the description; build the masker. The error, or nothing."""
-        verification = running.description.verification
+        verification = verification_of(running)
         if verification is not None:
             capture = self.question(verification.sql)
             yield from self.flushed(capture)
             if answers(capture) != verification.expected:
                 self.describer.invalidate()
                 return coded_changed()
-        if not running.act.ruling.duties.mask or running.description.template.command == "DECLARE CURSOR":
-            return b""  # a cursor's rows come with FETCH, whose decision masks them
         mask = running.act.ruling.duties.mask
+        if not mask or running.description.template.command in _NAMING:
+            return b""  # the rows come with FETCH or EXECUTE, whose decision masks them
         if any(reads_dates(column) for column in mask) and any(not field.format for field in fields):
             style = self.question(_STYLE_SQL)
             yield from self.flushed(style)
@@ -214,7 +223,7 @@ class Guarding(Deciding):
         return b""
 
     def functions_unchanged(self, running: Running) -> Generator[Command | Internal, object, bytes]:
-        verification = running.description.verification
+        verification = verification_of(running)
         if verification is None or verification.functions_sql is None:
             return b""
         capture = self.question(verification.functions_sql)
@@ -225,10 +234,21 @@ class Guarding(Deciding):
         return b""
 
 
-def can_be_split(described: Sequence[Description]) -> bool:
-    """May the statements of one Query be sent one by one instead? Not where one of them ends or begins transactions, or
-    can't run in one."""
-    return not any(d.control is not Control.NONE or d.single_transaction or d.own_setting for d in described)
+def verification_of(running: Running) -> Verification | None:
+    """What must hold of the target for the decision to hold: of an act that is masked, approved, or counted by what
+    its description says. Any other is decided for whatever it means (behind a change of names in a message: opaque)."""
+    ruling = running.act.ruling
+    if ruling.duties.mask or ruling.execution or running.writes is not Writes.NOTHING:
+        return running.description.verification
+    return None
+
+
+def can_be_split(described: Sequence[Description], *, controls: bool) -> bool:
+    """May the statements of one Query be sent one by one instead? Not where one of them can't run in a transaction with
+    others. controls: those that begin and end transactions may be among them."""
+    if any(d.single_transaction or d.own_setting for d in described):
+        return False
+    return controls or all(d.control is Control.NONE for d in described)
 
 
 def row_count(running: Running) -> int:
