@@ -110,5 +110,3 @@ def told(detector: Detector, case: Case, a: Answer, b: Answer) -> str:
     if not case.free and a.comparable() != b.comparable():
         return f"a and b differ: {a.shown()} / {b.shown()}"
     return ""
-
-

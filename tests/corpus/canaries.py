@@ -63,6 +63,11 @@ class Source:
     def digits(self, number: int, length: int) -> str:
         return _FIRST[self.side][number % 6] + "".join(self._random.choice("0123456789") for _ in range(length - 1))
 
+    def minutes(self) -> str:
+        """Minutes and seconds with all their digits."""
+        r = self._random
+        return f"{r.randrange(10, 60)}:{r.randrange(10, 60)}.{r.randrange(100_000, 999_999)}"
+
     def patient(self, number: int) -> Patient:
         r = self._random
         born = date(1801 if self.side == "a" else 1861, 1, 1) + timedelta(days=r.randrange(20_000))
@@ -76,7 +81,7 @@ class Source:
             salary=self.digits(number, 10) + ".25",
             ratio=float(self.digits(number, 12)) / 8,
             born=born,
-            seen=f"{born.year}-0{1 + number}-11 0{number}:{r.randrange(10, 60)}:{r.randrange(10, 60)}.{r.randrange(100_000, 999_999)}+00",
+            seen=f"{born.year}-0{1 + number}-11 0{number}:{self.minutes()}+00",
             token="".join(r.choice("0123456789abcdef") for _ in range(32)),
             host=".".join(str(r.randrange(100, 250)) for _ in range(4)),
             blob=self.word(number, 16),
@@ -86,7 +91,7 @@ class Source:
             home=f"({self.word(number)},{self.word(number)})",
             stay=f"[{born},{born + timedelta(days=3 + number)})",
             flag=(number % 2 == 0) == (self.side == "a"),
-            hours=f"{10 + number}:{r.randrange(10, 60)}:{r.randrange(10, 60)}.{r.randrange(100_000, 999_999)}",
+            hours=f"{10 + number}:{self.minutes()}",
             path=f"({self.digits(number, 9)},{self.digits(number, 9)})",
             mac=":".join(f"{r.randrange(17, 255):02x}" for _ in range(6)),
             wait=f"{self.digits(number, 6)} days 0{number}:17:39",
@@ -128,7 +133,8 @@ def rows(side: str) -> str:
         statements.append(f"INSERT INTO events VALUES ({number}, '{day}', 'kind', '{source.word(number)}')")
         statements.append(f"INSERT INTO staff VALUES ({number}, 'Staff {number}', '{source.word(number)}')")
         statements.append(
-            f"INSERT INTO doctors VALUES ({10 + number}, 'Doctor {number}', '{source.word(number)}', 'Dr', '{source.word(number)}')"
+            f"INSERT INTO doctors VALUES ({10 + number}, 'Doctor {number}', '{source.word(number)}',"
+            f" 'Dr', '{source.word(number)}')"
         )
         statements.append(f"INSERT INTO digests (id, ssn) VALUES ({number}, '{source.word(number)}')")
         statements.append(f"INSERT INTO letters VALUES ({number}, '{source.word(number, 300)}')")

@@ -4,7 +4,7 @@
     SELECT … ;
     SELECT … ;
 
-A line is one message; a line that begins with a space goes on with the one before. `\\2 SQL` is said in a second session
+A line is one message; one that begins with a space goes on with the line before. `\\2 SQL` is said in a second session
 of the same role, `\\call name(types)<TAB>value…` is a FunctionCall. Blocks stand apart by an empty line.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HEAD = re.compile(r"^-- (?P<name>[^|]+?)(?: \| (?P<words>.*))?$")
-_WORDS = {"verdict", "modes", "min", "max", "ext", "time", "void", "as", "free"}
+_WORDS = {"verdict", "modes", "min", "max", "ext", "time", "void", "free"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,6 @@ class Case:
     extension: str = ""
     timed: bool = False
     void: str = ""
-    account: str = ""
     free: bool = False
 
     @property
@@ -98,6 +97,5 @@ def _case(family: str, name: str, steps: tuple[str, ...], words: dict[str, str])
         extension=words.get("ext", ""),
         timed="time" in words,
         void=words.get("void", ""),
-        account=words.get("as", ""),
         free="free" in words,
     )

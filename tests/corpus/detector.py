@@ -24,10 +24,13 @@ WINDOW = 6
 _LONG = 8  # of values that are digits and signs only: shorter ones are anywhere
 _HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _LETTER = re.compile(rb"[a-z]")
-_HEX = re.compile(rb"(?:[0-9a-fA-F]{2}[ :]?){5,}[0-9a-fA-F]{2}")
+_HEX = re.compile(rb"(?:[0-9a-fA-F][ :]?){11,}[0-9a-fA-F]")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-\n]{8,}={0,2}")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 _UNICODE = re.compile(rb"(?:\\u00|\\u\+0000|\\x|U&?\+?0000|%u00)([0-9a-fA-F]{2})")
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_BETWEEN = re.compile(rb"[^A-Za-z0-9]+")
 _NUMBER = re.compile(rb"^\d{1,3}$")
 _OCTET_BITS = re.compile(rb"[01]{48,}")
 
@@ -45,12 +48,12 @@ class Detector:
         self._windows: dict[bytes, str] = {}
         self._digests: dict[bytes, str] = {}
         self._cells: set[bytes] = set()
-        self._long: dict[bytes, str] = {}
+        self._long: dict[bytes, list[bytes]] = {}
         for text in texts:
             self._learn_text(text)
         for value in values:
             if len(value) >= _LONG:
-                self._long[value] = "a value"
+                self._long.setdefault(value[:_LONG], []).append(value)
             self._cells.add(value)
 
     def _learn_text(self, text: str) -> None:
@@ -62,7 +65,7 @@ class Detector:
         for form in {text, text.lower(), text.upper(), text[::-1], text.strip()}:
             for name in _HASHES:
                 digest = hashlib.new(name, form.encode(), usedforsecurity=False).digest()
-                self._digests[digest[:8]] = name
+                self._digests[digest[:_LONG]] = name
 
     def scan(self, frames: Frames) -> Finding | None:
         """The first canary in these messages."""
@@ -89,11 +92,13 @@ class Detector:
         # As sets: the common part of what is there and what is looked for, in C.
         for window in self._windows.keys() & set(_windows(folded)):
             return Finding(f"{how}, {self._windows[window]}", window.decode())
-        for digest in self._digests.keys() & set(_windows(view, 8)):
+        eights = set(_windows(view, _LONG))
+        for digest in self._digests.keys() & eights:
             return Finding(f"{how}, {self._digests[digest]}", digest.hex())
-        for value, name in self._long.items():
-            if value in view:
-                return Finding(f"{how}, {name}", repr(value))
+        for head in self._long.keys() & eights:
+            for value in self._long[head]:
+                if value in view:
+                    return Finding(f"{how}, a value", repr(value))
         return None
 
 
@@ -106,9 +111,28 @@ def _cells(frames: Frames) -> tuple[list[bytes], list[list[bytes | None]]]:
     for kind, raw in frames:
         if kind == "D":
             rows.append(wire.parse_data_row(raw))
-        elif kind == "d":
-            rows.append(list(re.split(rb"[\t,\n]", raw[5:])))
+    copied = [raw[5:] for kind, raw in frames if kind == "d"]
+    if copied and copied[0].startswith(_SIGNATURE):
+        rows += _binary_rows(b"".join(copied))
+    else:
+        rows += [list(re.split(rb"[\t,\n]", line)) for line in copied]
     return [cell for row in rows for cell in row if cell is not None], rows
+
+
+def _binary_rows(data: bytes) -> list[list[bytes | None]]:
+    """Of COPY's binary format: signature, flags, extension; then tuples until the trailer."""
+    rows: list[list[bytes | None]] = []
+    position = len(_SIGNATURE) + 8 + int.from_bytes(data[15:19], "big")
+    while (count := int.from_bytes(data[position : position + 2], "big")) not in {0, 0xFFFF}:
+        position += 2
+        row: list[bytes | None] = []
+        for _ in range(count):
+            length = int.from_bytes(data[position : position + 4], "big", signed=True)
+            position += 4
+            row.append(None if length < 0 else data[position : position + length])
+            position += max(length, 0)
+        rows.append(row)
+    return rows
 
 
 def _views(frames: Frames, cells: list[bytes], rows: list[list[bytes | None]]) -> Iterator[tuple[str, bytes]]:
@@ -117,11 +141,14 @@ def _views(frames: Frames, cells: list[bytes], rows: list[list[bytes | None]]) -
     if len(cells) > 1:
         joined = b"".join(cells)
         yield from _decoded("cell by cell", joined)
+        yield "cell by cell, backwards", b"".join(reversed(cells))
         width = max(len(row) for row in rows)
         if width > 1:
             for reached in range(width):
                 column = b"".join(row[reached] or b"" for row in rows if len(row) > reached)
                 yield from _decoded("column by column", column)
+    apart = [raw for kind, raw in frames if kind in "ENAS"] + cells
+    yield "without what stands between", b"\xff".join(_BETWEEN.sub(b"", part) for part in apart)
     codes = bytes(int(cell) & 0xFF for cell in cells if _NUMBER.match(cell))
     codes += bytes(cell[-1] for cell in cells if len(cell) in {2, 4, 8} and not any(cell[:-1]))
     if len(codes) >= WINDOW:
@@ -143,17 +170,30 @@ def _decoded(how: str, data: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"{how}, octal", _OCTAL.sub(lambda found: bytes([int(found[1], 8)]), data)
     if _UNICODE.search(data):
         yield f"{how}, code points", _UNICODE.sub(lambda found: binascii.unhexlify(found[1]), data)
-    for found in _HEX.finditer(data):
-        yield f"{how}, hex", binascii.unhexlify(re.sub(rb"[ :]", b"", found[0]))
+    yield from _hexadecimal(how, data)
+    yield from _base64(how, data)
     for found in _OCTET_BITS.finditer(data):
         bits = found[0]
         yield f"{how}, bits", bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits) - 7, 8))
-    for found in _BASE64.finditer(data):
-        text = found[0].replace(b"\n", b"").rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-        for start in range(min(4, len(text) - 7)):
+
+
+def _hexadecimal(how: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """A digit before it may belong to something else: both ways to pair them."""
+    texts = [re.sub(rb"[ :]", b"", found[0]) for found in _HEX.finditer(data)]
+    if texts:
+        pairs = [text[start : start + (len(text) - start) // 2 * 2] for text in texts for start in (0, 1)]
+        view = b"\xff".join(binascii.unhexlify(pair) for pair in pairs)
+        yield f"{how}, hex", view
+        yield f"{how}, hex of UTF-16", view.replace(b"\0", b"")
+
+
+def _base64(how: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """It may begin at any of four characters."""
+    found = []
+    for match in _BASE64.finditer(data):
+        text = match[0].replace(b"\n", b"").rstrip(b"=").translate(_URL_SAFE)
+        for start in range(4):
             part = text[start:]
-            part = part[: len(part) // 4 * 4]
-            yield f"{how}, base64", base64.b64decode(part)
-    words = re.sub(rb"[^A-Za-z0-9]", b"", data)
-    if words != data:
-        yield f"{how}, without what stands between", words
+            found.append(base64.b64decode(part[: len(part) // 4 * 4]))
+    if found:
+        yield f"{how}, base64", b"\xff".join(found)

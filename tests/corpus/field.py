@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 READER = "reader"
 WIDE = "wide"
 EXTENSIONS = (
-    "dblink", "postgres_fdw", "file_fdw", "pageinspect", "amcheck", "pgcrypto", "tablefunc", "xml2", "pg_trgm", "hstore",
-    "citext", "fuzzystrmatch", "pg_stat_statements", "pgrowlocks", "pgstattuple", "pg_visibility",
+    "dblink", "postgres_fdw", "file_fdw", "pageinspect", "amcheck", "pgcrypto", "tablefunc", "xml2", "pg_trgm",
+    "hstore", "citext", "fuzzystrmatch", "pg_stat_statements", "pgrowlocks", "pgstattuple", "pg_visibility",
     "pg_walinspect", "unaccent", "btree_gist", "intarray", "ltree", "lo", "pg_prewarm", "pg_freespacemap",
 )  # fmt: skip
 
@@ -56,7 +56,8 @@ class FieldStack(Stack):
 
     def _make_databases(self, password: str) -> None:
         run = self.database.run
-        run(f"CREATE ROLE {WIDE} LOGIN SUPERUSER PASSWORD '{password}'; CREATE ROLE {READER} LOGIN PASSWORD '{password}'")
+        for role, right in ((WIDE, "SUPERUSER"), (READER, "NOSUPERUSER")):
+            run(f"CREATE ROLE {role} LOGIN {right} PASSWORD '{password}'")
         run("CREATE DATABASE origin")
         run((HERE / "schema.sql").read_text(encoding="utf-8"), database="origin")
         wanted = ", ".join(f"'{name}'" for name in EXTENSIONS)

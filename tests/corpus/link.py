@@ -75,7 +75,9 @@ class Link:
             if kind == "closed":
                 break
             if kind in _COPY_IN:
-                given = wire.message(b"d", copy) + wire.message(b"c") if copy is not None else wire.message(b"f", b"no\0")
+                given = (
+                    wire.message(b"d", copy) + wire.message(b"c") if copy is not None else wire.message(b"f", b"no\0")
+                )
                 self._socket.sendall(given)
             elif kind == "Z":
                 readies -= 1

@@ -44,7 +44,9 @@ def batches(way: str, steps: tuple[str, ...]) -> list[Batch]:
         return [Batch(_run(text, describe=way != "blind", formats=formats) + wire.SYNC) for text in texts]
     if way == "portal":
         return [
-            Batch(wire.parse(b"", text) + wire.bind(b"", b"") + wire.execute(b"", 1) * 3 + wire.execute(b"") + wire.SYNC)
+            Batch(
+                wire.parse(b"", text) + wire.bind(b"", b"") + wire.execute(b"", 1) * 3 + wire.execute(b"") + wire.SYNC
+            )
             for text in texts
         ]
     (text,) = texts

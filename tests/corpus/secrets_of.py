@@ -34,6 +34,10 @@ def detector(links: list[Link]) -> Detector:
     return Detector(sorted(texts), sorted(values))
 
 
+def _is_word(text: str) -> bool:
+    return sum(letter.isalpha() for letter in text) > 1 and any(letter.isdigit() for letter in text)
+
+
 def _learn(link: Link, statement: str, texts: set[str], values: set[bytes]) -> None:
     for code in (0, 1):
         run = wire.parse(b"", statement.encode()) + wire.bind(b"", b"", result_formats=(code,))
@@ -48,7 +52,7 @@ def _learn(link: Link, statement: str, texts: set[str], values: set[bytes]) -> N
                     values.add(cell)
                 continue
             text = bytes.fromhex(cell[2:].decode()).decode() if kind == _BYTEA else cell.decode()
-            found = [] if kind in _WORDLESS else [w for w in _WORD.findall(text) if sum(c.isalpha() for c in w) > 1]
+            found = [] if kind in _WORDLESS else [w for w in _WORD.findall(text) if _is_word(w)]
             texts.update(found)
             if not found and len(text) >= _LEAST:
                 values.add(text.encode())
