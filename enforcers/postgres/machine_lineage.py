@@ -409,6 +409,30 @@ def _digest(*parts: bytes) -> bytes:
     return sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
 
 
+def _lineage(template: operation_pb2.SqlOperation, other: operation_pb2.SqlOperation, *, rows: bool) -> None:
+    """What the other tells, this one tells. Values whose place in the result isn't known are `unlisted`; under EXPLAIN
+    they are estimated; of what a new table takes, nobody here knows into which column."""
+    template.inferences.extend(item for item in other.inferences if item not in template.inferences)
+    template.flows.extend(item for item in other.flows if item not in template.flows)
+    if rows or template.command == "MOVE":
+        return
+    kind = "estimate" if "sql.explain" in template.verbs else "unlisted"
+    into = {"sql.create", "sql.temporary"} & set(template.verbs)
+    for output in other.output:
+        for source in output.sources:
+            if into:
+                flow = template.flows.add(kind="create", through=source.through, temporary="sql.temporary" in into)
+                flow.source.schema, flow.source.relation = source.schema, source.relation
+                flow.source.column = source.column
+                flow.target.SetInParent()
+                continue
+            inference = operation_pb2.Inference(
+                schema=source.schema, relation=source.relation, column=source.column, kind=kind
+            )
+            if inference not in template.inferences:
+                template.inferences.append(inference)
+
+
 def _merged(
     own: operation_pb2.SqlOperation, sources: Sequence[Description], *, drop: str, rows: bool, verbs: bool
 ) -> operation_pb2.SqlOperation:
@@ -435,6 +459,7 @@ def _merged(
                 kept.use = "other"  # shown, and nobody can say in which column of the result
             if kept not in template.columns:
                 template.columns.append(kept)
+        _lineage(template, other, rows=rows)
         if verbs:
             template.verbs.extend(verb for verb in other.verbs if verb != "sql.prepare" and verb not in template.verbs)
             template.has_where = other.has_where

@@ -229,7 +229,8 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "indexes": (
         _text("x.indexrelid", "x.indrelid")
-        + f",{_expression('x.indexprs', 'x.indrelid')},{_expression('x.indpred', 'x.indrelid')},{INDEX_HASH},{KEY}",
+        + f",{_expression('x.indexprs', 'x.indrelid')},{_expression('x.indpred', 'x.indrelid')},{INDEX_HASH},{KEY},"
+        + _text("(x.indisunique OR x.indisexclusion)", "x.indkey"),
         f"pg_catalog.pg_index x {_JOIN_CLASS}x.indrelid",
         "c.oid",
         f"{_NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\"",
@@ -339,6 +340,8 @@ _PARTS: dict[str, tuple[str, str, str, str]] = {
         " AND (s.provider OPERATOR(pg_catalog.=) 'twokey'::pg_catalog.text"
         " OR s.label OPERATOR(pg_catalog.~~) '%twokey:%'::pg_catalog.text)",
     ),
+    "roles": (_text("s.oid", "s.rolname"), "pg_catalog.pg_roles s", "", ""),
+    "members": (_text("m.roleid", "m.member"), "pg_catalog.pg_auth_members m", "", ""),
     "event_triggers": (
         _text("v.oid", "v.evtname", "v.evtevent", "v.evtfoid", "v.evtenabled"),
         "pg_catalog.pg_event_trigger v",
@@ -432,7 +435,15 @@ FINGERPRINT_QUERY = " UNION ALL ".join(
         _mark("pg_type", "e", join=_NAMESPACE + "e.typnamespace", where=_NOT_TEMP_NAMESPACE),
         *(
             _mark(table, "o")
-            for table in ("pg_proc", "pg_aggregate", "pg_operator", "pg_cast", "pg_event_trigger", "pg_language")
+            for table in (
+                "pg_proc",
+                "pg_aggregate",
+                "pg_operator",
+                "pg_cast",
+                "pg_event_trigger",
+                "pg_language",
+                "pg_auth_members",
+            )
         ),
     ]
 )

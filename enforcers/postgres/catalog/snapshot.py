@@ -89,6 +89,7 @@ class _Objects:
     aggregates: Mapping[int, tuple[int, ...]]
     operators: Mapping[str, tuple[Operator, ...]]
     casts: tuple[Cast, ...]
+    cast_index: Mapping[tuple[int, int], Cast]  # by source and target
     types: Mapping[int, Type]
     type_names: Mapping[tuple[str, str], Type]
     domain_checks: Mapping[int, tuple[Expression, ...]]
@@ -177,6 +178,7 @@ def _objects(rows: Rows, namespaces: Mapping[int, str]) -> _Objects:
         {int(_text(row[0])): tuple(int(_text(item)) for item in row[1:] if item != "0") for row in rows["aggregates"]},
         {name: tuple(group) for name, group in operators.items()},
         casts,
+        {(item.source, item.target): item for item in casts},
         types,
         {(item.schema, item.name): item for item in types.values()},
         {oid: tuple(group) for oid, group in checks.items()},
@@ -214,6 +216,9 @@ class Catalog:
     parents: Mapping[int, tuple[int, ...]]
     keys: Mapping[int, tuple[tuple[int, ...], ...]]  # attribute numbers of each unique key that finds one row at most
     partition_keys: Mapping[int, tuple[int, ...]]  # attribute numbers; 0 stands for an expression
+    probes: Mapping[int, tuple[tuple[int, ...], ...]]  # columns of each unique or exclusion index; 0: an expression
+    roles: Mapping[str, int]
+    memberships: Mapping[int, frozenset[int]]  # role -> every role that it is a member of, however indirectly
     event_triggers: tuple[int, ...]  # functions of the enabled ones
     foreign_words: frozenset[str]  # words whose keyword class differs from the parser's
     temporary_schema: str  # the session's own, when its objects are in here
@@ -254,6 +259,9 @@ class Catalog:
             children=frozen.get("children", {}),  # type: ignore[arg-type]  # as above
             parents=frozen.get("parents", {}),  # type: ignore[arg-type]  # as above
             keys=frozen.get("keys", {}),  # type: ignore[arg-type]  # as above
+            probes=frozen.get("probes", {}),  # type: ignore[arg-type]  # as above
+            roles={_text(row[1]): int(_text(row[0])) for row in rows["roles"]},
+            memberships=_memberships(rows["members"]),
             partition_keys={int(_text(row[0])): _array(row[1]) for row in rows["partition_keys"]},
             event_triggers=tuple(
                 # what fires on log-in (17 and newer) fires before any statement
@@ -314,12 +322,38 @@ class Catalog:
     def type(self, oid: int) -> Type | None:
         return self.own.types.get(oid) or self.builtins.objects.types.get(oid)
 
+    def cast(self, source: int, target: int) -> Cast | None:
+        key = (source, target)
+        return self.own.cast_index.get(key) or self.builtins.objects.cast_index.get(key)
+
+    def owned_by(self, relation: Relation, role: str) -> bool:
+        """Does the role own it, itself or as a member of its owner? One that isn't known might."""
+        oid = self.roles.get(role)
+        return oid is None or oid == relation.owner or relation.owner in self.memberships.get(oid, ())
+
     def find_type(self, schema: str, name: str) -> Type | None:
         key = (schema, name)
         return self.own.type_names.get(key) or self.builtins.objects.type_names.get(key)
 
     def domain_checks(self, oid: int) -> tuple[Expression, ...]:
         return self.own.domain_checks.get(oid, ()) + self.builtins.objects.domain_checks.get(oid, ())
+
+
+def _memberships(rows: Iterable[Row]) -> dict[int, frozenset[int]]:
+    direct: dict[int, set[int]] = defaultdict(set)
+    for row in rows:
+        direct[int(_text(row[1]))].add(int(_text(row[0])))
+    found: dict[int, frozenset[int]] = {}
+    for member in direct:
+        reached: set[int] = set()
+        todo = [member]
+        while todo:
+            for role in direct.get(todo.pop(), ()):
+                if role not in reached:
+                    reached.add(role)
+                    todo.append(role)
+        found[member] = frozenset(reached)
+    return found
 
 
 def _collect_rules(rows: Rows, into: dict[str, dict[int, list[object]]]) -> None:
@@ -366,6 +400,8 @@ def _collect_expressions(rows: Rows, into: dict[str, dict[int, list[object]]]) -
         key = _array(row[5])
         if key and 0 not in key:
             into["keys"][int(_text(row[1]))].append(key)
+        if row[6] == "true":
+            into["probes"][int(_text(row[1]))].append(_array(row[7]))
         for text in (row[2], row[3]):
             if text:
                 expressions[int(_text(row[1]))].append(Expression("index", text, _text(row[4])))

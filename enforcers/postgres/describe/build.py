@@ -11,6 +11,8 @@ from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe import labelled
 from enforcers.postgres.describe.context import Facts, OutColumn
 from enforcers.postgres.describe.digest import encode, number
+from enforcers.postgres.describe.lineage import COPY, Key, Sources
+from enforcers.postgres.describe.relations import kin
 from enforcers.postgres.describe.safe_functions import is_safe
 from enforcers.postgres.describe.verify import grounds
 from enforcers.postgres.description import Control, Description, SessionNames
@@ -30,7 +32,7 @@ def build(
     catalog: Catalog,
     names: SessionNames,
 ) -> Description:
-    template = _template(facts, columns, command=command, names=names)
+    template = _template(facts, columns, command=command, names=names, catalog=catalog)
     labelled.label(template, catalog)
     estimate_why = _why_no_estimate(facts, kind)
     fixed = template.SerializeToString(deterministic=True)
@@ -85,7 +87,7 @@ def _why_no_estimate(facts: Facts, kind: str) -> str:
 
 
 def _template(
-    facts: Facts, columns: Sequence[OutColumn], *, command: str, names: SessionNames
+    facts: Facts, columns: Sequence[OutColumn], *, command: str, names: SessionNames, catalog: Catalog
 ) -> operation_pb2.SqlOperation:
     returns = facts.returns_rows
     template = operation_pb2.SqlOperation(
@@ -130,7 +132,13 @@ def _template(
         )
     for setting, action, value in sorted(facts.settings):
         template.settings.add(name=setting, action=action, value=value)
-    for column in columns:
+    _lineage(template, facts, columns, Names(catalog))
+    return template
+
+
+def _lineage(template: operation_pb2.SqlOperation, facts: Facts, columns: Sequence[OutColumn], known: Names) -> None:
+    """What the columns of the result come from, what else is told, and what is stored where."""
+    for column in columns if facts.shown is None else facts.shown:
         output = template.output.add(name=column.name)
         if column.base is not None:
             relation, base = column.base
@@ -139,6 +147,47 @@ def _template(
             output.origin.column = base.name
             output.origin.relation_oid = relation.oid
             output.origin.attribute = base.attnum
-        for below, source in column.touched:
-            output.sources.add(schema=below.schema, relation=below.name, column=source.name, through="copy")
-    return template
+        for schema, relation_name, name, way in known.of(column.value.sources):
+            output.sources.add(schema=schema, relation=relation_name, column=name, **_through(way))
+    for key, kind, told in sorted(facts.inferences):
+        for schema, relation_name, name in known.every(key):
+            template.inferences.add(schema=schema, relation=relation_name, column=name, kind=kind, function=told)
+    for (key, target, kind, temporary), way in sorted(facts.flows.items()):
+        for schema, relation_name, name in known.every(key):
+            flow = template.flows.add(kind=kind, temporary=temporary, through=_through(way)["through"])
+            flow.source.schema, flow.source.relation, flow.source.column = schema, relation_name, name
+            flow.target.schema, flow.target.relation, flow.target.column = target
+
+
+def _through(way: str) -> dict[str, str]:
+    if way == COPY:
+        return {"through": "copy"}
+    return {"through": "tells", "function": way} if way else {"through": "safe"}
+
+
+class Names:
+    """Every name that a stored column is known by: its own, its parents', its partitions' and children's."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._known: dict[Key, list[tuple[str, str, str]]] = {}
+
+    def every(self, key: Key) -> list[tuple[str, str, str]]:
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._look_up(key)
+        return found
+
+    def _look_up(self, key: Key) -> list[tuple[str, str, str]]:
+        relation = self._catalog.relation(key[0])
+        column = next((item for item in relation.columns if item.attnum == key[1]), None) if relation else None
+        if relation is None or column is None:
+            return []
+        found = [(relation.schema, relation.name, column.name)]
+        for other in kin(self._catalog, relation.oid):
+            if column.name in other.by_name:
+                found.append((other.schema, other.name, column.name))
+        return found
+
+    def of(self, sources: Sources) -> list[tuple[str, str, str, str]]:
+        return [(*name, way) for key, way in sources.items() for name in self.every(key)]

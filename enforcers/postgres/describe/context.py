@@ -12,6 +12,7 @@ from typing import Any
 
 from enforcers.postgres.catalog.objects import Column, Function, Relation, Type
 from enforcers.postgres.catalog.snapshot import Catalog
+from enforcers.postgres.describe.lineage import COPY, NOTHING, Key, Sources, Value
 from enforcers.postgres.description import Control
 
 Node = Mapping[str, Any]  # a node of pg_query's JSON
@@ -33,6 +34,15 @@ _PROCEDURAL = {
 
 
 @dataclass(slots=True)
+class Inlined:
+    """What reading an SQL function's body with certain arguments found."""
+
+    columns: list[OutColumn]
+    inferences: tuple[tuple[Key, str, str], ...]
+    volatile: bool
+
+
+@dataclass(slots=True)
 class Facts:
     """Everything found about one statement. Mutable; lives for one description."""
 
@@ -45,6 +55,7 @@ class Facts:
     settings: dict[tuple[str, str, str], None] = field(default_factory=dict)
     not_covered: dict[str, None] = field(default_factory=dict)
     expanded: set[tuple[object, ...]] = field(default_factory=set)
+    stored: dict[tuple[object, ...], Value] = field(default_factory=dict)  # expressions of the catalog, once read
     functions_used: dict[int, Function] = field(default_factory=dict)  # every one that may run; for digests
     types: set[int] = field(default_factory=set)
     casts: set[int] = field(default_factory=set)  # types that something is cast to explicitly
@@ -52,6 +63,15 @@ class Facts:
     names: dict[str, int] = field(default_factory=dict)  # relation names as written, quoted -> oid
     free: set[int] = field(default_factory=set)  # byte offsets of constants that nothing here depends on
     wheres: list[bool] = field(default_factory=list)
+    inferences: dict[tuple[Key, str, str], None] = field(default_factory=dict)  # column, kind, function
+    flows: dict[tuple[Key, tuple[str, str, str], str, bool], str] = field(default_factory=dict)  # -> the way
+    # Of each subquery that is being described: what decides which rows it has.
+    deciding: list[Sources] = field(default_factory=list)
+    shown: list[OutColumn] | None = None  # columns that reach the client otherwise than as a result (COPY TO)
+    inlining: set[int] = field(default_factory=set)  # SQL functions whose bodies are being read
+    inlined: dict[tuple[object, ...], Inlined] = field(default_factory=dict)
+    effective_role: str = ""
+    volatile: bool = False  # something volatile was called
     parameters: int = 0
     unsafe: str = ""  # why EXPLAIN can't be asked: the first function not on the safe list
     known_rows: int | None = None
@@ -92,6 +112,22 @@ class Facts:
         if len(self.seen_relations) > MAX_OBJECTS:
             self.doubt("too-complex", "more objects than can be described")
 
+    def infer(self, sources: Sources, kind: str, function: str = "") -> None:
+        """These columns decide something that can be seen."""
+        for key in sources:
+            self.inferences[(key, kind, function)] = None
+        for frame in self.deciding:
+            for key in sources:
+                frame.setdefault(key, "")
+
+    def told(self, value: Value, function: str) -> None:
+        """A function that can tell is applied to this value. The first on the way from a column is enough."""
+        self.infer({key: way for key, way in value.sources.items() if way in {COPY, ""}}, "expression", function)
+
+    def flow(self, sources: Sources, target: tuple[str, str, str], kind: str, *, temporary: bool = False) -> None:
+        for key, way in sources.items():
+            self.flows.setdefault((key, target, kind, temporary), way)
+
     def setting(self, name: str, action: str, value: str = "") -> None:
         self.settings[(name, action, value)] = None
 
@@ -102,23 +138,29 @@ class OutColumn:
 
     base: the table column whose bare copy it is. wire: what RowDescription will say (a view's own column, for a view).
     touched: every column, of views and tables, that copying it reads; empty when it was computed (then those are
-    marked already).
+    marked already). value: what it can depend on, computed or not.
     """
 
     name: str
     base: tuple[Relation, Column] | None = None
     wire: tuple[int, int] | None = None
     touched: tuple[tuple[Relation, Column], ...] = ()
+    value: Value = NOTHING
+
+    def called(self, name: str) -> OutColumn:
+        return self if name == self.name else OutColumn(name, self.base, self.wire, self.touched, self.value)
 
 
 @dataclass(slots=True)
 class Source:
-    """One name that a qualified reference can use. open: it may have columns that are not listed."""
+    """One name that a qualified reference can use. open: it may have columns that are not listed; value: what those can
+    depend on."""
 
     name: str
     columns: list[OutColumn]
     schema: str = ""
     open: bool = False
+    value: Value = NOTHING
 
 
 @dataclass(slots=True)
@@ -129,7 +171,16 @@ class Scope:
     columns: list[OutColumn] = field(default_factory=list)  # unqualified
     sources: list[Source] = field(default_factory=list)  # qualified
     ctes: dict[str, list[OutColumn]] = field(default_factory=dict)
-    parameters: frozenset[str] = frozenset()  # of an SQL function's body
+    parameters: Mapping[str, Value] = field(default_factory=dict)  # of an SQL function's body, `$1` too
+
+    def parameter(self, name: str) -> Value | None:
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope.parameters.get(name)
+            if found is not None:
+                return found
+            scope = scope.parent
+        return None
 
     def cte(self, name: str) -> list[OutColumn] | None:
         scope: Scope | None = self
@@ -148,11 +199,8 @@ class Context:
     via: str = "direct"
     depth: int = 0
     top: bool = True  # this text is the client's own: positions in it mean something
-    parameters: frozenset[str] = frozenset()
 
-    def inner(
-        self, via: str, *, path: tuple[str, ...] | None = None, parameters: frozenset[str] = frozenset()
-    ) -> Context:
+    def inner(self, via: str, *, path: tuple[str, ...] | None = None) -> Context:
         """A context for text that the catalog holds. How it was first reached is what a reader wants to know."""
         return replace(
             self,
@@ -160,7 +208,6 @@ class Context:
             depth=self.depth + 1,
             top=False,
             path=self.path if path is None else path,
-            parameters=parameters,
         )
 
     @property

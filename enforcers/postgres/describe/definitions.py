@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from enforcers.postgres.describe import effects, expressions, functions, queries, references, relations
+from enforcers.postgres.describe import casts, effects, flows, functions, queries, references, relations
 from enforcers.postgres.describe.context import Context, Node, Scope, strings, unwrap
 
 _CREATE = frozenset(
@@ -209,13 +209,15 @@ def _computed(context: Context, kind: str, body: Node, scope: Scope) -> None:
         for function in context.operator_functions(names[-1], names[-2] if len(names) > 1 else ""):
             functions.use(context, [function], "operator")
     for cast in _everywhere(body, "TypeCast"):
-        expressions.type_name(context, cast.get("typeName") or {}, scope)
+        casts.type_name(context, cast.get("typeName") or {}, scope)
+    if kind == "IndexStmt":
+        _indexed(context, body)
     if kind != "AlterTableStmt" or not any(
         str(command.get("subtype")) in _REWRITES for command in _everywhere(body, "AlterTableCmd")
     ):
         return
     for name in _everywhere(body, "typeName"):
-        expressions.type_name(context, name, scope)
+        casts.type_name(context, name, scope)
     table = body.get("relation") or {}
     relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))
     for oid in [relation.oid, *relations.descendants(context, relation.oid)] if relation is not None else []:
@@ -226,6 +228,16 @@ def _computed(context: Context, kind: str, body: Node, scope: Scope) -> None:
                 if found is not None:
                     functions.touch_type(context, found, via="type")
             effects.computed(context, stored, "insert")
+            # What is wrong with a row that is there shows as an error.
+            context.facts.infer({(oid, column.attnum): "" for column in stored.columns}, "constraint")
+
+
+def _indexed(context: Context, body: Node) -> None:
+    """A unique index, or one over an expression, fails on what is there."""
+    table = body.get("relation") or {}
+    relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))
+    if relation is not None:
+        context.facts.infer({(relation.oid, column.attnum): "" for column in relation.columns}, "constraint")
 
 
 # Subcommands of ALTER TABLE that compute on the rows already there.
@@ -277,8 +289,12 @@ def _held_queries(context: Context, kind: str, body: Node, scope: Scope) -> None
     if not held:
         return
     if kind == "ViewStmt":
-        for column in queries.query(context, held[0], scope):
+        columns = queries.query(context, held[0], scope)
+        for column in columns:
             references.mark(context, column, "other")
+        view = body.get("view", {})
+        temporary = view.get("relpersistence") == "t" or view.get("schemaname") == "pg_temp"
+        flows.created(context, view, body.get("aliases"), columns, "view", temporary=temporary)
         return
     for table in _everywhere(held, "RangeVar"):
         relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))

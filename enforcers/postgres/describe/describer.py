@@ -150,7 +150,7 @@ class Describer:
             length = int(item.get("stmt_len", 0))
             own = text if len(items) == 1 else text[start : start + length if length else len(text)]
             offset = 0 if len(items) == 1 else start
-            facts = Facts()
+            facts = Facts(effective_role=names.effective_role)
             kind, body = unwrap(item.get("stmt", {}))
             context = Context(catalog, names.search_path, facts)
             if words:

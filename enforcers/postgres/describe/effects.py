@@ -11,6 +11,7 @@ from enforcers.postgres.catalog.objects import Relation
 from enforcers.postgres.describe import expressions, functions, relations, statements
 from enforcers.postgres.describe.context import Context, OutColumn, Scope, Source, unwrap
 from enforcers.postgres.describe.foreign import stored_tree
+from enforcers.postgres.describe.lineage import COPY, Value
 
 _RULE_EVENT = {"update": "2", "insert": "3", "delete": "4"}
 _EXPRESSIONS = {
@@ -94,7 +95,7 @@ def _rules(context: Context, relation: Relation, event: str) -> None:
             continue
         row = _row(context, relation)
         scope = Scope(columns=[], sources=[Source("old", row), Source("new", row)])
-        expressions.walk(inner, body.get("whereClause"), scope)
+        context.facts.infer(expressions.walk(inner, body.get("whereClause"), scope).sources, "where")
         for action in body.get("actions", []):
             kind, node = unwrap(action)
             statements.nested(inner, kind, node, scope)
@@ -103,8 +104,20 @@ def _rules(context: Context, relation: Relation, event: str) -> None:
 def _row(context: Context, relation: Relation) -> list[OutColumn]:
     """OLD or NEW: a view's columns touch those of the tables below."""
     if relation.kind == "view":
-        return [OutColumn(column.name, None, None, column.touched) for column in relations.view(context, relation)]
-    return [OutColumn(column.name, None, None, ((relation, column),)) for column in relation.columns]
+        return [
+            OutColumn(column.name, None, None, column.touched, column.value)
+            for column in relations.view(context, relation)
+        ]
+    return [
+        OutColumn(
+            column.name,
+            None,
+            None,
+            ((relation, column),),
+            Value({(relation.oid, column.attnum): COPY}, column.type_oid),
+        )
+        for column in relation.columns
+    ]
 
 
 def _foreign_keys(context: Context, relation: Relation, event: str, columns: Collection[str] | None) -> None:

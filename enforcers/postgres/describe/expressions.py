@@ -6,17 +6,43 @@ Node kinds that are neither listed as plain nor handled make the statement opaqu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 from pglast.parser import ParseError
 
 from enforcers.postgres.catalog.objects import Relation
-from enforcers.postgres.describe import functions, queries, references
+from enforcers.postgres.describe import (
+    calls,
+    casts,
+    conditionals,
+    constants,
+    functions,
+    operators,
+    queries,
+    references,
+    resolution,
+)
 from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source, strings, unwrap
 from enforcers.postgres.describe.foreign import stored_tree
-from enforcers.postgres.describe.labels import label
+from enforcers.postgres.describe.labels import NONE, label
+from enforcers.postgres.describe.lineage import (
+    ANYTHING,
+    BOOL,
+    COPY,
+    GROWN,
+    INT4,
+    NOTHING,
+    RECORD,
+    TEXT,
+    UNKNOWN,
+    Sources,
+    Value,
+    computed,
+    joined,
+    loud,
+)
 
 # Kinds whose meaning is only that of their parts.
 PLAIN = frozenset(
@@ -92,37 +118,87 @@ _BARE = {
 }
 
 
-def walk(context: Context, node: Any, scope: Scope) -> None:
-    """Touch everything in an expression (or a list of them). None is nothing."""
+# Those of them that tell nothing, and the type of what they make (0: that of a part, or none).
+_QUIET = {
+    "BooleanTest": BOOL,
+    "CollateClause": 0,
+    "GroupingFunc": INT4,
+    "List": 0,
+    "MergeSupportFunc": TEXT,
+    "MultiAssignRef": 0,
+    "NamedArgExpr": 0,
+    "NullTest": BOOL,
+    "RowExpr": RECORD,
+    "SetToDefault": UNKNOWN,
+    "SQLValueFunction": 0,
+    "SortBy": 0,
+    "A_Indices": 0,
+}
+
+
+def walk(context: Context, node: Any, scope: Scope) -> Value:
+    """Touch everything in an expression (or a list of them), and say what its value depends on. None is nothing."""
     if not node:
-        return
+        return NOTHING
     if isinstance(node, list):
-        for item in node:
-            walk(context, item, scope)
-        return
+        return (
+            computed([walk(context, item, scope) for item in node]) if len(node) > 1 else walk(context, node[0], scope)
+        )
     kind, body = unwrap(node)
     handler = _HANDLERS.get(kind)
     if handler is not None:
-        handler(context, body, scope)
-    elif kind in PLAIN:
+        return handler(context, body, scope)
+    if kind in PLAIN:
         context.facts.collects = context.facts.collects or kind in _COLLECTS
-        _parts(context, body, scope)
-    else:
-        context.facts.doubt("unknown-statement", f"{kind} in an expression")
+        values = parts(context, body, scope)
+        result = _QUIET.get(kind)
+        if result is None:
+            value = told(context, values, _spoken(kind, body)) if kind in _LOUD else computed(values)
+            if kind in _AGGREGATES:
+                context.facts.infer(value.sources, "aggregate")
+            return value
+        if result == 0 and len(values) == 1:
+            return values[0]
+        return computed(values, result)
+    context.facts.doubt("unknown-statement", f"{kind} in an expression")
+    return ANYTHING
 
 
-def _parts(context: Context, body: Node, scope: Scope) -> None:
+_AGGREGATES = frozenset(["JsonArrayAgg", "JsonObjectAgg"])
+_LOUD = frozenset(
+    ["JsonArrayAgg", "JsonArrayConstructor", "JsonArrayQueryConstructor", "JsonFuncExpr", "JsonIsPredicate",
+     "JsonObjectAgg", "JsonObjectConstructor", "JsonParseExpr", "JsonScalarExpr", "JsonSerializeExpr", "XmlExpr",
+     "XmlSerialize"]
+)  # fmt: skip
+
+
+def _spoken(kind: str, body: Node) -> str:
+    """The constructor as its author wrote it, about: `xmlelement`, `json_object`."""
+    name = label(kind, body)
+    return kind if name == NONE else name
+
+
+def told(context: Context, values: Sequence[Value], function: str, kind: int = 0) -> Value:
+    """Something that can tell is applied to these."""
+    for value in values:
+        context.facts.told(value, function)
+    return loud(values, function, kind)
+
+
+def parts(context: Context, body: Node, scope: Scope) -> list[Value]:
+    values: list[Value] = []
     for name, value in body.items():
         if isinstance(value, list):
-            walk(context, value, scope)
+            values.extend(walk(context, item, scope) for item in value if item)
         elif isinstance(value, dict) and value:
             kind = unwrap(value)[0]
             if len(value) == 1 and kind[:1].isupper():
-                walk(context, value, scope)
+                values.append(walk(context, value, scope))
             elif name in _BARE:
-                walk(context, {_BARE[name]: value}, scope)
+                values.append(walk(context, {_BARE[name]: value}, scope))
             else:
                 context.facts.doubt("unknown-statement", f"field {name}")
+    return values
 
 
 def depends(node: Any) -> bool:
@@ -168,197 +244,198 @@ def target(context: Context, node: Node, scope: Scope) -> list[OutColumn]:
             return references.star(context, strings(fields[:-1]), scope)
         found = references.bare(context, strings(fields), scope)
         if found is not None:
-            return [OutColumn(name or strings(fields)[-1], found.base, found.wire, found.touched)]
+            return [found.called(name or strings(fields)[-1])]
     if kind == "A_Indirection" and "A_Star" in inner.get("indirection", [{}])[-1]:
         argument, ref = unwrap(inner.get("arg") or {})
         if argument == "ColumnRef" and len(inner["indirection"]) == 1:
             fields = strings(ref.get("fields"))
             if references.names_a_source(context, fields, scope):
                 return references.star(context, fields, scope)
-        walk(context, value, scope)
-        return [OutColumn(OPEN)]  # as many columns as the row has
+        return [OutColumn(OPEN, value=computed([walk(context, value, scope)]))]  # as many columns as the row has
     if kind == "A_Indirection":
         found = references.field_of_row(context, inner, scope)
         if found is not None:
-            return [OutColumn(name or found.name, found.base, found.wire, found.touched)]
-    walk(context, value, scope)
-    return [OutColumn(name or label(kind, inner))]
+            return [found.called(name or found.name)]
+    return [OutColumn(name or label(kind, inner), value=_deferred(context, value, scope))]
 
 
-def _column_ref(context: Context, body: Node, scope: Scope) -> None:
+_DEFERRED = frozenset(["expression", "case"])
+
+
+def _deferred(context: Context, node: Any, scope: Scope) -> Value:
+    """An item of a target list. What computing it tells is told when it is asked for: what a query does not use of a
+    subquery or view, the target leaves out, unless it is volatile or makes rows (remove_unused_subquery_outputs)."""
+    facts = context.facts
+    before, volatile = facts.inferences, facts.volatile
+    facts.inferences, facts.volatile = {}, False
+    value = walk(context, node, scope)
+    found, facts.inferences = facts.inferences, before
+    pending = [item for item in found if item[1] in _DEFERRED]
+    at_once = facts.volatile or len(pending) < len(found) or not pending
+    facts.volatile = facts.volatile or volatile
+    if at_once:
+        before.update(found)
+        return value
+    return Value(value.sources, value.type, value.quiet, value.size, tuple(pending))
+
+
+def _column_ref(context: Context, body: Node, scope: Scope) -> Value:
     fields = body.get("fields", [])
     if "A_Star" in fields[-1]:
-        for column in references.star(context, strings(fields[:-1]), scope):
+        columns = references.star(context, strings(fields[:-1]), scope)
+        for column in columns:
             references.mark(context, column, "other")
-        return
-    references.resolve(context, strings(fields), scope)
+        return computed([column.value for column in columns], RECORD)
+    return references.resolve(context, strings(fields), scope)
 
 
-def _constant(context: Context, body: Node, scope: Scope) -> None:
-    """A constant touches nothing. Its place is remembered by those who know that its value doesn't matter."""
-
-
-def free(context: Context, node: Any) -> None:
-    """This operand's value matters to nothing that is described."""
-    if context.top and isinstance(node, dict) and "A_Const" in node:
-        context.facts.free.add(int(node["A_Const"].get("location", 0)))
-
-
-def _operator(context: Context, body: Node, scope: Scope) -> None:
-    names = strings(body.get("name"))
-    kind = body.get("kind")
-    schema = names[-2] if len(names) > 1 else ""
-    if kind in {"AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"}:
-        used = [item for name in ("<", "<=", ">", ">=") for item in context.operator_functions(name)]
-    else:
-        used = context.operator_functions(names[-1], schema)
-        if not schema and not context.catalog.operators_named(names[-1]):
-            context.facts.doubt("unresolved", f"operator {names[-1]}")
-    if kind == "AEXPR_SIMILAR":
-        functions.use(context, context.candidates("similar_to_escape", "pg_catalog", -1), "operator")
-    for function in used:
-        functions.use(context, [function], "operator")
-    for side in (body.get("lexpr"), body.get("rexpr")):
-        free(context, side)
-        if isinstance(side, dict) and "List" in side:
-            for item in side["List"].get("items", []):
-                free(context, item)
-        walk(context, side, scope)
-
-
-def _equals(context: Context) -> None:
-    for function in context.operator_functions("="):
-        functions.use(context, [function], "operator")
-
-
-def _case(context: Context, body: Node, scope: Scope) -> None:
-    if body.get("arg"):
-        _equals(context)
-    _parts(context, body, scope)
-
-
-def _call(context: Context, body: Node, scope: Scope) -> None:
+def _call(context: Context, body: Node, scope: Scope) -> Value:
     found = functions.call(context, body, scope)
     for function in found:
         returned = context.catalog.type(function.return_type)
         if returned is not None and not function.builtin:
             functions.touch_type(context, returned, via="type")
-    for name in ("args", "agg_order", "agg_filter"):
-        walk(context, body.get(name), scope)
+    arguments = [walk(context, item, scope) for item in body.get("args", [])]
+    ordered = [walk(context, item, scope) for item in body.get("agg_order", [])]
+    chosen = walk(context, body.get("agg_filter"), scope)
     if "over" in body:
         window(context, body["over"], scope)
     if body.get("agg_distinct"):
-        _equals(context)
+        operators.equals(context)
+    return calls.value(context, body, found, calls.Given(arguments, ordered, chosen))
 
 
-def window(context: Context, body: Node, scope: Scope) -> None:
+def window(context: Context, body: Node, scope: Scope) -> Value:
     for name in ("partitionClause", "orderClause", "startOffset", "endOffset"):
-        walk(context, body.get(name), scope)
+        context.facts.infer(walk(context, body.get(name), scope).sources, "window")
+    return NOTHING
 
 
-def _sort(context: Context, body: Node, scope: Scope) -> None:
+def _sort(context: Context, body: Node, scope: Scope) -> Value:
     if body.get("useOp"):
         for function in context.operator_functions(strings(body["useOp"])[-1]):
             functions.use(context, [function], "operator")
-    walk(context, body.get("node"), scope)
+    return walk(context, body.get("node"), scope)
 
 
-def _cast(context: Context, body: Node, scope: Scope) -> None:
-    walk(context, body.get("arg"), scope)
-    type_name(context, body.get("typeName", {}), scope)
-
-
-def type_name(context: Context, body: Node, scope: Scope) -> None:
-    names = strings(body.get("names"))
-    if not names:
-        return
-    walk(context, [item for item in body.get("typmods", []) if "A_Const" not in item], scope)
-    found = context.find_type(names[-1], names[-2] if len(names) > 1 else "")
-    if len(names) == 1 and context.temporary_unread:
-        context.facts.doubt("unresolved", f"type {names[0]}: temporary objects were not read")
-    if body.get("pct_type") or found is None:
-        context.facts.doubt("unresolved", "type " + ".".join(names))
-        return
-    functions.touch_type(context, found, via="cast")
-    functions.cast_to(context, found)
-
-
-def _type(context: Context, body: Node, scope: Scope) -> None:
-    type_name(context, body, scope)
-
-
-def _indirection(context: Context, body: Node, scope: Scope) -> None:
-    walk(context, body.get("arg"), scope)
+def _indirection(context: Context, body: Node, scope: Scope) -> Value:
+    """Elements and fields. The whole is judged: which part it is isn't followed."""
+    values = [walk(context, body.get("arg"), scope)]
+    kind = values[0].type
+    called = ""
     for item in body.get("indirection", []):
         if "A_Indices" in item:
-            walk(context, item, scope)
+            values.append(walk(context, item, scope))
+            element = resolution.element_of(context.catalog, kind)
+            kind = kind if item["A_Indices"].get("is_slice") else element
         elif "String" in item:
             # (row).name may be a function of the row
-            functions.use_own(context, item["String"].get("sval", ""))
+            name = item["String"].get("sval", "")
+            functions.use_own(context, name)
+            kind = 0
+            if any(not function.builtin for function in context.candidates(name, "", 1)):
+                called = name
+    return told(context, values, called) if called else computed(values, kind)
 
 
-def _sublink(context: Context, body: Node, scope: Scope) -> None:
-    walk(context, body.get("testexpr"), scope)
-    if body.get("subLinkType") in {"ANY_SUBLINK", "ALL_SUBLINK"}:
-        names = strings(body.get("operName"))
+def _sublink(context: Context, body: Node, scope: Scope) -> Value:
+    tested = walk(context, body.get("testexpr"), scope)
+    link = body.get("subLinkType")
+    names = strings(body.get("operName"))
+    if link in {"ANY_SUBLINK", "ALL_SUBLINK"}:
         for function in context.operator_functions(names[-1] if names else "="):
             functions.use(context, [function], "operator")
-    exists = body.get("subLinkType") == "EXISTS_SUBLINK"
-    if body.get("subLinkType") == "ARRAY_SUBLINK":
+    exists = link == "EXISTS_SUBLINK"
+    if link == "ARRAY_SUBLINK":
         context.facts.collects = True
+    deciding: Sources = {}
+    context.facts.deciding.append(deciding)
     columns = queries.query(context, body.get("subselect", {}), scope, may_be_open=exists)
+    context.facts.deciding.pop()
     if not exists:
         for column in columns:
             references.mark(context, column, "other")
+    rows = Value(deciding)
+    values = [column.value for column in columns]
+    if exists:
+        context.facts.infer(deciding, "exists")
+        return Value(deciding, BOOL)
+    if link in {"ANY_SUBLINK", "ALL_SUBLINK"}:
+        operator = names[-1] if names else "="
+        schema = names[-2] if len(names) > 1 else ""
+        value = operators.applied(context, operator, schema, tested, values) if values else tested
+        context.facts.infer(joined([value, rows]), "exists")
+        return computed([value, rows], BOOL)
+    if link == "ARRAY_SUBLINK":
+        context.facts.infer(deciding, "exists")
+        kind = resolution.array_of(context.catalog, values[0].type) if values else 0
+        return Value(computed([*values, rows]).sources, kind, size=GROWN)
+    if len(values) != 1:  # a row of them, for SET (a, b) = (…)
+        return computed([*values, rows], RECORD)
+    return Value(joined([values[0], rows]), values[0].type, values[0].quiet, values[0].size)
 
 
-def _select(context: Context, body: Node, scope: Scope) -> None:
-    for column in queries.query(context, {"SelectStmt": body}, scope):
+def _select(context: Context, body: Node, scope: Scope) -> Value:
+    columns = queries.query(context, {"SelectStmt": body}, scope)
+    for column in columns:
         references.mark(context, column, "other")
+    return computed([column.value for column in columns])
 
 
-def _param(context: Context, body: Node, scope: Scope) -> None:
+def _param(context: Context, body: Node, scope: Scope) -> Value:
+    number = int(body.get("number", 0))
     if context.top:
-        context.facts.parameters = max(context.facts.parameters, int(body.get("number", 0)))
+        context.facts.parameters = max(context.facts.parameters, number)
+        return NOTHING
+    found = scope.parameter(f"${number}")
+    return NOTHING if found is None else found
 
 
-def _named(context: Context, body: Node, scope: Scope) -> None:
+def _named(context: Context, body: Node, scope: Scope) -> Value:
     """A named argument of XMLFOREST and the like."""
-    walk(context, body.get("val"), scope)
+    return walk(context, body.get("val"), scope)
 
 
-def _current_of(context: Context, body: Node, scope: Scope) -> None:
+def _current_of(context: Context, body: Node, scope: Scope) -> Value:
     """WHERE CURRENT OF: which row it is, the cursor knows."""
+    return NOTHING
 
 
-_HANDLERS: dict[str, Callable[[Context, Node, Scope], None]] = {
-    "A_Const": _constant,
-    "A_Expr": _operator,
+_HANDLERS: dict[str, Callable[[Context, Node, Scope], Value]] = {
+    "A_ArrayExpr": conditionals.array,
+    "A_Const": constants.constant,
+    "A_Expr": operators.operator,
     "A_Indirection": _indirection,
-    "CaseExpr": _case,
+    "BoolExpr": conditionals.logic,
+    "CaseExpr": conditionals.case,
+    "CoalesceExpr": conditionals.coalesce,
     "ColumnRef": _column_ref,
     "CurrentOfExpr": _current_of,
     "FuncCall": _call,
+    "MinMaxExpr": conditionals.min_max,
     "ParamRef": _param,
     "ResTarget": _named,
     "SelectStmt": _select,
     "SortBy": _sort,
     "SubLink": _sublink,
-    "TypeCast": _cast,
-    "TypeName": _type,
+    "TypeCast": casts.written,
+    "TypeName": casts.named,
     "WindowDef": window,
 }
 
 
-def stored(context: Context, text: str, *, relation: Relation | None, shown: bool = False) -> None:
+def stored(context: Context, text: str, *, relation: Relation | None, shown: bool = False) -> Value:
     """An expression that the catalog holds: default, check, policy, index. Its columns are the relation's own.
 
     shown: its value can be seen (a generated column that is read, a policy), so what it is made of counts as read.
     """
     key = ("expression", text, context.via, relation.oid if relation else 0, shown)
-    if key in context.facts.expanded or context.too_deep:
-        return
-    context.facts.expanded.add(key)
+    known = context.facts.stored.get(key)
+    if known is not None:
+        return known
+    context.facts.stored[key] = NOTHING
+    if context.too_deep:
+        return NOTHING
     # What the server printed on the catalog connection, search_path empty: only pg_catalog needs no schema.
     inner = context.inner(context.via, path=context.catalog.printed_path)
     try:
@@ -366,11 +443,24 @@ def stored(context: Context, text: str, *, relation: Relation | None, shown: boo
         parsed = stored_tree(context, f"SELECT ROW({text})")
     except (ParseError, orjson.JSONDecodeError):
         context.facts.doubt(context.procedural(), "an expression that can't be parsed")
-        return
+        return ANYTHING
     scope = Scope(columns=[OutColumn("value")])  # VALUE, in a domain's check
     if relation is not None:
         columns = [
-            OutColumn(column.name, None, None, ((relation, column),) if shown else ()) for column in relation.columns
+            OutColumn(
+                column.name,
+                None,
+                None,
+                ((relation, column),) if shown else (),
+                Value({(relation.oid, column.attnum): COPY}, column.type_oid),
+            )
+            for column in relation.columns
         ]
         scope = Scope(columns=columns, sources=[Source(relation.name, columns)])
-    walk(inner, parsed["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"], scope)
+    row = parsed["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"]
+    inferred = dict(context.facts.inferences)
+    value = walk(inner, row, scope)
+    if not shown:
+        context.facts.inferences = inferred  # the row that is written is its writer's; what is probed, effects.py says
+    context.facts.stored[key] = value
+    return value

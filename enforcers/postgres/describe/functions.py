@@ -6,7 +6,7 @@ candidate counts, and the worst of them is assumed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -15,11 +15,13 @@ from pglast.parser import ParseError, parse_sql_json
 from enforcers.postgres.catalog.objects import Function, Type
 from enforcers.postgres.catalog.queries import FIRST_USER_OID
 from enforcers.postgres.describe import expressions, statements
-from enforcers.postgres.describe.context import Context, Node, Scope, quoted, strings, unwrap
+from enforcers.postgres.describe.context import Context, Inlined, Node, OutColumn, Scope, quoted, strings, unwrap
 from enforcers.postgres.describe.foreign import stored_tree
+from enforcers.postgres.describe.lineage import NOTHING, Value
 from enforcers.postgres.describe.safe_functions import builtin_effect, is_safe
 from enforcers.postgres.describe.settings import touch_setting, value_matters
 
+MAX_INLINED = 200  # bodies of SQL functions, each as often as its arguments differ
 _JSON = frozenset({114, 3802})  # to_json and its kin look for any cast to json or jsonb
 _VOLATILITY = {"immutable": 0, "stable": 1, "volatile": 2}
 
@@ -64,6 +66,7 @@ _COLLECTS = frozenset(
 def use(context: Context, candidates: Sequence[Function], via: str) -> None:
     """Any of these may run."""
     facts = context.facts
+    facts.volatile = facts.volatile or any(item.volatility == "volatile" for item in candidates)
     worst = max(candidates, key=lambda item: (not is_safe(item), _VOLATILITY[item.volatility], item.language))
     safe = all(is_safe(item) for item in candidates)
     key = (worst.schema, worst.name, worst.oid if len(candidates) == 1 else 0, via)
@@ -114,7 +117,7 @@ def effects(context: Context, function: Function) -> None:
                 use(context, [support], "aggregate")
         return
     if function.language == "sql":
-        _expand(context, function, label)
+        expand(context, function, {})
         return
     code = "untrusted-function" if function.language in {"c", "internal"} else context.procedural()
     facts.doubt(code, label)
@@ -122,11 +125,40 @@ def effects(context: Context, function: Function) -> None:
     facts.not_covered[f"what {label} does inside"] = None
 
 
-def _expand(context: Context, function: Function, label: str) -> None:
-    """An SQL function does what its statements do, under its own search_path where it sets one."""
+def expand(context: Context, function: Function, bound: Mapping[str, Value]) -> list[OutColumn]:
+    """An SQL function does what its statements do, under its own search_path where it sets one.
+
+    bound: what the parameters depend on, by name and as `$1`. The columns are those of its last statement.
+    """
     facts = context.facts
-    if context.too_deep:
-        return
+    given = frozenset((name, key, way) for name, value in bound.items() for key, way in value.sources.items())
+    memo = (function.oid, context.via, context.path, given)
+    known = facts.inlined.get(memo)
+    if known is not None:
+        facts.volatile = facts.volatile or known.volatile
+        for key, kind, told in known.inferences:
+            facts.infer({key: ""}, kind, told)
+        return known.columns
+    label = f"{function.schema}.{function.name}()"
+    if function.oid in facts.inlining:
+        facts.doubt("too-complex", f"{label} calls itself")
+        return []
+    if context.too_deep or len(facts.inlined) > MAX_INLINED:
+        facts.doubt("too-complex", "functions call functions too often")
+        return []
+    before, volatile = facts.inferences, facts.volatile
+    facts.inferences, facts.volatile = {}, False
+    facts.inlining.add(function.oid)
+    columns = _statements(context, function, label, bound)
+    facts.inlining.discard(function.oid)
+    facts.inlined[memo] = Inlined(columns, tuple(facts.inferences), facts.volatile)
+    before.update(facts.inferences)
+    facts.inferences, facts.volatile = before, facts.volatile or volatile
+    return columns
+
+
+def _statements(context: Context, function: Function, label: str, bound: Mapping[str, Value]) -> list[OutColumn]:
+    facts = context.facts
     if function.configured:
         facts.doubt(context.procedural(), f"{label} changes settings")
     path = context.path
@@ -144,21 +176,20 @@ def _expand(context: Context, function: Function, label: str) -> None:
         parsed = stored_tree(context, source)
     except (ParseError, orjson.JSONDecodeError):
         facts.doubt(context.procedural(), f"{label} can't be parsed")
-        return
-    inner = context.inner(
-        context.via if context.via != "direct" else "function",
-        path=path,
-        parameters=frozenset(function.argument_names),
-    )
-    scope = Scope(parameters=inner.parameters)
+        return []
+    inner = context.inner(context.via if context.via != "direct" else "function", path=path)
+    unnamed = {name: NOTHING for name in function.argument_names if name}
+    scope = Scope(parameters={**unnamed, **bound})
+    columns: list[OutColumn] = []
     for statement in parsed.get("stmts", []):
         body = statement.get("stmt", {})
         for part in _bodies(body) if wrapped else [body]:
             kind, node = unwrap(part)
             if kind == "ReturnStmt":
-                expressions.walk(inner, node.get("returnval"), scope)
+                columns = [OutColumn("", value=expressions.walk(inner, node.get("returnval"), scope))]
             else:
-                statements.nested(inner, kind, node, scope)
+                columns = statements.nested(inner, kind, node, scope)
+    return columns
 
 
 def _bodies(node: Any) -> list[Node]:

@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from enforcers.postgres.describe import expressions, functions, references, relations, rowsources, statements
+from enforcers.postgres.describe import (
+    calls,
+    constants,
+    expressions,
+    functions,
+    joins,
+    references,
+    relations,
+    resolution,
+    rowsources,
+    statements,
+)
 from enforcers.postgres.describe.context import OPEN, UNNAMED, Context, Node, OutColumn, Scope, Source, strings, unwrap
 from enforcers.postgres.describe.labels import label
+from enforcers.postgres.describe.lineage import GROWN, UNKNOWN, Sources, Value, computed, either, joined
 
 _DATA = {"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
 
@@ -40,33 +52,62 @@ def with_clause(context: Context, body: Node, scope: Scope) -> None:
     if not clause:
         return
     ctes = [item.get("CommonTableExpr", {}) for item in clause.get("ctes", [])]
-    recursive = bool(clause.get("recursive"))
-    if recursive:
-        # Forward references are legal: until a name is described its columns are computed ones of unknown origin.
+    if not clause.get("recursive"):
         for cte in ctes:
-            scope.ctes[cte.get("ctename", "")] = _recursive_names(context, cte)
+            scope.ctes[cte.get("ctename", "")] = _cte(context, cte, scope)
+        return
+    # Forward references are legal: until a name is described its columns are computed ones of unknown origin. What each
+    # depends on only ever grows, so it is described until nothing is added.
     for cte in ctes:
-        name = cte.get("ctename", "")
-        columns = query(context, cte.get("ctequery", {}), scope)
-        if recursive:
+        scope.ctes[cte.get("ctename", "")] = _recursive_names(context, cte)
+    for _ in range(MAX_PASSES):
+        before = [_sources(scope.ctes[cte.get("ctename", "")]) for cte in ctes]
+        for cte in ctes:
+            columns = _cte(context, cte, scope)
             for column in columns:
                 references.mark(context, column, "other")
-            columns = [OutColumn(column.name) for column in columns]
-        aliases = strings(cte.get("aliascolnames"))
-        columns = _renamed(columns, aliases)
-        for clause_name in ("search_clause", "cycle_clause"):
-            if cte.get(clause_name):
-                columns = columns + _extra(cte[clause_name])
-                functions_equal(context)
-        scope.ctes[name] = columns
-        if cte.get("cycle_clause"):
-            for part in ("cycle_mark_value", "cycle_mark_default"):
-                expressions.walk(context, cte["cycle_clause"].get(part), scope)
+            scope.ctes[cte.get("ctename", "")] = [_recurring(column) for column in columns]
+        if [_sources(scope.ctes[cte.get("ctename", "")]) for cte in ctes] == before:
+            return
+    context.facts.doubt("too-complex", "WITH RECURSIVE")
 
 
-def _extra(clause: Node) -> list[OutColumn]:
+MAX_PASSES = 40
+
+
+def _sources(columns: list[OutColumn]) -> list[Sources]:
+    return [column.value.sources for column in columns]
+
+
+def _recurring(column: OutColumn) -> OutColumn:
+    """A recursive term may add to its own value, as often as it runs."""
+    value = column.value
+    return OutColumn(column.name, value=Value(value.sources, value.type, value.quiet, GROWN))
+
+
+def _cte(context: Context, cte: Node, scope: Scope) -> list[OutColumn]:
+    columns = query(context, cte.get("ctequery", {}), scope)
+    for column in columns:
+        references.computes(context, column)  # all of it, where it is materialised
+    columns = _renamed(columns, strings(cte.get("aliascolnames")))
+    for clause_name in ("search_clause", "cycle_clause"):
+        if cte.get(clause_name):
+            columns = columns + _extra(cte[clause_name], columns)
+            functions_equal(context)
+    if cte.get("cycle_clause"):
+        for part in ("cycle_mark_value", "cycle_mark_default"):
+            expressions.walk(context, cte["cycle_clause"].get(part), scope)
+        compared = strings(cte["cycle_clause"].get("cycle_col_list"))
+        context.facts.infer(joined(column.value for column in columns if column.name in compared), "distinct")
+    return columns
+
+
+def _extra(clause: Node, columns: list[OutColumn]) -> list[OutColumn]:
+    """What SEARCH and CYCLE add: rows, or arrays of rows, of the columns they name."""
     names = ("search_seq_column", "cycle_mark_column", "cycle_path_column")
-    return [OutColumn(str(clause[name])) for name in names if clause.get(name)]
+    used = strings(clause.get("search_col_list") or clause.get("cycle_col_list"))
+    value = computed([column.value for column in columns if column.name in used])
+    return [OutColumn(str(clause[name]), value=value) for name in names if clause.get(name)]
 
 
 def _recursive_names(context: Context, cte: Node) -> list[OutColumn]:
@@ -81,10 +122,11 @@ def _recursive_names(context: Context, cte: Node) -> list[OutColumn]:
         names.extend(_target_names(item.get("ResTarget", {})))
     width = len(body["valuesLists"][0]["List"].get("items", [])) if body.get("valuesLists") else 0
     names.extend(f"column{index + 1}" for index in range(width))
-    columns = [OutColumn(name) for name in [*aliases, *names[len(aliases) :]]]
+    # Of no type of their own yet, so that the next pass takes what the first arm has.
+    columns = [OutColumn(name, value=Value(type=UNKNOWN)) for name in [*aliases, *names[len(aliases) :]]]
     for extra in ("search_clause", "cycle_clause"):
         if cte.get(extra):
-            columns += _extra(cte[extra])
+            columns += _extra(cte[extra], [])
     return columns
 
 
@@ -103,15 +145,13 @@ def functions_equal(context: Context) -> None:
 
 
 def _renamed(columns: list[OutColumn], names: list[str]) -> list[OutColumn]:
-    renamed = [
-        OutColumn(name, column.base, column.wire, column.touched) for name, column in zip(names, columns, strict=False)
-    ]
+    renamed = [column.called(name) for name, column in zip(names, columns, strict=False)]
     return renamed + columns[len(renamed) :]
 
 
 def select(context: Context, body: Node, outer: Scope) -> list[OutColumn]:
     if context.top or not context.too_deep:
-        scope = Scope(parent=outer, parameters=frozenset())
+        scope = Scope(parent=outer)
         with_clause(context, body, scope)
         if body.get("larg"):
             return _set_operation(context, body, scope)
@@ -124,14 +164,30 @@ def select(context: Context, body: Node, outer: Scope) -> list[OutColumn]:
 
 
 def _values(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
-    width = 0
+    found: list[list[Value]] = []
     for row in body["valuesLists"]:
         items = row.get("List", {}).get("items", [])
-        width = max(width, len(items))
-        for item in items:
-            expressions.free(context, item)
-            expressions.walk(context, item, scope)
-    return [OutColumn(f"column{index + 1}") for index in range(width)]
+        while len(found) < len(items):
+            found.append([])
+        for index, item in enumerate(items):
+            constants.free(context, item)
+            value = expressions.walk(context, item, scope)
+            # Rows without end hold constants only: what adds nothing isn't kept.
+            if value.sources or value.type not in {known.type for known in found[index][:4]}:
+                found[index].append(value)
+    return [OutColumn(f"column{index + 1}", value=_merged(context, values)) for index, values in enumerate(found)]
+
+
+def _merged(context: Context, values: list[Value]) -> Value:
+    """One column of several rows or arms. Types that differ are converted, which may fail."""
+    value = either(values, loud=CONVERSION)
+    if value.type == 0 and value.sources:
+        for item in values:
+            context.facts.told(item, CONVERSION)
+    return value
+
+
+CONVERSION = "a conversion between types"
 
 
 def _set_operation(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
@@ -142,27 +198,36 @@ def _set_operation(context: Context, body: Node, scope: Scope) -> list[OutColumn
         references.mark(context, column, "other")
     if not body.get("all"):
         functions_equal(context)
-    columns = [OutColumn(column.name) for column in left]
+    if not body.get("all") or body.get("op") != "SETOP_UNION":
+        context.facts.infer(joined(column.value for column in (*left, *right)), "set-operation")
+    columns = [
+        OutColumn(column.name, value=_merged(context, [column.value, other.value]))
+        for column, other in zip(left, right, strict=False)
+    ]
+    columns += [OutColumn(column.name, value=column.value) for column in left[len(columns) :]]
     _tail(context, body, scope, columns)
     return columns
 
 
 def _plain(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
     from_clause(context, body.get("fromClause"), scope)
-    expressions.walk(context, body.get("whereClause"), scope)
+    joins.condition(context, body.get("whereClause"), scope, "where")
     columns = [column for item in body.get("targetList", []) for column in expressions.target(context, item, scope)]
-    _grouping(context, body.get("groupClause"), scope, columns)
-    expressions.walk(context, body.get("havingClause"), scope)
+    _grouping(context, body.get("groupClause"), scope, columns, "group")
+    context.facts.infer(expressions.walk(context, body.get("havingClause"), scope).sources, "having")
     for item in body.get("windowClause", []):
         expressions.window(context, item.get("WindowDef", {}), scope)
     if body.get("distinctClause"):
         functions_equal(context)
         given = [item for item in body["distinctClause"] if item]
         if given:
-            _grouping(context, given, scope, columns)
+            _grouping(context, given, scope, columns, "distinct")
+            for column in columns:
+                references.computes(context, column)
         else:
             for column in columns:
                 references.mark(context, column, "other")
+            context.facts.infer(joined(column.value for column in columns), "distinct")
     _tail(context, body, scope, columns)
     if body.get("intoClause"):
         statements.into(context, body["intoClause"], columns)
@@ -170,26 +235,27 @@ def _plain(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
     return columns
 
 
-def _grouping(context: Context, items: Any, scope: Scope, columns: list[OutColumn]) -> None:
+def _grouping(context: Context, items: Any, scope: Scope, columns: list[OutColumn], why: str) -> None:
     """GROUP BY, DISTINCT ON, ORDER BY: positions and output names reach the result's own columns."""
     for item in items or []:
         kind, body = unwrap(item)
         if kind == "GroupingSet":
-            _grouping(context, body.get("content"), scope, columns)
+            _grouping(context, body.get("content"), scope, columns, why)
             continue
         if kind == "RowExpr" and body.get("row_format") == "COERCE_IMPLICIT_CAST":
-            _grouping(context, body.get("args"), scope, columns)  # GROUP BY (1, 2) are positions too
+            _grouping(context, body.get("args"), scope, columns, why)  # GROUP BY (1, 2) are positions too
             continue
         if kind == "SortBy":
             if body.get("useOp"):
                 expressions.walk(context, item, scope)
-            _grouping(context, [body.get("node", {})], scope, columns)
+            _grouping(context, [body.get("node", {})], scope, columns, why)
             continue
         if kind == "A_Const" and "ival" in body:
             position = int(body["ival"].get("ival", 0))
             unsure = any(column.name == OPEN for column in columns)
             for column in columns if unsure else columns[max(position - 1, 0) : max(position, 0)]:
                 references.mark(context, column, "other")
+                context.facts.infer(column.value.sources, why)
             continue
         named = []
         if kind == "ColumnRef" and len(body.get("fields", [])) == 1:
@@ -197,8 +263,9 @@ def _grouping(context: Context, items: Any, scope: Scope, columns: list[OutColum
             named = [column for column in columns if name and column.name == name]
             for column in named:
                 references.mark(context, column, "other")
+                context.facts.infer(column.value.sources, why)
         if not named or any(column.name == name for column in scope.columns):
-            expressions.walk(context, item, scope)
+            context.facts.infer(expressions.walk(context, item, scope).sources, why)
 
 
 def _tail(context: Context, body: Node, scope: Scope, columns: list[OutColumn]) -> None:
@@ -206,12 +273,12 @@ def _tail(context: Context, body: Node, scope: Scope, columns: list[OutColumn]) 
     inner = scope
     if body.get("larg") or body.get("valuesLists"):
         inner = Scope(parent=scope, columns=list(columns))
-    _grouping(context, body.get("sortClause"), inner, columns)
+    _grouping(context, body.get("sortClause"), inner, columns, "order")
     for name in ("limitCount", "limitOffset"):
         limit = body.get(name)
         if limit and not limit.get("A_Const", {}).get("isnull"):
-            expressions.free(context, limit)
-        expressions.walk(context, limit, inner)
+            constants.free(context, limit)
+        context.facts.infer(expressions.walk(context, limit, inner).sources, "limit")
     for item in body.get("lockingClause", []):
         _lock(context, item.get("LockingClause", {}), scope)
 
@@ -252,8 +319,8 @@ def _from_item(context: Context, node: Node, scope: Scope) -> tuple[list[OutColu
         for name in strings(body.get("method"))[-1:]:
             if name not in {"system", "bernoulli"}:
                 context.facts.doubt("untrusted-function", f"sampling method {name}")
-        expressions.walk(context, body.get("args"), scope)
-        expressions.walk(context, body.get("repeatable"), scope)
+        for part in ("args", "repeatable"):
+            context.facts.infer(expressions.walk(context, body.get(part), scope).sources, "where")
         return columns, sources
     elif kind in {"RangeTableFunc", "JsonTable"}:
         source = rowsources.table_function(context, kind, body, scope)
@@ -273,7 +340,7 @@ def _aliased(source: Source, alias: Node | None) -> Source:
     if not alias:
         return source
     columns = _renamed(source.columns, strings(alias.get("colnames")))
-    return Source(str(alias.get("aliasname", "")), columns, "", source.open)
+    return Source(str(alias.get("aliasname", "")), columns, "", source.open, source.value)
 
 
 def table(context: Context, body: Node, scope: Scope) -> Source:
@@ -283,7 +350,8 @@ def table(context: Context, body: Node, scope: Scope) -> Source:
         columns = scope.cte(name)
         if columns is not None:
             known = [column for column in columns if column.name != OPEN]
-            return Source(name, known, open=len(known) < len(columns))
+            unknown = computed([column.value for column in columns if column.name == OPEN])
+            return Source(name, known, open=len(known) < len(columns), value=unknown)
     relation = relations.lookup(context, body)
     if relation is None:
         return Source(name, [], str(body.get("schemaname", "")), open=True)
@@ -303,21 +371,41 @@ def _join(context: Context, body: Node, scope: Scope) -> tuple[list[OutColumn], 
             context.facts.doubt("unresolved", "the columns that NATURAL JOIN compares")
         names = {column.name for column in right}
         using = [column.name for column in left if column.name in names]
-    if using:
-        functions_equal(context)
-        for column in (*left, *right):
-            if column.name in using:
-                references.mark(context, column, "other")
+    merged = _merge(context, using, left, right) if using else []
     # ON sees the two sides only, then the query around; no other item of this FROM.
-    joined = Scope(_above(scope), [*left, *right], sources)
-    expressions.walk(context, body.get("quals"), joined)
-    merged = [OutColumn(name) for name in using]
+    joined_scope = Scope(_above(scope), [*left, *right], sources)
+    joins.condition(context, body.get("quals"), joined_scope, "join")
     rest = [column for column in (*left, *right) if column.name not in using]
     columns = [*merged, *rest]
     sources = [*sources]
     if body.get("join_using_alias"):
         sources.append(Source(str(body["join_using_alias"].get("aliasname", "")), merged))
     if body.get("alias"):
-        source = _aliased(Source("", columns, "", any(item.open for item in sources)), body["alias"])
+        unknown = computed([item.value for item in sources if item.open])
+        source = _aliased(Source("", columns, "", any(item.open for item in sources), unknown), body["alias"])
         return source.columns, [source]
     return columns, sources
+
+
+def _merge(context: Context, using: list[str], left: list[OutColumn], right: list[OutColumn]) -> list[OutColumn]:
+    """USING and NATURAL: each name's columns of both sides are compared, and become one."""
+    functions_equal(context)
+    pairs = []
+    merged = []
+    for name in using:
+        one = [column for column in left if column.name == name]
+        other = [column for column in right if column.name == name]
+        for column in (*one, *other):
+            references.mark(context, column, "other")
+        if len(one) == 1 and len(other) == 1:
+            pairs.append(joins.Pair(one[0], other[0], 0, 1))
+            _compared(context, one[0].value, other[0].value)
+        else:
+            context.facts.infer(joined(column.value for column in (*one, *other)), "join")
+        merged.append(OutColumn(name, value=_merged(context, [column.value for column in (*one, *other)])))
+    joins.judge(context, pairs)
+    return merged
+
+
+def _compared(context: Context, one: Value, other: Value) -> None:
+    calls.applied(context, resolution.operator(context, "=", "", (one.type, other.type)), [one, other])

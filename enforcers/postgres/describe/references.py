@@ -5,13 +5,21 @@ Where it can't be told which, every candidate counts as read; where there is non
 
 from __future__ import annotations
 
-from enforcers.postgres.describe import functions, relations
+from enforcers.postgres.describe import expressions, functions, relations
 from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source, strings, unwrap
+from enforcers.postgres.describe.lineage import NOTHING, RECORD, Value, computed
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"})
 
 
+def computes(context: Context, column: OutColumn) -> None:
+    """The target computes this column, whether or not it is used."""
+    for inference in column.value.pending:
+        context.facts.inferences[inference] = None
+
+
 def mark(context: Context, column: OutColumn, use: str) -> None:
+    computes(context, column)
     for relation, touched in column.touched:
         relations.mark(context, relation, touched, use)
 
@@ -19,17 +27,16 @@ def mark(context: Context, column: OutColumn, use: str) -> None:
 def star(context: Context, qualifier: list[str], scope: Scope) -> list[OutColumn]:
     """t.* or *, expanded; an OPEN column last where there may be more."""
     if not qualifier:
-        opened = any(source.open for source in scope.sources)
-        return [*scope.columns, *([OutColumn(OPEN)] if opened else ())]
-    source = _source(qualifier, scope)
+        opened = [source.value for source in scope.sources if source.open]
+        return [*scope.columns, *([OutColumn(OPEN, value=computed(opened))] if opened else ())]
+    source = find_source(qualifier, scope)
     if source is None:
         # (x).* of a column of composite type, or nothing at all
-        resolve(context, qualifier, scope)
-        return [OutColumn(OPEN)]
-    return [*source.columns, *([OutColumn(OPEN)] if source.open else ())]
+        return [OutColumn(OPEN, value=computed([resolve(context, qualifier, scope)]))]
+    return [*source.columns, *([OutColumn(OPEN, value=computed([source.value]))] if source.open else ())]
 
 
-def _source(qualifier: list[str], scope: Scope | None) -> Source | None:
+def find_source(qualifier: list[str], scope: Scope | None) -> Source | None:
     name, schema = qualifier[-1], qualifier[-2] if len(qualifier) > 1 else ""
     while scope is not None:
         for source in scope.sources:
@@ -54,7 +61,7 @@ def bare(context: Context, fields: list[str], scope: Scope) -> OutColumn | None:
                 return None
             current = current.parent
         return None
-    source = _source(fields[:-1], scope)
+    source = find_source(fields[:-1], scope)
     if source is None:
         return None
     found = [column for column in source.columns if column.name == fields[-1]]
@@ -63,7 +70,9 @@ def bare(context: Context, fields: list[str], scope: Scope) -> OutColumn | None:
 
 def names_a_source(context: Context, fields: list[str], scope: Scope) -> bool:
     """Is this a FROM item, and no column?"""
-    return bool(fields) and all(fields) and bare(context, fields, scope) is None and _source(fields, scope) is not None
+    return (
+        bool(fields) and all(fields) and bare(context, fields, scope) is None and find_source(fields, scope) is not None
+    )
 
 
 def field_of_row(context: Context, body: Node, scope: Scope) -> OutColumn | None:
@@ -76,24 +85,30 @@ def field_of_row(context: Context, body: Node, scope: Scope) -> OutColumn | None
     return bare(context, [*fields, names[0]], scope)
 
 
-def resolve(context: Context, fields: list[str], scope: Scope) -> None:
+def resolve(context: Context, fields: list[str], scope: Scope) -> Value:
     """Mark what a reference may mean as read. Nothing found, no open source: opaque."""
     certain = bare(context, fields, scope)
     if certain is not None:
         mark(context, certain, "other")
-        return
+        return certain.value
     found, opened = _marked_many(context, fields, scope)
-    if found or _whole_row(context, fields, scope) or _system_column(context, fields, scope) or opened:
-        return
-    context.facts.doubt("unresolved", "column " + ".".join(fields))
+    if found is not None:
+        return found
+    row = _whole_row(context, fields, scope)
+    if row is not None:
+        return computed([row, *opened]) if opened else row
+    if not _system_column(context, fields, scope) and not opened:
+        context.facts.doubt("unresolved", "column " + ".".join(fields))
+    return computed(opened) if opened else NOTHING
 
 
-def _marked_many(context: Context, fields: list[str], scope: Scope) -> tuple[bool, bool]:
+def _marked_many(context: Context, fields: list[str], scope: Scope) -> tuple[Value | None, list[Value]]:
     """(found, opened) of a name that several items offer, of one that an open source may have, or of a parameter.
 
-    A name that an open source may have is looked for further out all the same: it may not be the source's.
+    A name that an open source may have is looked for further out all the same: it may not be the source's. opened: what
+    it then depends on, of each such source.
     """
-    opened = False
+    opened: list[Value] = []
     current: Scope | None = scope
     while current is not None:
         if len(fields) == 1:
@@ -101,47 +116,52 @@ def _marked_many(context: Context, fields: list[str], scope: Scope) -> tuple[boo
             for column in found:
                 mark(context, column, "other")
             if found:
-                return True, opened
-            opened = opened or any(source.open for source in current.sources)
-        if fields[0] in current.parameters:
-            return True, opened
+                return computed([*opened, *[column.value for column in found]]), opened
+            opened.extend(source.value for source in current.sources if source.open)
+        parameter = current.parameters.get(fields[0])
+        if parameter is not None:
+            return parameter if len(fields) == 1 and not opened else computed([*opened, parameter]), opened
         current = current.parent
-    source = _source(fields[:-1], scope) if len(fields) > 1 else None
+    source = find_source(fields[:-1], scope) if len(fields) > 1 else None
     if source is None:
-        return False, opened
+        return None, opened
     found = [column for column in source.columns if column.name == fields[-1]]
     for column in found:
         mark(context, column, "other")
     if source.open and not found:
         functions.use_own(context, fields[-1])  # t.f may be a function of the row
-    return bool(found), source.open
+        opened.append(source.value)
+    return computed([column.value for column in found]) if found else None, opened
 
 
-def _whole_row(context: Context, fields: list[str], scope: Scope) -> bool:
+def _whole_row(context: Context, fields: list[str], scope: Scope) -> Value | None:
     """t, or t.f where f is a function of the row."""
-    source = _source(fields, scope)
+    called = ""
+    source = find_source(fields, scope)
     if source is None and len(fields) > 1 and fields[-1] not in _SYSTEM_COLUMNS:
-        source = _source(fields[:-1], scope)
+        source = find_source(fields[:-1], scope)
         if source is not None:
             candidates = context.candidates(fields[-1], "", 1)
             if not candidates:
-                return False
+                return None
             functions.use(context, candidates, "direct")
+            called = f"{candidates[0].schema}.{candidates[0].name}"
     if source is None:
-        return False
+        return None
     for column in source.columns:
         mark(context, column, "other")
         for relation, _ in column.touched[:1]:
             row_type = context.catalog.type(relation.row_type)
             if row_type is not None:
                 functions.touch_type(context, row_type, via="type")
-    return True
+    row = computed([column.value for column in source.columns], RECORD)
+    return expressions.told(context, [row], called) if called else row
 
 
 def _system_column(context: Context, fields: list[str], scope: Scope) -> bool:
     if fields[-1] not in _SYSTEM_COLUMNS:
         return False
-    source = _source(fields[:-1], scope) if len(fields) > 1 else None
+    source = find_source(fields[:-1], scope) if len(fields) > 1 else None
     if len(fields) > 1 and source is None:
         return False
     if fields[-1] == "tableoid":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
+from cachetools import LRUCache
 from pglast.parser import ParseError
 
 from enforcers.postgres.catalog.objects import Column, Relation
+from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe import expressions, functions, queries
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, quoted
 from enforcers.postgres.describe.foreign import stored_tree
+from enforcers.postgres.describe.lineage import COPY, Sources, Value, joined, through
 
 # System views and tables that show values of any table's rows.
 _HOLDS_VALUES = frozenset(
@@ -34,32 +39,32 @@ def lookup(context: Context, body: Node) -> Relation | None:
     return relation
 
 
-def descendants(context: Context, oid: int) -> list[int]:
-    found: list[int] = []
-    todo = list(context.catalog.children.get(oid, ()))
+def _reached(steps: Mapping[int, tuple[int, ...]], oid: int) -> list[int]:
+    found: dict[int, None] = {}
+    todo = list(steps.get(oid, ()))
     while todo:
-        child = todo.pop()
-        if child not in found:
-            found.append(child)
-            todo.extend(context.catalog.children.get(child, ()))
-    return found
+        item = todo.pop()
+        if item not in found:
+            found[item] = None
+            todo.extend(steps.get(item, ()))
+    return list(found)
+
+
+def descendants(context: Context, oid: int) -> list[int]:
+    return _reached(context.catalog.children, oid)
 
 
 def _ancestors(context: Context, oid: int) -> list[Relation]:
-    found: list[int] = []
-    todo = list(context.catalog.parents.get(oid, ()))
-    while todo:
-        parent = todo.pop()
-        if parent not in found:
-            found.append(parent)
-            todo.extend(context.catalog.parents.get(parent, ()))
-    return [relation for item in found if (relation := context.catalog.relation(item)) is not None]
+    above = _reached(context.catalog.parents, oid)
+    return [relation for item in above if (relation := context.catalog.relation(item)) is not None]
 
 
-def _kin(context: Context, oid: int) -> list[Relation]:
+def kin(catalog: Catalog, oid: int) -> list[Relation]:
     """Every ancestor and descendant: a column is known under each of their names."""
-    below = [context.catalog.relation(item) for item in descendants(context, oid)]
-    return [relation for relation in below if relation is not None] + _ancestors(context, oid)
+    if oid not in catalog.children and oid not in catalog.parents:
+        return []
+    found = [*_reached(catalog.children, oid), *_reached(catalog.parents, oid)]
+    return [relation for item in found if (relation := catalog.relation(item)) is not None]
 
 
 def which_partition(context: Context, relation: Relation) -> None:
@@ -68,6 +73,7 @@ def which_partition(context: Context, relation: Relation) -> None:
     for column in relation.columns:
         if column.attnum in key or 0 in key:
             mark(context, relation, column, "other")
+            context.facts.infer({(relation.oid, column.attnum): ""}, "partition")
 
 
 def mark(context: Context, relation: Relation, column: Column, use: str) -> None:
@@ -76,7 +82,7 @@ def mark(context: Context, relation: Relation, column: Column, use: str) -> None
     if (relation.oid, column.attnum, use) in facts.columns:
         return
     facts.columns[(relation.oid, column.attnum, use)] = (relation, column.name)
-    for other in _kin(context, relation.oid):
+    for other in kin(context.catalog, relation.oid):
         same = other.by_name.get(column.name)
         if same is not None:
             facts.columns.setdefault((other.oid, same.attnum, use), (other, same.name))
@@ -110,10 +116,43 @@ def read(context: Context, relation: Relation, *, children: bool = True, access:
     # What a materialised view stores came from the columns of its query, and says as much about them as a view does.
     if relation.kind in {"view", "materialized-view"} and not relation.catalog:
         return view(context, relation)
-    return [
-        OutColumn(column.name, (relation, column), (relation.oid, column.attnum), ((relation, column),))
-        for column in relation.columns
-    ]
+    key = (context.catalog.version, relation.oid)
+    columns = _columns.get(key)
+    if columns is None:
+        columns = _columns[key] = [_column(relation, column) for column in relation.columns]
+    if any(column.generated for column in relation.columns):
+        return [_generated(context, relation, column) for column in columns]
+    return list(columns)
+
+
+_columns: LRUCache[tuple[int, int], list[OutColumn]] = LRUCache(4096)
+
+
+def _column(relation: Relation, column: Column) -> OutColumn:
+    key = (relation.oid, column.attnum)
+    return OutColumn(column.name, (relation, column), key, ((relation, column),), Value({key: COPY}, column.type_oid))
+
+
+def _generated(context: Context, relation: Relation, column: OutColumn) -> OutColumn:
+    """A generated column tells of those it is made of."""
+    if column.base is None or not column.base[1].generated:
+        return column
+    made = generated_from(context, relation, column.base[1])
+    if context.catalog.builtins.server_version < _VIRTUAL_SINCE:
+        made = dict.fromkeys(made, "")
+    value = Value(joined([column.value, Value(through(made))]), column.value.type)
+    return OutColumn(column.name, column.base, column.wire, column.touched, value)
+
+
+_VIRTUAL_SINCE = 180000  # before, a generated column is computed when it is written, never when it is read
+
+
+def generated_from(context: Context, relation: Relation, column: Column) -> Sources:
+    for expression in context.catalog.expressions.get(relation.oid, ()):
+        if expression.kind == "generated" and expression.attnum == column.attnum:
+            inner = context.inner("generated")
+            return expressions.stored(inner, expression.text, relation=relation).sources
+    return {}
 
 
 def family(context: Context, relation: Relation, access: str) -> None:
@@ -136,7 +175,8 @@ def policies(context: Context, relation: Relation) -> None:
     """
     for expression in context.catalog.expressions.get(relation.oid, ()):
         if expression.kind == "policy":
-            expressions.stored(context.inner("policy"), expression.text, relation=relation, shown=True)
+            value = expressions.stored(context.inner("policy"), expression.text, relation=relation, shown=True)
+            context.facts.infer(value.sources, "row-security")
 
 
 def view(context: Context, relation: Relation) -> list[OutColumn]:
@@ -155,10 +195,22 @@ def view(context: Context, relation: Relation) -> list[OutColumn]:
         context.facts.doubt("unresolved", f"view {relation.schema}.{relation.name}")
         return [_opaque_column(relation, column) for column in relation.columns]
     return [
-        OutColumn(column.name, below.base, (relation.oid, column.attnum), ((relation, column), *below.touched))
+        OutColumn(
+            column.name,
+            below.base,
+            (relation.oid, column.attnum),
+            ((relation, column), *below.touched),
+            _seen_as(relation, column, below.value),
+        )
         for column, below in zip(relation.columns, found, strict=True)
     ]
 
 
+def _seen_as(relation: Relation, column: Column, below: Value) -> Value:
+    sources = {(relation.oid, column.attnum): COPY, **below.sources}
+    return Value(sources, column.type_oid, below.quiet, below.size, below.pending)
+
+
 def _opaque_column(relation: Relation, column: Column) -> OutColumn:
-    return OutColumn(column.name, None, (relation.oid, column.attnum), ((relation, column),))
+    key = (relation.oid, column.attnum)
+    return OutColumn(column.name, None, key, ((relation, column),), Value({key: COPY}, column.type_oid))

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from enforcers.postgres.catalog.objects import Function
-from enforcers.postgres.describe import expressions, references
+from enforcers.postgres.describe import casts, expressions, references
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source, strings, unwrap
 from enforcers.postgres.describe.labels import label
+from enforcers.postgres.describe.lineage import GROWN, Value, computed, joined
 
 _SCALAR_PSEUDO = frozenset(
     ["anyarray", "anycompatiblearray", "anyenum", "anyrange", "anycompatiblerange", "anymultirange",
@@ -26,26 +27,28 @@ def function(context: Context, body: Node, scope: Scope) -> Source:
     """A function in FROM, or several with ROWS FROM. Its columns are computed ones."""
     columns: list[OutColumn] = []
     names: list[str] = []
+    values: list[Value] = []
     open_source = takes_alias = False
     items = [part for item in body.get("functions", []) for part in _apart(item)]
     for item in items:
         parts = item.get("List", {}).get("items", [])
         listed = [] if len(parts) < 2 or not parts[1] else parts[1].get("List", {}).get("items", [])
-        found, name, opened, scalar = _columns(context, parts[0] if parts else {}, scope)
+        found, name, opened, scalar, value = _columns(context, parts[0] if parts else {}, scope)
         names.append(name)
+        values.append(value)
         if listed or body.get("coldeflist"):
-            found, opened, scalar = _definitions(context, listed or body["coldeflist"], scope), False, False
+            found, opened, scalar = _definitions(context, listed or body["coldeflist"], scope, value), False, False
         columns.extend(found)
         open_source = open_source or opened
         takes_alias = scalar
     alias = body.get("alias") or {}
     if alias.get("aliasname") and takes_alias and len(items) == 1 and not open_source:
-        columns = [OutColumn(str(alias["aliasname"]))]
+        columns = [column.called(str(alias["aliasname"])) for column in columns]
     if open_source and alias.get("colnames"):
-        columns = [OutColumn(item) for item in strings(alias["colnames"])]
+        columns = [OutColumn(item, value=computed(values)) for item in strings(alias["colnames"])]
     elif body.get("ordinality"):
         columns = [*columns, OutColumn("ordinality")]
-    return Source(names[0] if names else "", columns, open=open_source)
+    return Source(names[0] if names else "", columns, open=open_source, value=computed(values))
 
 
 def _apart(item: Node) -> list[Node]:
@@ -63,18 +66,22 @@ def _apart(item: Node) -> list[Node]:
     ]
 
 
-def _definitions(context: Context, items: Any, scope: Scope) -> list[OutColumn]:
+def _definitions(context: Context, items: Any, scope: Scope, value: Value) -> list[OutColumn]:
     columns = []
     for item in items:
         definition = item.get("ColumnDef", {})
-        expressions.type_name(context, definition.get("typeName", {}), scope)
-        columns.append(OutColumn(str(definition.get("colname", ""))))
+        name = definition.get("typeName", {})
+        casts.type_name(context, name, scope)
+        kind = casts.named_type(context, name)
+        columns.append(
+            OutColumn(str(definition.get("colname", "")), value=Value(value.sources, kind, quiet=False, size=GROWN))
+        )
     return columns
 
 
-def _columns(context: Context, node: Node, scope: Scope) -> tuple[list[OutColumn], str, bool, bool]:
-    """(columns, name, open, is it one scalar that an alias renames)"""
-    expressions.walk(context, node, scope)
+def _columns(context: Context, node: Node, scope: Scope) -> tuple[list[OutColumn], str, bool, bool, Value]:
+    """(columns, name, open, is it one scalar that an alias renames, what they depend on)"""
+    value = expressions.walk(context, node, scope)
     kind, body = unwrap(node)
     name = label(kind, body)
     shapes = set()
@@ -88,13 +95,14 @@ def _columns(context: Context, node: Node, scope: Scope) -> tuple[list[OutColumn
     else:
         shapes.add(("",) if _scalar(context, node, scope) else None)
     if len(shapes) != 1:
-        return [], name, True, False
+        return [], name, True, False, value
     shape = shapes.pop()
     if shape is None:
-        return [], name, True, False
+        return [], name, True, False, value
     if shape == ("",):
-        return [OutColumn(name)], name, False, True
-    return [OutColumn(item) for item in shape], name, False, False
+        return [OutColumn(name, value=value)], name, False, True, value
+    part = computed([value])
+    return [OutColumn(item, value=part) for item in shape], name, False, False, value
 
 
 def _result(context: Context, candidate: Function, body: Node, scope: Scope) -> tuple[str, ...] | None:
@@ -190,30 +198,36 @@ def _only_array(context: Context, body: Node, scope: Scope) -> bool:
 
 
 def table_function(context: Context, kind: str, body: Node, scope: Scope) -> Source:
-    """XMLTABLE and JSON_TABLE."""
+    """XMLTABLE and JSON_TABLE: what they are given decides how many rows there are, and every column."""
+    given = []
     for part in ("docexpr", "rowexpr", "namespaces", "context_item", "pathspec", "passing", "on_error"):
         value = body.get(part)
         if isinstance(value, dict) and part == "context_item":
             value = {"JsonValueExpr": value}
         elif isinstance(value, dict) and part in {"pathspec", "on_error"}:
             value = value.get("string") if part == "pathspec" else value.get("expr")
-        expressions.walk(context, value, scope)
-    return Source(
-        "json_table" if kind == "JsonTable" else "xmltable", _table_columns(context, body.get("columns"), scope)
-    )
+        given.append(expressions.walk(context, value, scope))
+    name = "json_table" if kind == "JsonTable" else "xmltable"
+    context.facts.infer(joined(given), "set-returning")
+    value = expressions.told(context, given, name)
+    return Source(name, _table_columns(context, body.get("columns"), scope, value))
 
 
-def _table_columns(context: Context, items: Any, scope: Scope) -> list[OutColumn]:
+def _table_columns(context: Context, items: Any, scope: Scope, given: Value) -> list[OutColumn]:
     columns = []
     for item in items or []:
         _, column = unwrap(item)
         if column.get("columns"):
-            columns.extend(_table_columns(context, column["columns"], scope))
+            columns.extend(_table_columns(context, column["columns"], scope, given))
             continue
-        expressions.type_name(context, column.get("typeName", {}), scope)
+        casts.type_name(context, column.get("typeName", {}), scope)
+        made = [given]
         for part in ("colexpr", "coldefexpr"):
-            expressions.walk(context, column.get(part), scope)
+            made.append(expressions.walk(context, column.get(part), scope))
         for part in ("on_empty", "on_error"):
-            expressions.walk(context, (column.get(part) or {}).get("expr"), scope)
-        columns.append(OutColumn(str(column.get("colname") or column.get("name") or "")))
+            made.append(expressions.walk(context, (column.get(part) or {}).get("expr"), scope))
+        value = expressions.told(context, made[1:], "a column of a table function")
+        columns.append(
+            OutColumn(str(column.get("colname") or column.get("name") or ""), value=computed([given, value]))
+        )
     return columns

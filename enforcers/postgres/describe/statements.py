@@ -5,8 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from enforcers.postgres.catalog.objects import Relation
-from enforcers.postgres.describe import definitions, effects, expressions, queries, references, relations, utility
+from enforcers.postgres.describe import (
+    constants,
+    definitions,
+    effects,
+    expressions,
+    flows,
+    joins,
+    queries,
+    references,
+    relations,
+    utility,
+)
 from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source
+from enforcers.postgres.describe.flows import Assigned
+from enforcers.postgres.describe.lineage import Value
 
 DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
@@ -18,6 +31,8 @@ def describe(context: Context, kind: str, body: Node) -> list[OutColumn]:
         columns = queries.query(context, {kind: body}, scope, may_be_open=True)
         if any(column.name == OPEN for column in columns):
             context.facts.output_open = True
+            for column in columns:
+                context.facts.infer(column.value.sources, "unlisted")
             columns = [column for column in columns if column.name != OPEN]
         if kind == "SelectStmt" and "sql.create" not in context.facts.verbs:
             context.facts.verb("sql.select")
@@ -31,7 +46,7 @@ def describe(context: Context, kind: str, body: Node) -> list[OutColumn]:
     return columns
 
 
-def nested(context: Context, kind: str, body: Node, scope: Scope) -> None:
+def nested(context: Context, kind: str, body: Node, scope: Scope) -> list[OutColumn]:
     """A statement inside a function or rule: what it returns is computed with, not shown as it is."""
     if kind in DATA:
         columns = queries.query(context, {kind: body}, scope)
@@ -39,6 +54,7 @@ def nested(context: Context, kind: str, body: Node, scope: Scope) -> None:
         columns = utility.describe(context, kind, body, scope)
     for column in columns:
         references.mark(context, column, "other")
+    return columns
 
 
 def data(context: Context, kind: str, body: Node, outer: Scope) -> list[OutColumn]:
@@ -61,8 +77,10 @@ def data(context: Context, kind: str, body: Node, outer: Scope) -> list[OutColum
         open=relation is None,
     )
     handler = {"InsertStmt": _insert, "UpdateStmt": _update, "DeleteStmt": _delete, "MergeStmt": _merge}[kind]
-    handler(context, body, scope, source, relation)
-    return _returning(context, body.get("returningClause"), scope, source)
+    assigned = handler(context, body, scope, source, relation)
+    if relation is not None:
+        flows.report(context, relation, source.columns, assigned)
+    return _returning(context, body.get("returningClause"), scope, source, assigned)
 
 
 def _assigned(items: Any) -> list[str]:
@@ -80,63 +98,87 @@ def _write(context: Context, relation: Relation | None, event: str, names: list[
     effects.write(context, relation, event, names)
 
 
-def _targets(context: Context, items: Any, scope: Scope) -> None:
+def _targets(context: Context, items: Any, scope: Scope, kind: str) -> Assigned:
     """The right sides of SET, and subscripts on the left."""
-    seen: list[Any] = []
+    seen: list[tuple[Any, Value]] = []
+    assigned: Assigned = []
     for item in items or []:
         body = item.get("ResTarget", {})
         expressions.walk(context, [part for part in body.get("indirection", []) if "A_Indices" in part], scope)
         value = body.get("val")
-        expressions.free(context, value)
+        constants.free(context, value)
         if isinstance(value, dict) and "MultiAssignRef" in value:
             source = value["MultiAssignRef"].get("source")
-            if source in seen:
-                continue
-            seen.append(source)
-        expressions.walk(context, value, scope)
+            found = next((known for node, known in seen if node is source or node == source), None)
+            if found is None:
+                found = expressions.walk(context, source, scope)
+                seen.append((source, found))
+        else:
+            found = expressions.walk(context, value, scope)
+        assigned.append((str(body.get("name", "")), found, kind))
+    return assigned
 
 
-def _insert(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> None:
+def _insert(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:
     cols = body.get("cols")
+    given: list[Value] = []
     if body.get("selectStmt"):
         for column in queries.query(context, body["selectStmt"], scope):
             references.mark(context, column, "other")
+            given.append(column.value)
     for item in cols or []:
         expressions.walk(
             context, [part for part in item.get("ResTarget", {}).get("indirection", []) if "A_Indices" in part], scope
         )
-    _write(context, relation, "insert", _assigned(cols) if cols else None)
+    named = _assigned(cols) if cols else None
+    _write(context, relation, "insert", named)
+    names = [column.name for column in source.columns] if named is None else named
+    assigned: Assigned = [(name, value, "insert") for name, value in zip(names, given, strict=False)]
+    if relation is not None:
+        flows.probed(context, relation, "insert", assigned, None if named is None else set(named))
     conflict = body.get("onConflictClause")
     if not conflict:
-        return
-    excluded = [OutColumn(column.name) for column in source.columns]
+        return assigned
+    values = {name: value for name, value, _ in assigned}
+    excluded = [OutColumn(column.name, value=values.get(column.name, Value())) for column in source.columns]
     inner = Scope(scope, list(source.columns), [source, Source("excluded", excluded, open=source.open)])
     infer = conflict.get("infer") or {}
     for item in infer.get("indexElems", []):
         element = item.get("IndexElem", {})
         if element.get("name"):
-            references.resolve(context, [str(element["name"])], inner)
-        expressions.walk(context, element.get("expr"), inner)
-    expressions.walk(context, infer.get("whereClause"), inner)
+            found = references.resolve(context, [str(element["name"])], inner)
+            context.facts.infer(found.sources, "on-conflict")
+        context.facts.infer(expressions.walk(context, element.get("expr"), inner).sources, "on-conflict")
+    context.facts.infer(expressions.walk(context, infer.get("whereClause"), inner).sources, "on-conflict")
     if conflict.get("action") == "ONCONFLICT_UPDATE":
-        _targets(context, conflict.get("targetList"), inner)
-        expressions.walk(context, conflict.get("whereClause"), inner)
+        updated = _targets(context, conflict.get("targetList"), inner, "update")
+        joins.condition(context, conflict.get("whereClause"), inner, "where")
         _write(context, relation, "update", _assigned(conflict.get("targetList")))
+        if relation is not None:
+            flows.probed(context, relation, "update", updated, {name for name, _, _ in updated})
+        assigned = [*assigned, *updated]
+    return assigned
 
 
-def _update(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> None:
+def _update(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:
     _fill(context, scope, source, body.get("fromClause"))
-    _targets(context, body.get("targetList"), scope)
-    expressions.walk(context, body.get("whereClause"), scope)
+    assigned = _targets(context, body.get("targetList"), scope, "update")
+    joins.condition(context, body.get("whereClause"), scope, "where")
     context.facts.wheres.append(expressions.restricts(body.get("whereClause")))
     _write(context, relation, "update", _assigned(body.get("targetList")))
+    if relation is not None:
+        flows.probed(context, relation, "update", assigned, {name for name, _, _ in assigned})
+    return assigned
 
 
-def _delete(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> None:
+def _delete(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:
     _fill(context, scope, source, body.get("usingClause"))
-    expressions.walk(context, body.get("whereClause"), scope)
+    joins.condition(context, body.get("whereClause"), scope, "where")
     context.facts.wheres.append(expressions.restricts(body.get("whereClause")))
     _write(context, relation, "delete", None)
+    if relation is not None:
+        flows.probed(context, relation, "delete", [], None)
+    return []
 
 
 def _fill(context: Context, scope: Scope, source: Source, items: Any) -> None:
@@ -145,44 +187,63 @@ def _fill(context: Context, scope: Scope, source: Source, items: Any) -> None:
     queries.from_clause(context, items, scope)
 
 
-def _merge(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> None:
+def _merge(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:
     context.facts.verb("sql.merge")
     _fill(context, scope, source, [body.get("sourceRelation", {})])
-    expressions.walk(context, body.get("joinCondition"), scope)
+    context.facts.infer(expressions.walk(context, body.get("joinCondition"), scope).sources, "merge")
+    assigned: Assigned = []
     for item in body.get("mergeWhenClauses", []):
         clause = item.get("MergeWhenClause", {})
-        expressions.walk(context, clause.get("condition"), scope)
+        context.facts.infer(expressions.walk(context, clause.get("condition"), scope).sources, "merge")
         command = clause.get("commandType")
         names = _assigned(clause.get("targetList"))
+        made: Assigned = []
         if command == "CMD_INSERT":
-            expressions.walk(context, clause.get("values"), scope)
+            values = [expressions.walk(context, value, scope) for value in clause.get("values", [])]
             _write(context, relation, "insert", names or None)
+            given = names or [column.name for column in source.columns]
+            made = [(name, value, "merge") for name, value in zip(given, values, strict=False)]
         elif command == "CMD_UPDATE":
-            _targets(context, clause.get("targetList"), scope)
+            made = _targets(context, clause.get("targetList"), scope, "merge")
             _write(context, relation, "update", names)
         elif command == "CMD_DELETE":
             _write(context, relation, "delete", None)
         elif command not in {"CMD_NOTHING", None}:
             context.facts.doubt("unknown-statement", f"MERGE with {command}")
+        if relation is not None and command in _PROBES:
+            flows.probed(context, relation, _PROBES[command], made, set(names) or None)
+        assigned.extend(made)
+    return assigned
 
 
-def _returning(context: Context, clause: Node | None, scope: Scope, source: Source) -> list[OutColumn]:
+_PROBES = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete"}
+
+
+def _returning(
+    context: Context, clause: Node | None, scope: Scope, source: Source, assigned: Assigned
+) -> list[OutColumn]:
+    """What was just stored is what was assigned; OLD is what was there before."""
     if not clause:
         return []
     inner = Scope(scope.parent, list(scope.columns), list(scope.sources), scope.ctes)
     if source not in inner.sources:
         inner.columns = [*source.columns, *inner.columns]
         inner.sources.insert(0, source)
+    written = Source(source.name, flows.stored(context, source.columns, assigned), source.schema, source.open)
+    replaced = {id(before): after for before, after in zip(source.columns, written.columns, strict=True)}
+    inner.columns = [replaced.get(id(column), column) for column in inner.columns]
+    inner.sources = [written if item is source else item for item in inner.sources]
     renamed = {"RETURNING_OPTION_OLD": "old", "RETURNING_OPTION_NEW": "new"}
     # In the action of a rule OLD and NEW are the rule's own rows, on every version.
-    names = {"old", "new"} if context.via != "rule" else set()
+    names = {"old": source, "new": written} if context.via != "rule" else {}
     for option in clause.get("options", []):
         given = option.get("ReturningOption", {})
-        names.discard(renamed.get(str(given.get("option")), ""))
-        names.add(str(given.get("value", "")))
-    for name in names:
+        kind = renamed.get(str(given.get("option")), "")
+        names.pop(kind, None)
+        names[str(given.get("value", ""))] = source if kind == "old" else written
+    for name, row in names.items():
         if all(item.name != name for item in inner.sources):
-            inner.sources.append(Source(name, source.columns, open=source.open))
+            inner.sources.append(Source(name, row.columns, open=row.open))
     return [column for item in clause.get("exprs", []) for column in expressions.target(context, item, inner)]
 
 
@@ -197,4 +258,5 @@ def into(context: Context, body: Node, columns: list[OutColumn]) -> None:
     facts.ddl = facts.writes = True
     for column in columns:
         references.mark(context, column, "other")
+    flows.created(context, target, body.get("colNames"), columns, "create", temporary=temporary)
     definitions.event_triggers(context)

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from enforcers.postgres.describe import (
+    casts,
+    constants,
     definitions,
     effects,
     expressions,
+    flows,
     functions,
     queries,
     references,
@@ -140,6 +143,8 @@ def _explain(context: Context, body: Node, scope: Scope) -> None:
     statements.nested(context, kind, inner, scope)
     facts.returns_rows = True
     facts.copy_in = facts.copy_out = False
+    # Estimates tell of every column that the plan reads; under ANALYZE so do counts and times.
+    facts.infer({(oid, attnum): "" for oid, attnum, use in facts.columns if use != "write"}, "estimate")
     if not analyze:
         # Planning may run functions that are stable or immutable, but nothing that the statement itself would do.
         # facts.writes stays: the locks of a write are taken all the same.
@@ -152,7 +157,7 @@ def _prepare(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
     facts.verb("sql.prepare")
     facts.prepared = str(body.get("name", ""))
     for item in body.get("argtypes", []):
-        expressions.type_name(context, item.get("TypeName", {}), scope)
+        casts.type_name(context, item.get("TypeName", {}), scope)
     kind, inner = unwrap(body.get("query", {}))
     columns = queries.query(context, {kind: inner}, scope)
     if kind == "SelectStmt":
@@ -168,7 +173,7 @@ def _execute(context: Context, body: Node, scope: Scope) -> None:
     facts.verb("sql.execute")
     facts.prepared = str(body.get("name", ""))
     for item in body.get("params", []):
-        expressions.free(context, item)
+        constants.free(context, item)
     expressions.walk(context, body.get("params"), scope)
     facts.doubt("prepared-unknown", facts.prepared)
     facts.writes = facts.changes_names = facts.ddl = True
@@ -246,7 +251,8 @@ def _copy(context: Context, body: Node, scope: Scope) -> None:
     names = strings(body.get("attlist"))
     if body.get("query"):
         kind, inner = unwrap(body["query"])
-        for column in queries.query(context, {kind: inner}, scope):
+        facts.shown = queries.query(context, {kind: inner}, scope)
+        for column in facts.shown:
             references.mark(context, column, "other")
         if kind == "SelectStmt":
             facts.verb("sql.select")
@@ -257,12 +263,16 @@ def _copy(context: Context, body: Node, scope: Scope) -> None:
         return
     if incoming:
         effects.write(context, relation, "insert", names or None)
+        flows.probed(context, relation, "insert", [], set(names) or None)
         columns = relations.read(context, relation, access="") if body.get("whereClause") else []
+        # The rows that arrive, which are the client's own.
         expressions.walk(context, body.get("whereClause"), Scope(columns=[OutColumn(item.name) for item in columns]))
         return
-    for column in relations.read(context, relation):
-        if not names or column.name in names:
-            references.mark(context, column, "other")
+    read = relations.read(context, relation)
+    by_name = {column.name: column for column in read}
+    facts.shown = [by_name[name] for name in names if name in by_name] if names else read
+    for column in facts.shown:
+        references.mark(context, column, "other")
 
 
 def _lock(context: Context, body: Node, scope: Scope) -> None:
@@ -323,8 +333,11 @@ def _refresh(context: Context, body: Node, scope: Scope) -> None:
     relation = relations.lookup(context, body.get("relation", {}))
     if relation is not None:
         facts.access(relation, "ddl", context.via)
-        for column in relations.view(context, relation):
+        for column, target in zip(relations.view(context, relation), relation.columns, strict=False):
             references.mark(context, column, "other")
+            own = (relation.oid, target.attnum)
+            made = {key: way for key, way in column.value.sources.items() if key != own}
+            facts.flow(made, (relation.schema, relation.name, target.name), "create")
     definitions.event_triggers(context)
 
 
@@ -340,7 +353,7 @@ def _call(context: Context, body: Node, scope: Scope) -> None:
     facts.verb("sql.call")
     facts.doubt("call", ".".join(strings(body.get("funccall", {}).get("funcname"))))
     functions.call(context, body.get("funccall", {}), scope, procedure=True)
-    expressions.walk(context, body.get("funccall", {}).get("args"), scope)
+    expressions.told(context, [expressions.walk(context, body.get("funccall", {}).get("args"), scope)], "CALL")
     facts.writes = facts.ddl = facts.changes_names = True
     facts.returns_rows = True
     facts.output_open = True
