@@ -19,7 +19,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import event, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -31,6 +32,7 @@ from decision.store import tables
 from decision.store.approvals import SqlApprovals
 from decision.store.clock import StoreClock
 from decision.store.database import DEADLINE_S, WRITES, Database, describe
+from decision.store.driver import Connection
 from decision.store.sessions import SqlSessions
 
 BUSY_MS = 5000  # how long a writer of another process is waited for
@@ -134,6 +136,7 @@ def _prepare_file(path: Path) -> None:
 def _sqlite_engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
+        async_creator=lambda: _connection(path),
         pool_size=4,
         max_overflow=4,
         pool_timeout=DEADLINE_S,
@@ -142,6 +145,12 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _on_connect)
     event.listen(engine.sync_engine, "begin", _on_begin)
     return engine
+
+
+async def _connection(path: Path) -> Connection:
+    connection = Connection(path)
+    await connection
+    return connection
 
 
 def _on_connect(connection: _DbapiConnection, _record: object) -> None:
@@ -153,7 +162,7 @@ def _on_connect(connection: _DbapiConnection, _record: object) -> None:
     cursor.close()
 
 
-def _on_begin(connection: Connection) -> None:
+def _on_begin(connection: SqlConnection) -> None:
     # A deferred transaction that first reads and then writes can fail as busy at once; with the lock taken first a
     # writer waits, and what it has read stays true.
     writes = connection.get_execution_options().get(WRITES, False)
@@ -167,7 +176,7 @@ async def _migrate(engine: AsyncEngine) -> int:
         return int((await connection.execute(select(tables.clock.c.high_water))).scalar_one())
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: SqlConnection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
