@@ -15,6 +15,7 @@ from decision.approvals.service import Approvals
 from decision.audit.disk import Disk
 from decision.audit.log import SegmentLog
 from decision.clock import SystemClock
+from decision.columns import ColumnName
 from decision.errors import DecisionError, PolicyLoadError, RecordError
 from decision.http import Http
 from decision.identity.dev_issuer import refuse_off_loopback, start_dev_issuer
@@ -116,9 +117,9 @@ class Service:
         connections = {connection.name: connection for connection in settings.connections}
         kinds = {name: connection.kind for name, connection in connections.items()}
         questions = Questions(engine, clock, metrics)
-        self.revocations = Revocations(engine.revision)
+        self.revocations = Revocations(engine.revision, engine.classified)
         self.revocations.recall(await stored(store.sessions.closed_last(RECALLED)))
-        engine.on_change(self._on_revision)
+        engine.on_change(lambda revision: self._on_revision(revision, engine.classified))
         self.sessions = Sessions(
             store=store.sessions,
             questions=questions,
@@ -250,8 +251,8 @@ class Service:
             except DecisionError as error:
                 _log.warning("sessions could not be tended", code=error.code)
 
-    def _on_revision(self, revision: str) -> None:
-        self.revocations.revised(revision)
+    def _on_revision(self, revision: str, classified: Mapping[str, tuple[ColumnName, ...]]) -> None:
+        self.revocations.revised(revision, classified)
         self._enqueue(_Event(revision, "in-force"))
 
     def _on_engine_event(self, name: str, fields: Mapping[str, str]) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from decision.columns import ColumnName
 from decision.errors import StateError
 
 HEARTBEAT_S: Final = 1.0
@@ -22,6 +23,14 @@ MAX_WATCHERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
+class Classified:
+    """The columns that one connection's classification names, under the live revision."""
+
+    connection: str
+    columns: tuple[ColumnName, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Revocation:
     """One message. `sessions` empty is a heartbeat or a new revision."""
 
@@ -29,13 +38,15 @@ class Revocation:
     revision: str
     sessions: tuple[str, ...] = ()
     reason: str = ""
+    classified: Classified | None = None
 
 
 class Revocations:
     """The hub. One event loop."""
 
-    def __init__(self, revision: str) -> None:
+    def __init__(self, revision: str, classified: Mapping[str, tuple[ColumnName, ...]] | None = None) -> None:
         self._revision = revision
+        self._classified = classified or {}
         self._sequence = 0
         self._watchers: set[asyncio.Queue[Revocation | None]] = set()
         self._recent: deque[Revocation] = deque(maxlen=RECENT)
@@ -45,8 +56,11 @@ class Revocations:
     def watchers(self) -> int:
         return len(self._watchers)
 
-    def revised(self, revision: str) -> None:
+    def revised(self, revision: str, classified: Mapping[str, tuple[ColumnName, ...]] | None = None) -> None:
         self._revision = revision
+        self._classified = classified or {}
+        for message in self._classifications():
+            self._send(message)
         self._send(self._next())
 
     def revoked(self, sessions: Sequence[str], reason: str) -> None:
@@ -67,10 +81,12 @@ class Revocations:
             self._end(queue)
 
     async def watch(self) -> AsyncGenerator[Revocation, None]:
-        """At once the live revision and what was revoked lately, then each change; a heartbeat a second."""
+        """At once what is classified, the live revision and what was revoked lately, then each change; a heartbeat a
+        second. Who has heard a message without `classified` knows every classification."""
         with self._watching() as queue:
             recent = tuple(self._recent)  # what comes after this is in the queue
-            yield self._next()
+            for message in (*self._classifications(), self._next()):
+                yield message
             for message in recent:
                 yield message
             while True:
@@ -94,6 +110,12 @@ class Revocations:
             yield queue
         finally:
             self._watchers.discard(queue)
+
+    def _classifications(self) -> tuple[Revocation, ...]:
+        return tuple(
+            replace(self._next(), classified=Classified(connection, columns))
+            for connection, columns in sorted(self._classified.items())
+        )
 
     def _next(self, sessions: tuple[str, ...] = (), reason: str = "") -> Revocation:
         self._sequence += 1

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import orjson
 
+from decision import columns
+from decision.columns import ColumnName
 from decision.errors import PolicyLoadError
 from decision.identity.documents import Document, error_at, parse, read_bytes
 from decision.identity.people import PeopleBook, read_people
@@ -94,6 +96,7 @@ class LoadedPolicy:
     rego_dir: Path
     people: PeopleBook
     revision: str
+    classified: Mapping[str, tuple[ColumnName, ...]]  # by connection (postgres): the columns that its file names
 
 
 def shipped_rego() -> Path:
@@ -118,16 +121,17 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
     people = read_people(parse(read_bytes(sources.people), str(sources.people)), dev=sources.dev)
     files = _read_policy_data(sources)
     masking = files.get("masking") if _is_shipped_kind(sources) else None
+    labels = {
+        item.name: classification.read(item.classification, kind=item.kind, masking=masking)
+        for item in sources.connections
+    }
     config: dict[str, object] = {
         "people": people.document(),
         "roles": {str(item.get("issuer")): item.get("roles") for item in sources.issuers},
         "connections": {
             item.name: {"kind": item.kind, "environment": item.environment} for item in sources.connections
         },
-        "classification": {
-            item.name: classification.read(item.classification, kind=item.kind, masking=masking)
-            for item in sources.connections
-        },
+        "classification": labels,
         "policy": {stem: document.data for stem, document in files.items()},
     }
     capabilities = shipped_rego() / "capabilities.json"
@@ -147,6 +151,11 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
         rego_dir=sources.rego_dir,
         people=people,
         revision=revision_of(parts),
+        classified={
+            item.name: tuple(map(columns.parse, labels[item.name]))
+            for item in sources.connections
+            if item.kind == "postgres"
+        },
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from decision.columns import ColumnName
 from decision.errors import PolicyError, PolicyLoadError, PolicyUnavailableError
 from decision.identity.people import PeopleBook
 from decision.identity.tasks import Tasks
@@ -66,6 +67,11 @@ class Engine:
     @property
     def people(self) -> PeopleBook:
         return self._generation().policy.people
+
+    @property
+    def classified(self) -> Mapping[str, tuple[ColumnName, ...]]:
+        """The columns that each connection's classification names."""
+        return self._generation().policy.classified
 
     @property
     def ready(self) -> bool:

@@ -172,9 +172,14 @@ def session(value: Session) -> decision_pb2.Session:
 
 
 def revocation(value: Revocation) -> decision_pb2.WatchRevocationsResponse:
-    return decision_pb2.WatchRevocationsResponse(
+    message = decision_pb2.WatchRevocationsResponse(
         sequence=value.sequence, revision=value.revision, revoked_sessions=value.sessions, reason=value.reason
     )
+    if value.classified is not None:
+        message.classified.connection = value.classified.connection
+        for schema, relation, column in value.classified.columns:
+            message.classified.columns.add(schema=schema, relation=relation, column=column)
+    return message
 
 
 def approval(value: Approval) -> approval_pb2.Approval:

@@ -24,7 +24,7 @@ from enforcers.core.obligations import ObligationUnmetError, read_obligations
 from enforcers.core.ports import Describer, Duties, Ruling
 from enforcers.core.reading import denial, denied, unavailable
 from enforcers.core.recorder import Recorder
-from enforcers.core.revocations import Revocations
+from enforcers.core.revocations import OnClassified, Revocations
 from enforcers.settings import Settings
 
 log = structlog.get_logger("twokey.enforcers.core")
@@ -86,6 +86,9 @@ class EnforcerCore:
 
     def on_reload(self, callback: Callable[[], object]) -> None:
         self._reloads.append(callback)
+
+    def on_classified(self, callback: OnClassified) -> None:
+        self._revocations.on_classified(callback)
 
     def reload(self) -> None:
         """SIGHUP."""

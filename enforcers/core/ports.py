@@ -257,6 +257,10 @@ class Core(Protocol):
     async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
         """What that account shows the target in TLS, where it has something to show. Raises CredentialError."""
 
+    def on_classified(self, callback: Callable[[str, frozenset[tuple[str, str, str]]], None]) -> None:
+        """Called with a connection and the columns (schema, relation, column) that its classification names, as far as
+        they are known by now, and each time they change."""
+
     def on_reload(self, callback: Callable[[], object]) -> None:
         """Called at each SIGHUP."""
 

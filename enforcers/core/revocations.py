@@ -23,6 +23,8 @@ RETRY_SECONDS = 0.2
 _REMEMBERED = 4096  # revoked sessions whose opening may still be on its way
 
 OnRevoked = Callable[[str], None]
+ClassifiedColumns = frozenset[tuple[str, str, str]]  # schema, relation, column
+OnClassified = Callable[[str, ClassifiedColumns], None]
 
 log = structlog.get_logger("twokey.enforcers.revocations")
 
@@ -40,6 +42,8 @@ class Revocations:
         self._first = asyncio.Event()
         self._listening = False
         self._newest = 0  # highest sequence of this stream
+        self._classified: dict[str, ClassifiedColumns] = {}  # by connection
+        self._on_classified: OnClassified | None = None
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -77,15 +81,32 @@ class Revocations:
         current = message.sequence >= self._newest
         self._newest = max(self._newest, message.sequence)
         self._leases.heard(message.revision if current else self._leases.revision)
-        self._first.set()
+        if message.HasField("classified"):
+            self._take_classified(message.classified)
+        else:
+            self._first.set()
         for session in message.revoked_sessions:
             self._revoked[session] = message.reason
             cut = self._sessions.pop(session, None)
             if cut is not None:
                 cut(message.reason)
 
+    def _take_classified(self, told: decision_pb2.ClassifiedColumns) -> None:
+        columns = frozenset((item.schema, item.relation, item.column) for item in told.columns)
+        if self._classified.get(told.connection) == columns:
+            return
+        self._classified[told.connection] = columns
+        if self._on_classified is not None:
+            self._on_classified(told.connection, columns)
+
+    def on_classified(self, callback: OnClassified) -> None:
+        """Called with every connection's classified columns, those known by now at once, and each time they change."""
+        self._on_classified = callback
+        for connection, columns in self._classified.items():
+            callback(connection, columns)
+
     async def ready(self, seconds: float) -> bool:
-        """Wait until the service was heard once."""
+        """Wait until the service was heard once; it tells what is classified before all else."""
         try:
             async with asyncio.timeout(seconds):
                 await self._first.wait()

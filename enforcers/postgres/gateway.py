@@ -244,6 +244,7 @@ async def serve(
     sources = {
         name: _source(core, connection, tasks, keys.get(name)) for name, connection in settings.connections.items()
     }
+    core.on_classified(lambda connection, columns: _classify(sources, connection, columns))
     tls = ServerTls(settings.tls, protocols=[ALPN]) if settings.tls is not None else None
     watching = await _keep_fresh(core, tls, tasks) if tls is not None else None
     gateway = PostgresGateway(
@@ -283,6 +284,12 @@ async def _keep_fresh(core: Core, tls: ServerTls, tasks: Supervisor) -> asyncio.
 
 async def _reload(tls: ServerTls) -> None:
     await tls.reload()
+
+
+def _classify(sources: Mapping[str, LiveSource], connection: str, columns: frozenset[tuple[str, str, str]]) -> None:
+    source = sources.get(connection)
+    if source is not None:
+        source.catalog.classify(columns)
 
 
 def _source(core: Core, connection: Connection, tasks: Supervisor, masking_key: bytes | None) -> LiveSource:

@@ -18,16 +18,35 @@ touched contains {"column": column, "label": label} if {
 	facts.masked_label(label)
 }
 
-# Output columns that come straight from one.
+# Output columns that come straight from one: its origin has a masked label under one of its names. A partition's column
+# is its parent's too, a view's is the table's: `sources` lists every name of the copied value.
 origins contains {"origin": origin, "label": label} if {
 	facts.is_operation
 	some output in input.operation.sql.output
 	origin := output.origin
-	label := facts.label_of(origin)
-	facts.masked_label(label)
+	label := sort([label | some label in origin_labels[facts.column_key(origin)]])[0]
 }
 
+origin_labels[key] contains label if {
+	some output in input.operation.sql.output
+	some name in copied_names(output)
+	key := facts.column_key(output.origin)
+	some label in facts.masked_labels(name)
+}
+
+# The names of the one stored column that an output column is a copy of.
+copied_names(output) := array.concat([output.origin], [source |
+	some source in output.sources
+	source.through == "copy"
+])
+
 origin_keys := {facts.column_key(masked.origin) | some masked in origins}
+
+masked_names := {facts.column_key(name) |
+	some output in input.operation.sql.output
+	origin_labels[facts.column_key(output.origin)]
+	some name in copied_names(output)
+}
 
 # The masker of a label for the active role: the role's own for it, else the label's, else the default.
 masker_of(label) := masker if {
@@ -38,7 +57,7 @@ masker_of(label) := masker if {
 
 # The masker of a column: of several labels that are masked by different maskers, none but null is as strict as each.
 masker_for(column) := masker if {
-	maskers := {masker_of(label) | some label in facts.masked_labels(column)}
+	maskers := {masker_of(label) | some label in origin_labels[facts.column_key(column)]}
 	count(maskers) == 1
 	some masker in maskers
 } else := {"type": "null"}
@@ -75,7 +94,7 @@ deny contains {"rule": "MASK-OTHER", "reason": reason, "next": next} if {
 
 only_output(column) if {
 	column.use == "output"
-	facts.column_key(column) in origin_keys
+	facts.column_key(column) in masked_names
 }
 
 # METADATA

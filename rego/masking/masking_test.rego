@@ -164,7 +164,57 @@ test_mask_output_of_two_labels_is_the_strictest if {
 
 test_mask_opaque_denies_where_only_the_catalog_has_labels if {
 	opaque := {"command": "DO", "verbs": ["sql.do"], "opaque": true, "target_labels": ["pan"]}
-	none := object.union(t.config, {"classification": {"crm": {}}})
-	decision := data.twokey.main.decision with input as t.operation(t.planner, opaque) with data.twokey.config as none
+	decision := data.twokey.main.decision with input as t.operation(t.planner, opaque)
+		with data.twokey.config as classified({})
 	"MASK-OPAQUE" in t.rules(decision)
+}
+
+# SELECT entry FROM diary_1, a partition of diary: one value under two names.
+from_partition := object.union(t.select_orders, {
+	"relations": [t.relation("diary_1", ["read"])],
+	"columns": [t.column("diary", "entry", "output"), t.column("diary_1", "entry", "output")],
+	"output": [object.union(t.output("diary_1", "entry"), {"sources": [
+		t.source("diary_1", "entry", "copy", ""),
+		t.source("diary", "entry", "copy", ""),
+	]})],
+})
+
+with_labels(labels) := decision if {
+	decision := data.twokey.main.decision with input as t.operation(t.planner, from_partition)
+		with data.twokey.config as classified(labels)
+}
+
+classified(labels) := object.union(object.remove(t.config, ["classification"]), {"classification": {"crm": labels}})
+
+test_mask_output_masks_under_each_name_of_a_column if {
+	every labels in [
+		{"public.diary.entry": "email"},
+		{"public.diary_1.entry": "email"},
+		{"public.diary.entry": "email", "public.diary_1.entry": "email"},
+	] {
+		decision := with_labels(labels)
+		t.rules(decision) == {"MASK-OUTPUT"}
+		t.obligation(decision, "mask-columns").columns[0].relation == "diary_1"
+	}
+}
+
+# The parent's label has one masker, the partition's another: neither alone would do for the other.
+test_mask_output_of_two_names_is_the_strictest if {
+	decision := with_labels({"public.diary.entry": "email", "public.diary_1.entry": "pan"})
+	t.obligation(decision, "mask-columns").columns == [{
+		"schema": "public",
+		"relation": "diary_1",
+		"column": "entry",
+		"label": "email",
+		"masker": {"type": "null"},
+	}]
+}
+
+# A name that is not one of the value's is no name to mask it by.
+test_mask_other_denies_what_no_output_column_is_a_copy_of if {
+	sql_ := object.union(from_partition, {"output": [t.output("diary_1", "entry")]})
+	decision := data.twokey.main.decision with input as t.operation(t.planner, sql_)
+		with data.twokey.config as classified({"public.diary.entry": "email"})
+	decision.outcome == "deny"
+	t.rules(decision) == {"MASK-OTHER"}
 }

@@ -224,6 +224,8 @@ class Catalog:
     temporary_schema: str  # the session's own, when its objects are in here
     printed_path: tuple[str, ...]  # the search_path under which views, rules and expressions were printed
     labels: Labels  # by (relation, attnum); attnum 0: of all its columns
+    classified: frozenset[tuple[str, str, str]] = frozenset()  # what the connection's classification names
+    missing: tuple[tuple[str, str, str], ...] = ()  # what of that is not here
 
     @classmethod
     def from_rows(
@@ -287,7 +289,17 @@ class Catalog:
             foreign_words=self.foreign_words,
             temporary_schema=next((schema for schema in search_path if schema.startswith("pg_temp_")), ""),
             printed_path=search_path,
+        ).checked(self.classified)
+
+    def checked(self, classified: frozenset[tuple[str, str, str]]) -> Catalog:
+        """This catalog, which says what it has not of the columns that the classification names."""
+        return replace(
+            self, classified=classified, missing=tuple(sorted(item for item in classified if not self._has(item)))
         )
+
+    def _has(self, named: tuple[str, str, str]) -> bool:
+        relation = self.find_relation(named[0], named[1])
+        return relation is not None and named[2] in relation.by_name
 
     def as_new(self) -> Catalog:
         """The same content under a new version: ends everything cached under the old one."""

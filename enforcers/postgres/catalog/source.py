@@ -88,6 +88,7 @@ class CatalogSource:
         self._builtins: Builtins | None = None
         self._words: frozenset[str] = frozenset()
         self._database = ""
+        self._classified: frozenset[tuple[str, str, str]] = frozenset()
         self._version = 0  # server_version_num
         self._fingerprint: tuple[Row, ...] = ()
         self._identity: tuple[Row, ...] = ()  # of the server and database that the snapshot was read from
@@ -118,6 +119,12 @@ class CatalogSource:
         """The snapshot was confirmed at most a second ago, and after the last DDL that was seen."""
         now = self._touch()
         return self._catalog is not None and self._confirmed > self._noted and now - self._confirmed <= FRESH_SECONDS
+
+    def classify(self, columns: frozenset[tuple[str, str, str]]) -> None:
+        """The columns (schema, relation, column) that the classification names from now on."""
+        self._classified = columns
+        if self._catalog is not None:
+            self._catalog = self._catalog.as_new().checked(columns)
 
     def note_ddl(self) -> None:
         """Some session changed, or may have changed, the catalog: not fresh until asked again."""
@@ -243,7 +250,8 @@ class CatalogSource:
             own["namespaces"] = rows["namespaces"]
             builtins = Builtins.from_rows(own, server_version=self._version)
         self._builtins = builtins
-        self._catalog = Catalog.from_rows(rows, builtins=builtins, database=self._database, foreign_words=self._words)
+        catalog = Catalog.from_rows(rows, builtins=builtins, database=self._database, foreign_words=self._words)
+        self._catalog = catalog.checked(self._classified)
         self._fingerprint = fingerprint
         self._partial = any(UNPRINTED in row for part in rows.values() for row in part)
 

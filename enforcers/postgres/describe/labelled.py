@@ -1,4 +1,5 @@
-"""What an operation says of labels: those that the target's catalog gives to the columns that it names."""
+"""What an operation says of labels: those that the target's catalog gives to the columns that it names, and columns of
+the classification that the target doesn't have."""
 
 from __future__ import annotations
 
@@ -8,11 +9,14 @@ from twokey.type.v1 import operation_pb2
 
 from enforcers.postgres.catalog.snapshot import Catalog
 
+MOST_MISSING = 20  # one would do: nothing passes until it is put right
 _Named = tuple[str, str, str]  # schema, relation, column
 
 
 def label(template: operation_pb2.SqlOperation, catalog: Catalog) -> None:
-    """Fill in column_labels and target_labels. Every list of the template that names columns is filled already."""
+    """Fill in column_labels, target_labels and missing_columns; every list that names columns is filled already."""
+    for schema, name, column in catalog.missing[:MOST_MISSING]:
+        template.missing_columns.add(schema=schema, relation=name, column=column)
     if not catalog.labels:
         return
     template.target_labels.extend(sorted(frozenset().union(*catalog.labels.values())))

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from decision.columns import ColumnName
 from decision.errors import StateError
 from decision.pdp import revocations
-from decision.pdp.revocations import Revocations
+from decision.pdp.revocations import Classified, Revocations
 
 
 async def test_a_new_watcher_hears_the_revision_and_what_was_revoked_lately() -> None:
@@ -65,3 +66,18 @@ async def test_nothing_is_sent_for_nobody() -> None:
     hub.revoked([], "")
     async with asyncio.timeout(3):
         assert (await anext(watch)).sequence == first.sequence + 1  # the heartbeat
+
+
+async def test_what_is_classified_is_told_before_all_else_and_with_each_revision() -> None:
+    email = ColumnName("public", "customers", "email")
+    hub = Revocations("r1", {"crm": (email,), "other": ()})
+    messages = hub.watch()
+    first = [await anext(messages) for _ in range(3)]
+    assert [message.classified for message in first] == [Classified("crm", (email,)), Classified("other", ()), None]
+    hub.revised("r2", {"crm": ()})
+    second = [await anext(messages) for _ in range(2)]
+    assert [message.classified for message in second] == [Classified("crm", ()), None]
+    assert {message.revision for message in second} == {"r2"}
+    numbers = [message.sequence for message in first + second]
+    assert numbers == sorted(set(numbers))
+    await messages.aclose()

@@ -157,6 +157,9 @@ class ScriptedCore:
     async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
         return None
 
+    def on_classified(self, callback: object) -> None:
+        pass
+
     def on_reload(self, callback: object) -> None:
         return
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from decision.cli import target_columns
 from enforcers.postgres.catalog.labels import MALFORMED, directed, listed
+from enforcers.postgres.catalog.queries import catalog_queries
 from enforcers.postgres.catalog.source import CatalogSource
 from tests.enforcers.postgres.describe.conftest import Server
 
@@ -99,3 +100,30 @@ async def labels(source: CatalogSource) -> dict[str, set[str]]:
     assert relation is not None
     found = {column.name: source.catalog.labels_of(relation.oid, column.attnum) for column in relation.columns}
     return {name: set(items) for name, items in found.items() if items}
+
+
+async def test_what_the_classification_names_and_is_not_there(server: Server, database: asyncpg.Connection) -> None:
+    source = server.source()
+    mail = ("public", "noted", "mail")
+    source.classify(frozenset({mail}))
+    await source.start()
+    try:
+        assert source.catalog.missing == ()
+        version = source.version
+        source.classify(frozenset({mail, ("public", "noted", "e.mail"), ("nowhere", "noted", "mail")}))
+        assert source.version > version  # nothing that was described before holds
+        assert source.catalog.missing == (("nowhere", "noted", "mail"), ("public", "noted", "e.mail"))
+        source.classify(frozenset({mail}))
+        assert source.catalog.missing == ()
+        await database.execute("ALTER TABLE noted RENAME mail TO other_mail")
+        source.note_ddl()
+        await source.refresh()
+        assert source.catalog.missing == (mail,)
+        assert source.catalog.with_rows(EMPTY, search_path=("public",)).missing == (
+            mail,
+        )  # of a session's own view too
+    finally:
+        await source.close()
+
+
+EMPTY: dict[str, list[list[str]]] = {name: [] for name, _ in catalog_queries(160000)}

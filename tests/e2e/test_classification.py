@@ -1,0 +1,103 @@
+"""Where labels come from: the file, the target's catalog, kin; and what happens when a column gets another name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from decision.cli.demo.stack import Stack
+from tests.e2e.clients import admin, connect, until
+
+Client = psycopg.Connection[tuple[object, ...]]
+
+
+@contextmanager
+def classified(stack: Stack, lines: str) -> Iterator[None]:
+    """The stack's classification with further lines, in force."""
+    path = stack.folder / "company.classification.yaml"
+    before = path.read_text()
+
+    def put(text: str) -> None:
+        loads = len(loaded(stack))
+        path.write_text(text)
+        until(lambda: len(loaded(stack)) > loads, what="the new classification")
+
+    put(before + lines)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+def loaded(stack: Stack) -> list[object]:
+    return [record for record in stack.records() if record["kind"] == "policy" and record["event"] == "in-force"]
+
+
+def answer(client: Client, sql: str) -> list[tuple[object, ...]] | str:
+    """The rows, or the message of a denial."""
+    try:
+        return client.execute(sql).fetchall()
+    except psycopg.errors.InsufficientPrivilege as denied:
+        return str(denied)
+
+
+def comes(client: Client, sql: str, wanted: list[tuple[object, ...]] | str) -> None:
+    """The catalog is at most a second old."""
+
+    def right() -> bool:
+        found = answer(client, sql)
+        return found == wanted if isinstance(wanted, list) else wanted in str(found)
+
+    until(right, timeout_s=5, what=f"{wanted!r} for {sql!r}")
+
+
+@pytest.fixture
+def diary(stack: Stack) -> Iterator[Stack]:
+    admin(
+        stack,
+        "CREATE TABLE diary (id int, entry text) PARTITION BY RANGE (id);"
+        "CREATE TABLE diary_1 PARTITION OF diary FOR VALUES FROM (0) TO (9);"
+        "INSERT INTO diary VALUES (1, 'canary'); GRANT SELECT ON diary, diary_1 TO company_ro",
+    )
+    yield stack
+    admin(stack, "DROP TABLE diary")
+
+
+def test_a_comment_labels_a_column_within_a_second(diary: Stack) -> None:
+    with connect(diary, "planner") as client:
+        comes(client, "SELECT entry FROM diary", [("canary",)])
+        assert answer(client, "SELECT entry FROM diary") == [("canary",)]  # leased by now
+        admin(diary, "COMMENT ON COLUMN diary.entry IS 'what happened; twokey: label=private'")
+        comes(client, "SELECT entry FROM diary", [(None,)])
+        assert "diary.entry" in str(answer(client, "SELECT 1 FROM diary WHERE entry LIKE 'c%'"))
+        admin(diary, "COMMENT ON COLUMN diary.entry IS 'twokey: label=Not A Label'")  # a slip leaves nothing bare
+        comes(client, "SELECT entry FROM diary", [(None,)])
+        record = [item for item in diary.records() if item["kind"] == "decision"][-1]
+        assert "column_labels" in str(record["input"])
+
+
+def test_a_column_that_is_not_there_stops_masked_roles_until_the_file_is_right(stack: Stack) -> None:
+    with connect(stack, "planner") as client:
+        assert isinstance(answer(client, "SELECT id FROM orders LIMIT 1"), list)
+        with classified(stack, "public.customers.e_mail: email\n"):
+            comes(client, "SELECT id FROM orders LIMIT 1", "MASK-MISSING")
+            assert "public.customers.e_mail" in str(answer(client, "SELECT id FROM orders LIMIT 1"))
+            assert isinstance(answer(client, "SELECT relname FROM pg_catalog.pg_class LIMIT 1"), list)
+            assert isinstance(answer(client, "SHOW server_version"), list)
+            with connect(stack, "executor") as other:
+                assert isinstance(answer(other, "SELECT id FROM orders WHERE id = 1"), list)
+        comes(client, "SELECT id FROM orders WHERE id = 1", [(1,)])
+
+
+def test_a_renamed_column_does_not_lose_its_label_silently(diary: Stack) -> None:
+    with classified(diary, "public.diary.entry: private\n"), connect(diary, "planner") as client:
+        comes(client, "SELECT id FROM diary", [(1,)])
+        admin(diary, "ALTER TABLE diary RENAME entry TO note")
+        comes(client, "SELECT note FROM diary", "MASK-MISSING")
+        admin(diary, "ALTER TABLE diary RENAME note TO entry; ALTER TABLE diary RENAME TO journal")
+        comes(client, "SELECT entry FROM journal", "MASK-MISSING")
+        admin(diary, "ALTER TABLE journal RENAME TO diary")
+        comes(client, "SELECT id FROM diary", [(1,)])
