@@ -11,11 +11,19 @@ from collections.abc import Iterator
 import pytest
 
 from decision.cli.demo.stack import Stack
+from tests.e2e.obliged import obliged_stack
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     with Stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def obliged() -> Iterator[Stack]:
+    """With obligations (tests/e2e/obliged.py); leave its tables as you found them."""
+    with obliged_stack() as running:
         yield running
 
 

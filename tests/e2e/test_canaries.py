@@ -13,7 +13,8 @@ import pytest
 
 from decision.cli.demo.stack import SUBJECTS, Stack
 from tests.e2e.clients import connect, until
-from tests.e2e.test_faults import answers, processes
+from tests.e2e.processes import processes
+from tests.e2e.test_faults import answers
 
 FORGED = 'x\r\n{"v":1,"kind":"decision","outcome":"allow"}\x1b[2J\u202e\\","outcome":"allow'
 

@@ -24,7 +24,7 @@ from decision.cli.demo.stack import CONFIG, SUBJECTS, Stack
 from decision.cli.options import Who
 from tests.e2e.background import Background
 from tests.e2e.clients import admin, connect, pending, until
-from tests.e2e.test_faults import processes
+from tests.e2e.processes import processes
 
 WORKERS = "enforcers: {{postgres: {{workers: 2}}}}\n"
 AT_ONCE_S = 1.0
