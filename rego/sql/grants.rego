@@ -116,6 +116,13 @@ careful_function(function) if {
 
 careful_function(function) if concat(".", [function.schema, function.name]) in policy.functions.permitted
 
+# An SQL function does what its body does, which the description lists beside it: relations, columns, functions.
+careful_function(function) if {
+	function.language == "sql"
+	function.schema != "pg_catalog"
+	function.security_definer == false
+}
+
 # METADATA
 # title: Catalog relations that hold values
 # description: Denies roles that see labels masked the statistics, activity and secrets that the catalog holds.

@@ -163,6 +163,7 @@ test_sql_function_allows if {
 	t.decide(calling(t.planner, {"safe": true})).outcome == "allow"
 	t.decide(calling(t.planner, {"volatility": "stable"})).outcome == "allow"
 	t.decide(calling(t.planner, {"name": "pg_advisory_unlock_all"})).outcome == "allow"
+	t.decide(calling(t.planner, {"schema": "public", "language": "sql"})).outcome == "allow"
 	not "SQL-FUNCTION" in t.rules(t.decide(calling(t.executor, {})))
 }
 
@@ -173,6 +174,9 @@ test_sql_function_denies if {
 		{"volatility": "stable", "name": "table_to_xml"},
 		{"volatility": "stable", "security_definer": true},
 		{"volatility": ""},
+		{"schema": "public", "language": "plpgsql"},
+		{"schema": "public", "language": "sql", "security_definer": true},
+		{"language": "sql"},
 	] {
 		t.denied_by(t.decide(calling(t.planner, patch)), "SQL-FUNCTION")
 	}
