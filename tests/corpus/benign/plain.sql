@@ -287,13 +287,13 @@ SELECT count(*) FROM patients
 -- an empty statement
 ;
 
--- a syntax error
+-- a syntax error | modes=simple,extended
 SELEC 1
 
--- a division by zero
+-- a division by zero | modes=simple,extended,pipeline
 SELECT 1 / 0
 
--- a wrong cast
+-- a wrong cast | modes=simple,extended,blind
 SELECT 'abc'::int
 
 -- a wrong parameter
