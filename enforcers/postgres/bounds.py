@@ -12,6 +12,7 @@ Statistics System".
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from enforcers.postgres.description import Control, Description
 
@@ -41,10 +42,13 @@ class Writes(enum.IntEnum):
     UNKNOWN = 3  # nothing does: it can't be bounded
 
 
+NOTHING: Final = Writes.NOTHING  # asked several times an act, and a member is looked up by its name each time
+
+
 def writes_of(description: Description) -> Writes:
     """Cheap where nothing is written, which is the hot path's case."""
-    if not (description.writes_or_locks or description.utility or description.template.opaque):
-        return Writes.NOTHING
+    if not (description.writes_or_locks or description.utility or description.opaque):
+        return NOTHING
     return _writes_of(description)
 
 

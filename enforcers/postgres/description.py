@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from twokey.type.v1 import operation_pb2
 
@@ -31,6 +32,9 @@ class Control(enum.Enum):
     PREPARED = "prepared"  # two-phase commands
 
 
+NO_CONTROL: Final = Control.NONE  # asked for every act, and a member is looked up by its name each time
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """A question for the session's own connection, in the transaction of the act, after Parse (design, section 5).
@@ -45,9 +49,10 @@ class Verification:
     functions_expected: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Description:
-    """One statement, described under one catalog version and one SessionNames.
+    """One statement, described under one catalog version and one SessionNames. Nobody changes one: `replace` makes
+    another. (Not frozen, because with_text, which runs for every statement, fills what it makes.)
 
     template is the SqlOperation without values, transaction, position and statements (those are the session's).
     Everything here except `text` is the same for all statements of one shape.
@@ -89,6 +94,48 @@ class Description:
     savepoint: str = ""  # SAVEPOINT, RELEASE and ROLLBACK TO name one
     named: bytes = b""  # text of the statement that this one names (EXECUTE, FETCH): reviewers are shown it
     chain: bool = False  # COMMIT or ROLLBACK AND CHAIN: the next transaction begins at once
+    opaque: bool = field(init=False)  # as the template says: asked for every act, where a message's field takes longer
+
+    def __post_init__(self) -> None:
+        self.opaque = self.template.opaque
+
+    def with_text(self, text: bytes) -> Description:
+        """The description of another text of the same shape. (A tenth of what dataclasses.replace costs.)"""
+        made = Description.__new__(Description)
+        made.text = text
+        made.template = self.template
+        made.shape_digest = self.shape_digest
+        made.static_digest = self.static_digest
+        made.control = self.control
+        made.parameters = self.parameters
+        made.writes_or_locks = self.writes_or_locks
+        made.changes_names = self.changes_names
+        made.ddl = self.ddl
+        made.makes_temporary = self.makes_temporary
+        made.copy_in = self.copy_in
+        made.copy_out = self.copy_out
+        made.utility = self.utility
+        made.single_transaction = self.single_transaction
+        made.can_estimate = self.can_estimate
+        made.cannot_estimate_why = self.cannot_estimate_why
+        made.verification = self.verification
+        made.cursor = self.cursor
+        made.prepared = self.prepared
+        made.wire = self.wire
+        made.others = self.others
+        made.changes_grammar = self.changes_grammar
+        made.known_rows = self.known_rows
+        made.collects = self.collects
+        made.output_open = self.output_open
+        made.copy_header = self.copy_header
+        made.own_setting = self.own_setting
+        made.cursor_options = self.cursor_options
+        made.estimated_here = self.estimated_here
+        made.savepoint = self.savepoint
+        made.named = self.named
+        made.chain = self.chain
+        made.opaque = self.opaque
+        return made
 
 
 @dataclass(frozen=True, slots=True)

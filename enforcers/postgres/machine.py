@@ -12,6 +12,7 @@ The transitions of a segment, and why a later message never overtakes: docs/deci
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import Answer, Gate
@@ -26,6 +27,7 @@ from enforcers.postgres.machine_fused import Fused
 from enforcers.postgres.machine_guard import can_be_split
 from enforcers.postgres.machine_portals import syntax_error
 from enforcers.postgres.machine_state import (
+    QUERY,
     Capture,
     Expect,
     Granted,
@@ -39,9 +41,13 @@ from enforcers.postgres.machine_state import (
 
 MAX_QUEUED_BYTES = 16 * 1024 * 1024
 MAX_QUEUED_FRAMES = 10_000
-_SYNC, _FLUSH, _TERMINATE, _QUERY = (ord(c) for c in "SHXQ")
-_COPY = frozenset(b"dcf")
-_ALONE = frozenset(b"QF")  # answered by a ReadyForQuery of their own, unless they are skipped
+_SYNC: Final = ord("S")
+_TERMINATE: Final = ord("X")
+_ERROR: Final = ord("E")
+_IDLE: Final = ord("I")
+_COPY: Final = frozenset(b"dcf")
+_ALLOWED: Final = Answer.ALLOWED
+_ALONE: Final = frozenset(b"QF")  # answered by a ReadyForQuery of their own, unless they are skipped
 
 
 class SessionMachine(Fused):
@@ -236,7 +242,7 @@ class SessionMachine(Fused):
             return False
         asked = Asked(description=description, transaction=self.transaction)
         _, ruling = self.lease(asked)
-        if ruling is None or ruling.answer is not Answer.ALLOWED:
+        if ruling is None or ruling.answer is not _ALLOWED:
             return False
         running = Running(self.act(asked, ruling), description)
         if self.needs_guard(running) or not self.gate.ready(running.act):
@@ -254,7 +260,7 @@ class SessionMachine(Fused):
             if running.duration is not None:
                 self.give_time(running, running.duration)
             self.follow(running.description)
-        self.send(raw, Expect(Kind.QUERY, acts=acts))
+        self.send(raw, Expect(QUERY, acts=acts))
         self.boundary = True
         self.segment_open = False
 
@@ -412,19 +418,20 @@ class SessionMachine(Fused):
         self.boundary = False
         self.segment_open = False
         self.copy_in = self.await_copy = self.limited_execute = False
-        self.settle_acts("failed" if status == ord("E") else "completed")
+        self.settle_acts("failed" if status == _ERROR else "completed")
         self.settled_status = status
         transaction = self.transaction
-        self.block = status != ord("I")
+        self.block = status != _IDLE
         self.pipeline_flushed = False
-        if status != ord("I"):
+        if status != _IDLE:
             transaction.active = True
-            transaction.failed = status == ord("E")
+            transaction.failed = status == _ERROR
             return
         self.replies.withhold = False
-        for portal in self.portals.values():
-            self.drop_portal(portal, status="completed")
-        self.portals.clear()
+        if self.portals:
+            for portal in self.portals.values():
+                self.drop_portal(portal, status="completed")
+            self.portals.clear()
         self.forget_cursors()
         if transaction.touched_names:
             self.names_stale = True

@@ -16,12 +16,14 @@ from enforcers.core.ports import Duties, Gate, Outcome
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import CancelTarget, Close, Command
 from enforcers.postgres.describing import Describer, View
-from enforcers.postgres.description import Control, Description, SessionNames
+from enforcers.postgres.description import NO_CONTROL, Control, Description, SessionNames
 from enforcers.postgres.limits import affected
+from enforcers.postgres.machine_follower import Follower
 from enforcers.postgres.machine_replies import Replies
 from enforcers.postgres.machine_state import (
     POISON,
     QUESTION,
+    SYNC,
     Capture,
     Expect,
     Kind,
@@ -46,7 +48,7 @@ Flow = Generator[Command | Internal, object, None]
 Step = Generator[Command | Internal, object, None]
 
 
-class MachineBase:
+class MachineBase(Follower):
     """State and primitives. See SessionMachine for the public surface."""
 
     def __init__(self, gate: Gate, describer: Describer) -> None:
@@ -132,7 +134,7 @@ class MachineBase:
 
     def send(self, data: bytes, expect: Expect | None = None) -> None:
         if expect is not None:
-            if self.skipping and expect.kind is not Kind.SYNC:
+            if self.skipping and expect.kind is not SYNC:
                 self._unsent(expect)
                 return
             self.replies.expects.append(expect)
@@ -146,7 +148,7 @@ class MachineBase:
 
     def end_segment(self, *, relay: bool = True) -> None:
         """Sync, of the client's or the gateway's own."""
-        self.send(wire.SYNC, Expect(Kind.SYNC, relay=relay))
+        self.send(wire.SYNC, Expect(SYNC, relay=relay))
         self.boundary = True
         self.skipping = self.error_told = False
         self.segment_open = False
@@ -243,7 +245,7 @@ class MachineBase:
                 obligations_met=self._met(running.act.ruling.duties) if status == "completed" else (),
             ),
         )
-        if status == "completed" and (running.description.ddl or running.description.template.opaque):
+        if status == "completed" and (running.description.ddl or running.description.opaque):
             self.saw_ddl()
 
     def _met(self, duties: Duties) -> tuple[str, ...]:
@@ -259,20 +261,20 @@ class MachineBase:
         control = description.control
         if description.cursor or description.prepared or description.utility:
             self.confirmed(description)
-        if control in {Control.COMMIT, Control.PREPARED}:
+        if control is not NO_CONTROL and control in {Control.COMMIT, Control.PREPARED}:
             self.block = self.block and description.chain
             self.settle_acts("completed")
             if description.chain and self.ddl_seen:
                 self.saw_ddl()  # now others see it
-        elif control is Control.ROLLBACK:
+        elif control is not NO_CONTROL and control is Control.ROLLBACK:
             self.block = self.block and description.chain
             self.settle_acts("failed", error="rolled back")
         elif not (alone or self.block or description.single_transaction):
             running.settling = True
             self.unsettled.append((running, tag))
-            if description.ddl or description.template.opaque:
+            if description.ddl or description.opaque:
                 self.saw_ddl()
-            if control is Control.BEGIN:
+            if control is not NO_CONTROL and control is Control.BEGIN:
                 self.block = True
             return
         self.ended(running, "completed", tag=tag)
@@ -337,7 +339,7 @@ class MachineBase:
         transaction = self.transaction
         self.heed(description)
         apply_effects(transaction, description)
-        if description.changes_names or description.template.opaque or description.ddl:
+        if description.changes_names or description.opaque or description.ddl:
             self.names_stale = True
         if description.control in {Control.ROLLBACK, Control.ROLLBACK_TO, Control.COMMIT, Control.PREPARED} and (
             transaction.touched_names
@@ -345,9 +347,9 @@ class MachineBase:
             self.names_stale = True
         if description.makes_temporary:
             self.temporary = True
-        if description.ddl or description.template.opaque:
+        if description.ddl or description.opaque:
             self.uncommitted = True
-        if description.ddl or description.makes_temporary or description.template.opaque:
+        if description.ddl or description.makes_temporary or description.opaque:
             self.objects_changed()
         elif description.control in {Control.ROLLBACK, Control.ROLLBACK_TO, Control.COMMIT, Control.PREPARED}:
             self.view_stale = True
@@ -426,7 +428,7 @@ def is_quiet(description: Description) -> bool:
         or description.cursor
         or description.prepared
         or description.utility
-        or description.template.opaque
+        or description.opaque
         or any(setting.action != "show" for setting in description.template.settings)
     )
 
@@ -450,7 +452,7 @@ def apply_effects(transaction: Transaction, description: Description) -> None:
         _apply_savepoint(transaction, description)
     if description.writes_or_locks:
         transaction.written = True
-    if description.changes_names or description.template.opaque:
+    if description.changes_names or description.opaque:
         transaction.touched_names = True
     if description.ddl:
         transaction.ddl = transaction.touched_names = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 
 from twokey.type.v1 import operation_pb2
@@ -52,18 +52,31 @@ _HOLD_ENDS = {
 }
 
 
-@dataclass(kw_only=True)
 class Asked:
-    """One statement to decide: where it stands, and what is bound. (Not frozen: made for every act, and cheaper so.)"""
+    """One statement to decide: where it stands, and what is bound."""
 
-    description: Description
-    transaction: Transaction
-    position: int = 0
-    statements: int = 1
-    values: tuple[bytes | None, ...] = ()
-    formats: tuple[int, ...] = ()
-    types: tuple[int, ...] = ()
-    holdable: bool = True
+    __slots__ = ("description", "formats", "holdable", "position", "statements", "transaction", "types", "values")
+
+    def __init__(
+        self,
+        *,
+        description: Description,
+        transaction: Transaction,
+        position: int = 0,
+        statements: int = 1,
+        values: tuple[bytes | None, ...] = (),
+        formats: tuple[int, ...] = (),
+        types: tuple[int, ...] = (),
+        holdable: bool = True,
+    ) -> None:
+        self.description = description
+        self.transaction = transaction
+        self.position = position
+        self.statements = statements
+        self.values = values
+        self.formats = formats
+        self.types = types
+        self.holdable = holdable
 
 
 class Deciding(Dutiful):

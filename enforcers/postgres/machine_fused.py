@@ -12,17 +12,19 @@ from typing import Final
 
 from enforcers.core.ports import Act, Answer, Gate
 from enforcers.postgres import wire
-from enforcers.postgres.bounds import Writes
+from enforcers.postgres.bounds import NOTHING
 from enforcers.postgres.describing import Describer
 from enforcers.postgres.machine_copying import Copying
-from enforcers.postgres.machine_state import Expect, Kind, Portal, Running
+from enforcers.postgres.machine_state import BIND, DESCRIBE, EXECUTE, SYNC, Expect, Portal, Running
 from enforcers.postgres.operations import bound_values, new_operation_id
 
 # What may follow the Bind: without Describe, and with it.
 _SHORT: Final = wire.execute(b"") + wire.SYNC
 _LONG: Final = wire.describe(b"P", b"") + wire.execute(b"") + wire.SYNC
-_BIND: Final = ord("B")
+_SHORT_SIZE: Final = len(_SHORT)
+_LONG_SIZE: Final = len(_LONG)
 _UNNAMED: Final = b""
+_ALLOWED: Final = Answer.ALLOWED
 
 
 class Fused(Copying):
@@ -42,7 +44,7 @@ class Fused(Copying):
         described = data.endswith(_LONG)
         if not described and not data.endswith(_SHORT):
             return False
-        end = len(data) - (len(_LONG) if described else len(_SHORT))
+        end = len(data) - (_LONG_SIZE if described else _SHORT_SIZE)
         if end < 12 or wire.frame_end(data, 0) != end or data[5] != 0:
             return False
         bind = wire.parse_bind(data[:end])
@@ -59,7 +61,7 @@ class Fused(Copying):
             return False
         gate = self.gate
         ruling = gate.leased(self.keys.key(description, self.transaction, 0, 1))
-        if ruling is None or ruling.answer is not Answer.ALLOWED or gate.refusal() is not None:
+        if ruling is None or ruling.answer is not _ALLOWED or gate.refusal() is not None:
             return False
         if ruling.duties.max_duration_ms is not None or ruling.duties.require_reason or self.reason.text:
             return False
@@ -76,20 +78,28 @@ class Fused(Copying):
         limit = running.limit
         if running.bounded and (self.transaction.active or self.transaction.written):
             return False  # what runs before the Sync must know whether the result turned out too large
-        if running.writes is not Writes.NOTHING or self.needs_guard(running) or self.must_watch(running):
+        if running.writes is not NOTHING or self.needs_guard(running) or self.must_watch(running):
             return False
         if not gate.ready(act):
             return False
-        portal = Portal(_UNNAMED, statement, bind, running, self.names_version, self.catalog_version, self.turn)
+        portal = Portal(
+            _UNNAMED,
+            statement,
+            bind,
+            running,
+            names_version=self.names_version,
+            catalog_version=self.catalog_version,
+            turn=self.turn,
+        )
         portal.executed = running.begun = True
         self._keep(portal)
         self.follow(description)
         expects = self.replies.expects
-        expects.append(Expect(Kind.BIND, name=_UNNAMED, value=portal))
+        expects.append(Expect(BIND, name=_UNNAMED, value=portal))
         if described:
-            expects.append(Expect(Kind.DESCRIBE))
-        expects.append(Expect(Kind.EXECUTE, acts=(running,)))
-        expects.append(Expect(Kind.SYNC))
+            expects.append(Expect(DESCRIBE))
+        expects.append(Expect(EXECUTE, acts=(running,)))
+        expects.append(Expect(SYNC))
         if limit is not None:
             data = data[:end] + self._limited_tail(limit, described=described)
         self.limited_execute = running.bounded

@@ -17,10 +17,10 @@ from dataclasses import replace
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import MaskedColumn
 from enforcers.postgres import deny, wire
-from enforcers.postgres.bounds import COUNT_SQL, Writes, counted, written_tables
+from enforcers.postgres.bounds import COUNT_SQL, NOTHING, Writes, counted, written_tables
 from enforcers.postgres.commands import Command
 from enforcers.postgres.describe.output import check_row_description
-from enforcers.postgres.description import Control, Description, Verification
+from enforcers.postgres.description import NO_CONTROL, Control, Description, Verification
 from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_decide import ABORTED, Deciding
@@ -47,9 +47,9 @@ class Guarding(Deciding):
         because nothing is committed by it."""
         if self.verifies(running):
             return True
-        if running.writes is Writes.TAGGED:
-            return not self.transaction.active
-        return running.writes is not Writes.NOTHING
+        if running.writes is NOTHING:
+            return False
+        return running.writes is not Writes.TAGGED or not self.transaction.active
 
     def verifies(self, running: Running) -> bool:
         """There is something to ask or to set before the statement."""
@@ -58,7 +58,7 @@ class Guarding(Deciding):
             return description.template.command != "PREPARE"  # it shows nothing; EXECUTE is verified by itself
         if self.loosens(description):
             return True  # refused where it is decided, also if its lease would let it pass
-        if description.control is not Control.NONE:
+        if description.control is not NO_CONTROL:
             return False  # nothing to verify, and no rows to bound
         if not self.met(duties):
             return True
@@ -119,10 +119,10 @@ class Guarding(Deciding):
 
     def must_watch(self, running: Running) -> bool:
         """Is there something to ask between the statement and its commit?"""
-        if running.writes is Writes.COUNTED:
+        if running.writes is not NOTHING and running.writes is Writes.COUNTED:
             return True
         if not self.met(running.act.ruling.duties):
-            return running.description.control is Control.NONE
+            return running.description.control is NO_CONTROL
         verification = verification_of(running)
         return verification is not None and verification.functions_sql is not None and self.verifies(running)
 

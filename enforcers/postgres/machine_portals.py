@@ -146,7 +146,15 @@ class Extended(Guarding):
         return True
 
     def _portal(self, bind: wire.Bind, statement: Statement, running: Running | None) -> Portal:
-        return Portal(bind.portal, statement, bind, running, self.names_version, self.catalog_version, self.turn)
+        return Portal(
+            bind.portal,
+            statement,
+            bind,
+            running,
+            names_version=self.names_version,
+            catalog_version=self.catalog_version,
+            turn=self.turn,
+        )
 
     def _bound(self, portal: Portal, raw: bytes) -> None:
         self._keep(portal)

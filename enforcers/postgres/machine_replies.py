@@ -11,61 +11,46 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from enforcers.core.errors import ProtocolError, UpstreamError, code_of
 from enforcers.postgres import deny, rows, wire
-from enforcers.postgres.bounds import Writes
+from enforcers.postgres.bounds import NOTHING, Writes
 from enforcers.postgres.limits import affected, limit_error, limit_text
-from enforcers.postgres.machine_state import FUNCTION_CALL, NO_CAP, SPENT, Capture, Expect, Kind, Running
+from enforcers.postgres.machine_follower import Follower
+from enforcers.postgres.machine_state import (
+    BIND,
+    DESCRIBE,
+    EXECUTE,
+    FUNCTION_CALL,
+    NO_CAP,
+    QUERY,
+    SPENT,
+    SYNC,
+    Capture,
+    Expect,
+    Kind,
+    Running,
+)
 
-_C, _D, _E, _N, _S, _Z, _T, _A = (ord(c) for c in "CDENSZTA")
-_COPY_DATA = ord("d")
+_C: Final = ord("C")
+_D: Final = ord("D")
+_E: Final = ord("E")
+_N: Final = ord("N")
+_S: Final = ord("S")
+_Z: Final = ord("Z")
+_T: Final = ord("T")
+_A: Final = ord("A")
+_COPY_DATA: Final = ord("d")
+_NO_DATA: Final = ord("n")
+_EMPTY: Final = ord("I")
+_SUSPENDED: Final = ord("s")
 _ROWS: Final = frozenset((_D, _COPY_DATA))
-_COPY_END = wire.message(b"d", b"\xff\xff")  # the trailer of the binary format: no row
-_IN_BLOCK = ord("T")
-_BOUND = ord("2")
-_FIELDS = frozenset(b"Tn")
+_COPY_END: Final = wire.message(b"d", b"\xff\xff")  # the trailer of the binary format: no row
+_IN_BLOCK: Final = ord("T")
+_BOUND: Final = ord("2")
 _MAX_ROW_BYTES = 64 * 1024 * 1024  # of a row that must be rewritten, so held whole
-_ANSWERS = {ord("1"): Kind.PARSE, ord("2"): Kind.BIND, ord("3"): Kind.CLOSE}
-
-
-class Follower(Protocol):
-    """What the other half of the machine wants to know, each called in the order of the replies."""
-
-    def ended(self, running: Running, status: str, *, tag: str = "", sqlstate: str = "", error: str = "") -> None: ...
-
-    def completed(self, running: Running, tag: str, *, alone: bool) -> None:
-        """CommandComplete. alone: it was a message of its own, so its transaction, if implicit, is over too."""
-
-    def settled(self, status: int) -> None:
-        """ReadyForQuery for the client: one of b"ITE"."""
-
-    def failed(self, dropped: list[Expect], *, until_sync: bool, told: bool) -> None:
-        """An error took these unanswered messages with it. until_sync: the target skips to a Sync that is not sent
-        yet. told: the client got an error for it."""
-
-    def captured(self, capture: Capture) -> None: ...
-
-    def copying(self) -> None: ...
-
-    def setting(self, name: bytes) -> None: ...
-
-    def over_limit(self, running: Running) -> None:
-        """Its result went beyond a limit, and the target goes on sending: stop it."""
-
-    def answer(self, expect: Expect) -> bytes | None:
-        """In place of an EmptyQueryResponse, to a message that stood for another; None: as it is."""
-
-    def undo(self, running: Running) -> None:
-        """The target executed it well; in its pipeline, nothing is sent behind it."""
-
-    def undo_block(self) -> None:
-        """A Query was refused that the target executed well in an explicit transaction. Its ReadyForQuery is held."""
-
-    def suspended(self, running: Running) -> None: ...
-
-    def parameters(self, expect: Expect, types: tuple[int, ...]) -> None: ...
+_ANSWERS: Final = {ord("1"): Kind.PARSE, ord("2"): Kind.BIND, ord("3"): Kind.CLOSE}
 
 
 class Replies:
@@ -80,7 +65,7 @@ class Replies:
         self._dropping = False  # they are not relayed: it is beyond a limit
         self._buffer = bytearray()
         self._need = 5
-        self._after: list[Callable[[], None]] = []
+        self._after: list[int | Callable[[], None]] = []  # what is left to do; a number: `settled` with it
         # Set by the shell: writes `out`. The client need not wait while its act is accounted for.
         self.flush: Callable[[], None] | None = None
 
@@ -111,7 +96,10 @@ class Replies:
         while self._after:
             after, self._after = self._after, []
             for call in after:
-                call()
+                if isinstance(call, int):
+                    self._follower.settled(call)
+                else:
+                    call()
 
     def _scan(self, data: bytes) -> None:
         expects = self.expects
@@ -183,16 +171,16 @@ class Replies:
             return False
         wanted = head.kind
         if kind == _BOUND:
-            if wanted is not Kind.BIND:
+            if wanted is not BIND:
                 return False
-        elif kind in _FIELDS:
-            if wanted is not Kind.DESCRIBE:
+        elif kind in (_T, _NO_DATA):
+            if wanted is not DESCRIBE:
                 return False
         elif kind == _C:
-            if wanted is not Kind.EXECUTE or not head.plain or len(head.acts) != 1:
+            if wanted is not EXECUTE or not head.plain or len(head.acts) != 1:
                 return False
             running = head.acts[0]
-            if running.limited or running.hold or running.writes is not Writes.NOTHING:
+            if running.limited or running.hold or running.writes is not NOTHING:
                 return False
             self.expects.popleft()
             self._follower.completed(running, data[position + 5 : end - 1].decode("utf-8", "replace"), alone=False)
@@ -250,9 +238,9 @@ class Replies:
             expects.popleft()
             self._final(head)
             return None if head.relay else head.error
-        if head.kind is Kind.DESCRIBE:
+        if head.kind is DESCRIBE:
             return self._described(kind, head, raw)
-        if head.kind is Kind.EXECUTE or head.kind is Kind.QUERY:
+        if head.kind is EXECUTE or head.kind is QUERY:
             muted = head.muted
             answer = self._result(kind, head, raw)
             return b"" if muted else answer
@@ -286,9 +274,11 @@ class Replies:
         running = head.acts[min(head.index, len(head.acts) - 1)] if head.acts else None
         if kind == _COPY_DATA:
             return self._copied(head, running, raw)
-        if kind == _C or kind == ord("I"):
-            return self._complete(head, running, raw, empty=kind == ord("I"))
-        if kind == ord("s") and head.kind is Kind.EXECUTE:
+        if kind in (_C, _EMPTY):
+            return self._complete(head, running, raw, empty=kind == _EMPTY)
+        if kind == _T and head.kind is QUERY:
+            return b"" if running is not None and running.limited else None
+        if kind == _SUSPENDED and head.kind is EXECUTE:
             return self._suspended(head, running)
         if kind in b"GW":
             self._follower.copying()
@@ -301,7 +291,7 @@ class Replies:
             running.rows, running.bytes = 1, len(raw) - 1
             self._follower.completed(running, "", alone=True)
             return None
-        if kind in b"Hc" or (kind == _T and head.kind is Kind.QUERY):
+        if kind in b"Hc":
             return b"" if running is not None and running.limited else None
         raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
 
@@ -350,7 +340,7 @@ class Replies:
         return True
 
     def _complete(self, head: Expect, running: Running | None, raw: bytes, *, empty: bool) -> bytes | None:
-        if head.kind is Kind.EXECUTE:
+        if head.kind is EXECUTE:
             self.expects.popleft()
         if running is not None:
             if head.index >= len(head.acts):
@@ -364,7 +354,7 @@ class Replies:
                 running.held = raw
                 self._final(head)
                 return b""
-            self._follower.completed(running, tag, alone=head.kind is Kind.QUERY and len(head.acts) == 1)
+            self._follower.completed(running, tag, alone=head.kind is QUERY and len(head.acts) == 1)
         elif not empty and head.relay and head.name != SPENT:
             # A statement that the description does not know of: an act without a decision.
             raise UpstreamError("the target executed a statement that was not described")
@@ -375,7 +365,12 @@ class Replies:
         return self._follower.answer(head) if empty and running is None and head.value is not None else None
 
     def _written_too_much(self, running: Running, tag: str) -> bool:
-        if running.writes is not Writes.TAGGED or running.limit is None or affected(tag) <= running.limit:
+        if (
+            running.writes is NOTHING
+            or running.writes is not Writes.TAGGED
+            or running.limit is None
+            or affected(tag) <= running.limit
+        ):
             return False
         running.limited, running.cut = True, "ROW_LIMIT"
         return True
@@ -471,17 +466,18 @@ class Replies:
             self._after.append(lambda c=capture: self._follower.captured(c))  # type: ignore[misc]
 
     def _ready(self, raw: bytes) -> bytes | None:
-        if len(raw) != 6 or not self.expects or self.expects[0].kind not in {Kind.SYNC, Kind.QUERY}:
+        head = self.expects[0] if self.expects else None
+        if len(raw) != 6 or head is None or not (head.kind is SYNC or head.kind is QUERY):
             raise UpstreamError("the target sent ReadyForQuery out of order")
-        head = self.expects.popleft()
+        self.expects.popleft()
         status = raw[5]
         if status not in b"ITE":
             raise ProtocolError("the target reports an unknown transaction status")
         self._final(head)
         if not head.relay:
             return b""
-        if status == _IN_BLOCK and head.kind is Kind.QUERY and any(running.limited for running in head.acts):
+        if status == _IN_BLOCK and head.kind is QUERY and any(running.limited for running in head.acts):
             self._after.append(self._follower.undo_block)
             return b""
-        self._after.append(lambda: self._follower.settled(status))
+        self._after.append(status)
         return None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Final
 
 from enforcers.core.ports import Act, Ruling
 from enforcers.postgres import wire
-from enforcers.postgres.bounds import Writes, writes_of
+from enforcers.postgres.bounds import NOTHING, Writes, writes_of
 from enforcers.postgres.description import Description
 from enforcers.postgres.masking import RowMasker
 from enforcers.postgres.reason import ReasonChange
@@ -40,6 +41,14 @@ class Kind(enum.IntEnum):
     SYNC = 5  # Z
     QUERY = 6  # any number of results, then Z
     POISON = 7  # E
+
+
+# A member of an enum is looked up by its name, each time; these are there at once.
+BIND: Final = Kind.BIND
+DESCRIBE: Final = Kind.DESCRIBE
+EXECUTE: Final = Kind.EXECUTE
+SYNC: Final = Kind.SYNC
+QUERY: Final = Kind.QUERY
 
 
 class Capture:
@@ -93,7 +102,7 @@ class Running:
         self.cap = NO_CAP if duties.max_bytes is None else duties.max_bytes  # bytes, of the messages that carry them
         self.bounded = self.limit is not None or duties.max_bytes is not None
         self.duration = duties.max_duration_ms
-        self.writes = writes_of(description) if self.bounded else Writes.NOTHING
+        self.writes: Writes = writes_of(description) if self.bounded else NOTHING
         self.wrote = 0  # rows, where the target's statistics count them
         self.limited = False  # it went beyond a limit: nothing more of it passes
         self.cut = ""  # beyond which: a reason code
@@ -154,7 +163,10 @@ class Expect:
         self.name = name
         self.value = value
         self.bare = relay and capture is None  # its answer is relayed, and that is all
-        self.plain = relay and (not acts or all(a.masker is None for a in acts))  # its rows pass, up to the limit
+        plain = relay  # its rows pass, up to the limit
+        for running in acts:
+            plain = plain and running.masker is None
+        self.plain = plain
 
 
 @dataclass(eq=False)
@@ -186,35 +198,65 @@ class Statement:
         )
 
 
-@dataclass(eq=False)
 class Portal:
     """A bound statement: one act, from Bind to its last row."""
 
-    name: bytes
-    statement: Statement
-    bind: wire.Bind
-    running: Running | None
-    names_version: int
-    catalog_version: int
-    turn: int
-    executed: bool = False
+    __slots__ = ("bind", "catalog_version", "executed", "name", "names_version", "running", "statement", "turn")
+
+    def __init__(
+        self,
+        name: bytes,
+        statement: Statement,
+        bind: wire.Bind,
+        running: Running | None,
+        *,
+        names_version: int,
+        catalog_version: int,
+        turn: int,
+    ) -> None:
+        self.name = name
+        self.statement = statement
+        self.bind = bind
+        self.running = running
+        self.names_version = names_version
+        self.catalog_version = catalog_version
+        self.turn = turn
+        self.executed = False
 
 
-@dataclass
 class Transaction:
     """As it will be once everything sent upstream so far has succeeded."""
 
-    active: bool = False
-    failed: bool = False
-    written: bool = False
-    touched_names: bool = False  # its end (ROLLBACK, or COMMIT after SET LOCAL) changes how names resolve
-    ddl: bool = False
-    isolation: str = ""  # where a statement of the client's set it for this transaction
-    savepoints: tuple[tuple[str, bool], ...] = ()  # (name, written when it was made), innermost last
+    __slots__ = ("active", "ddl", "failed", "isolation", "savepoints", "touched_names", "written")
+
+    def __init__(
+        self,
+        *,
+        active: bool = False,
+        failed: bool = False,
+        written: bool = False,
+        touched_names: bool = False,
+        ddl: bool = False,
+        isolation: str = "",
+        savepoints: tuple[tuple[str, bool], ...] = (),
+    ) -> None:
+        self.active = active
+        self.failed = failed
+        self.written = written
+        self.touched_names = touched_names  # its end (ROLLBACK, or COMMIT after SET LOCAL) changes how names resolve
+        self.ddl = ddl
+        self.isolation = isolation  # where a statement of the client's set it for this transaction
+        self.savepoints = savepoints  # (name, written when it was made), innermost last
 
     def copy(self) -> Transaction:
         return Transaction(
-            self.active, self.failed, self.written, self.touched_names, self.ddl, self.isolation, self.savepoints
+            active=self.active,
+            failed=self.failed,
+            written=self.written,
+            touched_names=self.touched_names,
+            ddl=self.ddl,
+            isolation=self.isolation,
+            savepoints=self.savepoints,
         )
 
 

@@ -195,13 +195,15 @@ class Session(asyncio.Protocol):
     # Commands
 
     def _carry_out(self) -> None:
-        machine, transport, upstream = self.machine, self._transport, self._upstream
-        if machine.to_target:
-            upstream.write(machine.to_target[0] if len(machine.to_target) == 1 else b"".join(machine.to_target))
-            machine.to_target.clear()
-        if machine.to_client:
-            transport.write(machine.to_client[0] if len(machine.to_client) == 1 else b"".join(machine.to_client))
-            machine.to_client.clear()
+        machine = self.machine
+        out = machine.to_target
+        if out:
+            self._upstream.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+        out = machine.to_client
+        if out:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
         if machine.commands:
             commands = machine.commands.copy()
             machine.commands.clear()
@@ -211,9 +213,10 @@ class Session(asyncio.Protocol):
             self._adjust_reading()
 
     def _write_relayed(self) -> None:
-        if self.machine.to_client:
-            self._transport.write(b"".join(self.machine.to_client))
-            self.machine.to_client.clear()
+        out = self.machine.to_client
+        if out:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
 
     def _start(self, command: Command) -> None:
         if isinstance(command, Close):

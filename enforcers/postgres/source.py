@@ -12,6 +12,7 @@ import structlog
 
 from enforcers.core.credentials import ClientCertificate
 from enforcers.core.errors import CredentialError, UpstreamError
+from enforcers.postgres import describing
 from enforcers.postgres.catalog.queries import catalog_queries
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
@@ -35,7 +36,7 @@ Credential = Callable[[str], Awaitable[tuple[str, str]]]
 Certificate = Callable[[str], Awaitable[ClientCertificate | None]]
 
 
-class LiveDescriber:
+class LiveDescriber(describing.Describer):
     """The machine's describer port over the live catalog."""
 
     def __init__(self, catalog: CatalogSource, describer: Describer) -> None:

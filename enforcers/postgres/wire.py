@@ -177,14 +177,24 @@ class Parse(NamedTuple):
     types: tuple[int, ...]
 
 
-class Bind(NamedTuple):
+class Bind:
     """formats as sent: none, one for all, or one each. A None value is NULL."""
 
-    portal: bytes
-    statement: bytes
-    formats: tuple[int, ...]
-    values: tuple[bytes | None, ...]
-    result_formats: tuple[int, ...]
+    __slots__ = ("formats", "portal", "result_formats", "statement", "values")
+
+    def __init__(
+        self,
+        portal: bytes,
+        statement: bytes,
+        formats: tuple[int, ...],
+        values: tuple[bytes | None, ...],
+        result_formats: tuple[int, ...],
+    ) -> None:
+        self.portal = portal
+        self.statement = statement
+        self.formats = formats
+        self.values = values
+        self.result_formats = result_formats
 
 
 class FunctionCall(NamedTuple):

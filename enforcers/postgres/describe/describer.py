@@ -8,8 +8,7 @@ bytes, or by its normalised form. All are keyed by catalog version and names, so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -33,33 +32,41 @@ _MAX_SHAPES = 8  # of one normalised text
 _MAX_RECENT = 4  # of one beginning
 _BEGINNING = 24  # bytes
 
-_Key = tuple[bytes, int, SessionNames]
+_Key = tuple[bytes, int]  # a text, or the beginning of one, and the number of its surroundings
 _Result = tuple[Description, ...]
-
-
-# dataclasses.replace() for one field costs more than the rest of a leased statement's description.
-_KEPT = tuple(item.name for item in fields(Description) if item.name != "text")
-_kept_of = attrgetter(*_KEPT)
-_PUT_KEPT = tuple(getattr(Description, name).__set__ for name in _KEPT)
-_put_text = getattr(Description, "text").__set__  # noqa: B009 - the slot's descriptor, which types don't know
 
 
 @dataclass(slots=True)
 class _Known:
     shape: Shape
     description: Description
-    kept: tuple[object, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.kept = _kept_of(self.description)
 
-    def with_text(self, text: bytes) -> Description:
-        """The description of another text of this shape."""
-        made = object.__new__(Description)
-        _put_text(made, text)
-        for put, value in zip(_PUT_KEPT, self.kept, strict=True):
-            put(made, value)
-        return made
+class _Surroundings:
+    """Numbers what a description is made under: a catalog's version and how names resolve. Never the same number for
+    two that differ. To hash names takes longer than all else that finds a known statement, so an object of theirs that
+    was seen already is recognised by itself."""
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._numbers: dict[tuple[int, SessionNames], int] = {}
+        self._seen: dict[int, tuple[SessionNames, int, int]] = {}  # by id; the names are held, so it stays theirs
+        self._next = 0
+
+    def number(self, version: int, names: SessionNames) -> int:
+        seen = self._seen.get(id(names))
+        if seen is not None and seen[0] is names and seen[1] == version:
+            return seen[2]
+        found = self._numbers.get((version, names))
+        if found is None:
+            if len(self._numbers) >= self._maximum:
+                self._numbers.clear()
+            self._next = found = self._next + 1
+            self._numbers[version, names] = found
+        if len(self._seen) >= self._maximum:
+            self._seen.clear()
+        self._seen[id(names)] = (names, version, found)
+        return found
 
 
 class Describer:
@@ -68,8 +75,11 @@ class Describer:
     def __init__(self, max_entries: int = 4096) -> None:
         # Counted in bytes of text: 4 KiB an entry on average, whatever a client sends.
         self._exact: LRUCache[_Key, _Result] = LRUCache(max_entries << 12, getsizeof=_size)
-        self._shapes: LRUCache[tuple[str, int, SessionNames], list[_Known]] = LRUCache(max_entries)
-        self._recent: LRUCache[_Key, list[_Known]] = LRUCache(max_entries)
+        self._shapes: LRUCache[tuple[str, int], list[_Known]] = LRUCache(max_entries)
+        # A way past both for what comes all the time: forgotten as a whole when it is full.
+        self._recent: dict[_Key, list[_Known]] = {}
+        self._max_recent = max_entries
+        self._surroundings = _Surroundings(max_entries)
 
     def describe_message(
         self, text: bytes, *, catalog: Catalog, names: SessionNames
@@ -79,31 +89,34 @@ class Describer:
         text: without the protocol's closing NUL. Empty statements yield one description with the verb sql.empty when
         nothing else is there.
         """
-        key = (text, catalog.version, names)
-        known = self._exact.get(key)
-        if known is not None:
-            return list(known)
         try:
             decoded = text.decode()
         except UnicodeDecodeError:
             return SyntaxProblem('invalid byte sequence for encoding "UTF8"', 0)
         if "\x00" in decoded:
             return SyntaxProblem('invalid byte sequence for encoding "UTF8": 0x00', 0)
+        # From here on only texts that the target would read.
+        number = self._surroundings.number(catalog.version, names)
+        recent_key = (text[:_BEGINNING], number)
+        short = len(text) <= MAX_SHAPED
+        recent = self._recent.get(recent_key, _NONE) if short else _NONE
+        found = _match(recent, text)
+        if found is not None:
+            return [found.description.with_text(text)]
+        key = (text, number)
+        known = self._exact.get(key)
+        if known is not None:
+            return list(known)
         bucket_key = None
-        if len(text) <= MAX_SHAPED:
-            recent_key = (text[:_BEGINNING], catalog.version, names)
-            recent = self._recent.get(recent_key, [])
-            found = _match(recent, text)
-            if found is not None:
-                return [found.with_text(text)]
+        if short:
             try:
-                bucket_key = (normalize(decoded), catalog.version, names)
+                bucket_key = (normalize(decoded), number)
             except ParseError as error:
                 return _problem(error, decoded)
             found = _match(self._shapes.get(bucket_key, []), text)
             if found is not None:
-                self._recent[recent_key] = [found, *recent][:_MAX_RECENT]
-                return [found.with_text(text)]
+                self._remember(recent_key, [found, *recent][:_MAX_RECENT])
+                return [found.description.with_text(text)]
         result = self._describe(text, decoded, catalog, names)
         if isinstance(result, SyntaxProblem):
             return result
@@ -115,6 +128,11 @@ class Describer:
             if len(bucket) < _MAX_SHAPES:
                 bucket.append(_Known(result[0][1], result[0][0]))
         return descriptions
+
+    def _remember(self, key: _Key, known: list[_Known]) -> None:
+        if len(self._recent) >= self._max_recent:
+            self._recent.clear()
+        self._recent[key] = known
 
     def _describe(
         self, text: bytes, decoded: str, catalog: Catalog, names: SessionNames
@@ -166,6 +184,9 @@ class Describer:
             if description.changes_names or description.ddl:
                 changed = f"{description.template.command} before it"
         return found
+
+
+_NONE: list[_Known] = []
 
 
 def _match(candidates: list[_Known], text: bytes) -> _Known | None:
