@@ -210,9 +210,7 @@ def test_what_changed_while_held_is_not_redeemed() -> None:
     client, target, commands = one.ask(wire.query(b"DELETE x"))
     assert (kinds(client), target) == ("N", b"")
     assert isinstance(commands[0], Wait)
-    one.describer.overrides["DELETE x"] = lambda d: type(d)(
-        **{name: getattr(d, name) for name in d.__slots__} | {"static_digest": b"another"}
-    )
+    one.describer.overrides["DELETE x"] = lambda d: replace(d, static_digest=b"another")
     client, target, commands = one.reply(HoldResult(HoldEnd.APPROVED))
     assert (kinds(client), target, commands) == ("EZ", b"", [])
     assert b"changed while it waited" in client
