@@ -11,16 +11,13 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-import asyncpg
-
-from decision.cli import config, opa, runfile, sources, targets
+from decision.cli import classification, classified, config, opa, reading, runfile
 from decision.cli.config import Loaded
-from decision.cli.errors import CliError, ConfigError
+from decision.cli.errors import CliError, ConfigError, UnreachableError
+from decision.cli.finding import Finding
 from decision.cli.settings import Account, Connection
 
 TIMEOUT_S = 5.0
@@ -48,14 +45,6 @@ WHERE r.rolname OPERATOR(pg_catalog.=) ANY (
   AND pg_catalog.pg_has_role(r.oid, 'USAGE')
 LIMIT 5
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Literal["ok", "warning", "problem"]
-    subject: str
-    message: str
-    fix: str = ""
 
 
 def examine(config_path: Path, environ: Mapping[str, str], *, config_wanted: bool) -> Iterator[Finding]:
@@ -140,39 +129,32 @@ def _connection(loaded: Loaded, connection: Connection, environ: Mapping[str, st
     if account is None:
         yield Finding("warning", name, "no account for planners", "add credentials.planner")
         return
-    yield asyncio.run(_planner_account(loaded, connection, account, environ))
+    yield from asyncio.run(_target(loaded, connection, account, environ))
 
 
-async def _planner_account(
+async def _target(
     loaded: Loaded, connection: Connection, account: Account, environ: Mapping[str, str]
-) -> Finding:
+) -> list[Finding]:
+    """What the target itself shows, to the planner's account."""
     name = f"connection {connection.name}"
     try:
-        password = sources.fetch(loaded, account.password, environ) if account.password is not None else None
-        context = targets.tls_context(loaded, connection, account, environ)
-        async with asyncio.timeout(TIMEOUT_S * 2):
-            link = await asyncpg.connect(
-                host=connection.host,
-                port=connection.port,
-                user=account.user,
-                password=password,
-                database=connection.database,
-                passfile="",
-                ssl=context or False,
-                direct_tls=connection.options.get("sslnegotiation") == "direct",
-                timeout=TIMEOUT_S,
-            )
-            try:
-                rows = await link.fetch(CAN_WRITE)
-            finally:
-                await link.close(timeout=TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S * 4), reading.reading(loaded, connection, account, environ) as link:
+            found = [_can_write(name, account, [tuple(row) for row in await link.fetch(CAN_WRITE)])]
+            file = None
+            if connection.classification is not None:
+                path = loaded.absolute(connection.classification)
+                file = classification.load(path, connection.classification)
+            return [*found, *await classified.findings(link, name, file)]
+    except UnreachableError as error:
+        return [Finding("problem", name, str(error), error.next_step)]
     except CliError as error:
-        return Finding("warning", name, f"the planner's account was not tried: {error}", error.next_step)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return [Finding("warning", name, f"the planner's account was not tried: {error}", error.next_step)]
+    except reading.FAULTS as error:
         why = type(error).__name__  # its text may repeat what the target was told
-        return Finding(
-            "problem", name, f"the planner's account {account.user} can't log in ({why})", "check its source"
-        )
+        return [Finding("problem", name, f"the target's catalog can't be read ({why})", "try again; see its log")]
+
+
+def _can_write(name: str, account: Account, rows: Sequence[Sequence[object]]) -> Finding:
     if rows:
         ways = "; ".join(str(row[0]) for row in rows)
         return Finding(

@@ -101,3 +101,14 @@ def test_a_renamed_column_does_not_lose_its_label_silently(diary: Stack) -> None
         comes(client, "SELECT entry FROM journal", "MASK-MISSING")
         admin(diary, "ALTER TABLE journal RENAME TO diary")
         comes(client, "SELECT id FROM diary", [(1,)])
+
+
+@pytest.mark.parametrize("on", [("diary",), ("diary_1",), ("diary", "diary_1")])
+def test_a_label_reaches_parents_and_partitions(diary: Stack, on: tuple[str, ...]) -> None:
+    lines = "".join(f"public.{name}.entry: private\n" for name in on)
+    with classified(diary, lines), connect(diary, "planner") as client:
+        for sql in ("SELECT entry FROM diary", "SELECT entry FROM diary_1", "SELECT * FROM diary_1"):
+            found = answer(client, sql)
+            assert "canary" not in str(found)
+            assert isinstance(found, list), found
+            assert {row[-1] for row in found} == {None}
