@@ -21,15 +21,16 @@ from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.holding import watch_hold, withdraw_hold
 from enforcers.core.leases import LeaseTable, Scope
 from enforcers.core.metrics import METRICS, STATUSES, TALLY
-from enforcers.core.ports import Act, Answer, Duties, Hold, HoldResult, Outcome, Question, Ruling
+from enforcers.core.ports import Act, Answer, Begun, Duties, Hold, HoldResult, Outcome, Question, Ruling
 from enforcers.core.reading import Asked, LeaseTerms, denied, read_decide, unavailable
 from enforcers.core.recorder import Recorder
-from enforcers.core.records import ActRecord, Window
+from enforcers.core.records import ActRecord, Waiter, Window
 from enforcers.core.revocations import Revocations
 
 DECIDED_WINDOW = (1024, 30.0)  # outcomes of decided acts a session may have unacknowledged before it asks again
 # Bytes. The service takes messages of 20 MiB: a leased act beyond this would run and its record then be refused.
 MAX_INTENT = 18 << 20
+NOT_BEGUN = "RECORD_UNAVAILABLE: its intent was not durable in time"
 _REMEMBERED_REDEMPTIONS = 1024
 _OUTCOME = 128  # bytes, about, of a record without its outcome
 _ALLOWING = (type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_MASK_COLUMNS)
@@ -178,18 +179,18 @@ class SessionGate:
         if ruling.window is None:
             return False  # its intent must be durable first
         records, delay = ruling.window
-        if not self._queue_intent(act, records, delay, now):
+        if self._queue_intent(act, records, delay, now) is None:
             return False
         self._recorder.pace(self._window, records, delay)
         return True
 
-    def _queue_intent(self, act: Act, records: int, delay: float, now: float) -> bool:
-        """False: there is no room for it now."""
+    def _queue_intent(self, act: Act, records: int, delay: float, now: float) -> ActRecord | None:
+        """None: there is no room for it now."""
         recorder = self._recorder
         window = self._window
         size = intent_size(act)
         if size > MAX_INTENT or recorder.full() or not window.room(records, delay, now):
-            return False
+            return None
         self._sequence += 1
         act.sequence = self._sequence
         act.record = record = ActRecord(
@@ -201,33 +202,42 @@ class SessionGate:
             size=size,
         )
         recorder.add(record)
+        return record
+
+    def begin_soon(self, act: Act, done: Begun) -> bool:
+        if act.ruling.window is not None or act.record is not None or act.ended or self._over():
+            return False
+        records, delay = DECIDED_WINDOW
+        record = self._queue_intent(act, records, delay, time.monotonic())
+        if record is None:
+            return False
+        self._recorder.watch(record, _Beginning(self, act, done))
         return True
 
     async def begin(self, act: Act) -> None:
         records, delay = act.ruling.window or DECIDED_WINDOW
-        while True:
-            if self._closed or self._revoked is not None or act.ended:
-                raise DecisionUnavailableError("the session is over")
+        while not self._over() and not act.ended:
             if self.ready(act):
                 return
             if intent_size(act) > MAX_INTENT:
                 raise DecisionUnavailableError("the act is too large to be recorded")
-            if act.ruling.window is None and self._queue_intent(act, records, delay, act.started):
-                await self._durable(act)
-            else:
-                await self._recorder.room(self._window, records, delay)
+            if act.ruling.window is None:
+                waited = Waited()
+                if self.begin_soon(act, waited):
+                    await self._settled(act, waited)
+                    continue
+            await self._recorder.room(self._window, records, delay)
+        raise DecisionUnavailableError("the session is over")
 
-    async def _durable(self, act: Act) -> None:
-        """Wait for the intent that was just queued. Where the wait ends otherwise, the record says that nothing ran."""
-        record = act.record
-        if record is None:
-            raise RuntimeError("nothing was queued")
+    async def _settled(self, act: Act, waited: Waited) -> None:
         try:
-            await self._recorder.durable(record)
-        except (DecisionUnavailableError, asyncio.CancelledError):
-            self.end(act, Outcome("not-executed", error="RECORD_UNAVAILABLE: its intent was not durable in time"))
+            await waited.wait()
+        except asyncio.CancelledError:
+            self.end(act, Outcome("not-executed", error=NOT_BEGUN))
             raise
-        act.started = time.monotonic()
+
+    def _over(self) -> bool:
+        return self._closed or self._revoked is not None
 
     def end(self, act: Act, outcome: Outcome) -> None:
         if outcome.status not in STATUSES:
@@ -358,6 +368,39 @@ class SessionGate:
             return
         kept = replace(ruling, leased=True, window=terms.window)
         leases.store(self._prefix + key, kept, ttl=terms.ttl, asked=asked, version=version)
+
+
+class _Beginning(Waiter):
+    """An act whose intent was queued. Where it is not durable in time, the record says that nothing ran."""
+
+    def __init__(self, gate: SessionGate, act: Act, done: Begun) -> None:
+        self.gate: SessionGate = gate
+        self.act: Act = act
+        self.done: Begun = done
+
+    def settled(self, error: DecisionUnavailableError | None) -> None:
+        if error is not None:
+            self.gate.end(self.act, Outcome("not-executed", error=NOT_BEGUN))
+        self.act.started = time.monotonic()
+        self.done(error)
+
+
+class Waited:
+    """Lets a coroutine wait for what a Begun is told."""
+
+    def __init__(self) -> None:
+        self._settled = asyncio.Event()
+        self._error: DecisionUnavailableError | None = None
+
+    def __call__(self, error: DecisionUnavailableError | None) -> None:
+        self._error = error
+        self._settled.set()
+
+    async def wait(self) -> None:
+        """Raises the error it was told, if any."""
+        await self._settled.wait()
+        if self._error is not None:
+            raise self._error
 
 
 def _no_answer(request: decision_pb2.DecideRequest) -> str:

@@ -23,6 +23,7 @@ from twokey.enforcer.v1 import describe_pb2
 from twokey.type.v1 import operation_pb2
 
 from enforcers.core.credentials import ClientCertificate
+from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.records import ActRecord
 from enforcers.core.siblings import Siblings
 from enforcers.settings import Settings
@@ -190,6 +191,9 @@ class Outcome:
         self.obligations_met: tuple[str, ...] = obligations_met
 
 
+Begun = Callable[[DecisionUnavailableError | None], None]
+
+
 class Gate(Protocol):
     """One open session as the core keeps it."""
 
@@ -232,7 +236,11 @@ class Gate(Protocol):
         """Decide again with the approval. ALLOWED at most once per approval, anywhere."""
 
     def ready(self, act: Act) -> bool:
-        """Hot path: record the leased intent without waiting, when the window has room. False: await begin()."""
+        """Hot path: record the leased intent without waiting, when the window has room. False: begin_soon()."""
+
+    def begin_soon(self, act: Act, done: Begun) -> bool:
+        """For an act whose intent must be durable first, when there is room: `done` is called once, later, with None
+        when it is, or why it can't be. False: await begin()."""
 
     async def begin(self, act: Act) -> None:
         """As ready(), waiting for room. Raises DecisionUnavailableError when records can't be written."""

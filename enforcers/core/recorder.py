@@ -18,7 +18,7 @@ from enforcers.core.acts import request
 from enforcers.core.decision_client import DecisionClient, RecordRefusedError, is_fault
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.metrics import METRICS, TALLY
-from enforcers.core.records import ActRecord, Window
+from enforcers.core.records import ActRecord, Waiter, Window
 
 BATCH_ACTS = 512
 BATCH_BYTES = 4 << 20
@@ -26,6 +26,8 @@ LINGER = 0.025  # seconds an act waits for company, half of the shipped window: 
 RETRY_SECONDS = 0.25
 PATIENCE = 10.0  # seconds a session waits for room before it is refused
 CLOSE_PATIENCE = 8.0
+SWEEP_SECONDS = 1.0  # how often those who wait are looked through for who has waited too long
+BROKEN = "a record of this session was refused"
 # Failures inside the service after which a batch is taken apart, and a single act given up with its session.
 FAULTS_OF_MANY = 3
 FAULTS_OF_ONE = 20
@@ -49,6 +51,8 @@ class Recorder:
         self._idle.set()
         self._ample = asyncio.Event()  # below the bounds of memory
         self._ample.set()
+        self._waiting: deque[ActRecord] = deque()  # those with a waiter, oldest first
+        self._sweeping = False
 
     @property
     def pending(self) -> int:
@@ -92,18 +96,25 @@ class Recorder:
             raise DecisionUnavailableError("records can't be written") from None
         self._check(window)
 
-    async def durable(self, record: ActRecord) -> None:
-        """Wait until the service has it. Raises DecisionUnavailableError when that takes too long, or it is refused."""
-        window = record.window
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while not record.durable:
-                    self._check(window)
-                    self._hurry.set()
-                    await window.change()
-        except TimeoutError:
-            METRICS.unavailable.inc()
-            raise DecisionUnavailableError("records can't be written") from None
+    def watch(self, record: ActRecord, waiter: Waiter) -> None:
+        """Tell the waiter when the service has the record that was just added, or that it took too long."""
+        record.waiter = waiter
+        self._waiting.append(record)
+        self._hurry.set()
+        if not self._sweeping:
+            self._sweeping = True
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Who has waited too long is told so; its record is sent all the same."""
+        waiting = self._waiting
+        late = time.monotonic() - PATIENCE
+        while waiting and (waiting[0].waiter is None or waiting[0].queued < late):
+            if settle(waiting.popleft(), DecisionUnavailableError("records can't be written")):
+                METRICS.unavailable.inc()
+        self._sweeping = bool(waiting)
+        if self._sweeping:
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     async def flush(self, window: Window) -> bool:
         """Wait until everything of this session is durable; False when that took too long, or one was refused."""
@@ -132,7 +143,7 @@ class Recorder:
             await self._wake.wait()
             # Counted from the oldest: it may have waited already, for the batch before.
             linger = self._queue[0].queued + LINGER - time.monotonic()
-            if len(self._queue) < BATCH_ACTS and linger > 0:
+            if not self._hurry.is_set() and len(self._queue) < BATCH_ACTS and linger > 0:
                 try:
                     async with asyncio.timeout(linger):
                         await self._hurry.wait()
@@ -191,6 +202,7 @@ class Recorder:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _acknowledge(self, batch: list[ActRecord]) -> None:
+        self._unacknowledged -= len(batch)
         for entry in batch:
             window = entry.window
             window.pending.popleft()
@@ -198,12 +210,27 @@ class Recorder:
             if window.changed is not None:
                 window.changed.set()
             self._bytes -= entry.size
-        self._unacknowledged -= len(batch)
         METRICS.records_pending.set(self._unacknowledged)
         if not self.full():
             self._ample.set()
+        for entry in batch:
+            if entry.waiter is not None:
+                settle(entry, None if entry.durable else DecisionUnavailableError(BROKEN))
+        waiting = self._waiting
+        while waiting and waiting[0].waiter is None:
+            waiting.popleft()
 
     @staticmethod
     def _check(window: Window) -> None:
         if window.broken:
-            raise DecisionUnavailableError("a record of this session was refused")
+            raise DecisionUnavailableError(BROKEN)
+
+
+def settle(record: ActRecord, error: DecisionUnavailableError | None) -> bool:
+    """Tell its waiter, once. False when nobody waited any more."""
+    waiter = record.waiter
+    if waiter is None:
+        return False
+    record.waiter = None
+    waiter.settled(error)
+    return True

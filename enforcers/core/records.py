@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from enforcers.core.errors import DecisionUnavailableError
+
 
 class Window:
     """One session's unacknowledged records."""
@@ -32,10 +34,18 @@ class Window:
         return not count or (count < records and now - pending[0] < delay)
 
 
+class Waiter:
+    """Who must know when a record is durable. A class, not a function, so that compiled code calls it directly."""
+
+    def settled(self, error: DecisionUnavailableError | None) -> None:
+        """Once: None when the service has it, else why it never will, or not in time."""
+        raise NotImplementedError
+
+
 class ActRecord:
     """One `audit.v1.Act`, filled until it is sent: its parts are kept encoded (acts.py says how)."""
 
-    __slots__ = ("durable", "head", "intent", "outcome", "queued", "sent", "session", "size", "window")
+    __slots__ = ("durable", "head", "intent", "outcome", "queued", "sent", "session", "size", "waiter", "window")
 
     def __init__(self, session: str, head: bytes, intent: bytes, window: Window, *, queued: float, size: int) -> None:
         """head: the fields session, operation and sequence, encoded. size: about how many bytes it takes meanwhile."""
@@ -48,3 +58,4 @@ class ActRecord:
         self.size: int = size
         self.sent: bool = False
         self.durable: bool = False  # the service has acknowledged it
+        self.waiter: Waiter | None = None

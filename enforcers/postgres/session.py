@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -228,8 +229,19 @@ class Session(asyncio.Protocol):
                 self._withdrawn.set()
         elif isinstance(command, CancelTarget):
             self._gateway.tasks.spawn(self._cancel_target(), name="cancel", failed=self.broken)
+        elif isinstance(command, Begin) and self._gate is not None and self._gate.begin_soon(command.act, self._begun):
+            pass  # _begun goes on
         else:
             self._work = self._gateway.tasks.spawn(self._perform(command), name="command", failed=self.broken)
+
+    def _begun(self, error: DecisionUnavailableError | None) -> None:
+        self._gateway.tasks.call(partial(self._resume, error), name="command", failed=self.broken)
+
+    def _resume(self, reply: object) -> None:
+        if self._gate is None:
+            return  # the session ended meanwhile
+        self.machine.resume(reply)
+        self._carry_out()
 
     async def _perform(self, command: Command) -> None:
         if self._gate is None:

@@ -33,6 +33,14 @@ class Supervisor:
         task.add_done_callback(done)
         return task
 
+    def call(self, work: Callable[[], None], *, name: str, failed: Callable[[], None]) -> None:
+        """Do it now, for its owner: what it raises is reported as a task's would be, and never its caller's."""
+        try:
+            work()
+        except Exception as exception:  # noqa: BLE001 - the outermost edge of one session, as the end of a task is
+            self._on_failure(name, exception)
+            failed()
+
     async def stop(self, *, grace: float) -> None:
         """Let what is under way end within `grace` seconds, then cancel it."""
         tasks = set(self._tasks)

@@ -72,7 +72,7 @@ leases contains {"ttl_ms": policy.leases.ttl_ms, "window": policy.leases.window}
 
 # METADATA
 # title: Writes on the shape may be leased
-# description: Lets an answer on the shape be reused for data changes whose shape says all that policy asks, and for the end of a transaction that wrote. The intent of each is durable before it runs.
+# description: Lets an answer on the shape be reused for data changes whose shape says all that policy asks. The intent of each is durable before it runs.
 # custom: {id: SQL-LEASE-WRITE}
 leases contains {"ttl_ms": policy.leases.ttl_ms, "window": null} if {
 	leasable

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from twokey.type.v1 import operation_pb2
 
-from enforcers.core.ports import Act, Answer, Duties, Hold, HoldResult, MaskedColumn, Outcome, Question, Ruling
+from enforcers.core.ports import Act, Answer, Begun, Duties, Hold, HoldResult, MaskedColumn, Outcome, Question, Ruling
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem, Verification
 from tests.fuzz.target import VERIFY, VERIFY_FUNCTIONS, Key, broken, rows_of, split
 
@@ -129,6 +129,9 @@ class CountingGate:
 
     async def redeem(self, question: Question, hold: Hold) -> Ruling:
         raise NotImplementedError
+
+    def begin_soon(self, act: Act, done: Begun) -> bool:
+        return False
 
     async def begin(self, act: Act) -> None:
         raise NotImplementedError

@@ -769,3 +769,54 @@ async def test_outcomes_of_decided_acts_hold_the_session_too(
     go.set()
     assert await gate._shared.recorder.flush(gate._window)
     assert (await gate.ask(question(4))).answer is Answer.ALLOWED
+
+
+async def test_a_beginning_is_told_once_and_later(gate: SessionGate, service: ScriptedService) -> None:
+    """begin_soon never calls back before it returns, nor twice; what is no such act is left to begin()."""
+    script(service, durable())
+    await gate.ask(question())
+    ruling = gate.leased(KEY)
+    assert ruling is not None
+    told: list[object] = []
+    one = act(ruling, 1)
+    assert gate.begin_soon(one, told.append)
+    assert not told
+    assert not gate.begin_soon(one, told.append)  # it has begun to begin
+    assert await gate._shared.recorder.flush(gate._window)
+    assert told == [None]
+    assert gate.ready(one)
+    gate.end(one, Outcome(status="completed"))
+    assert not gate.begin_soon(one, told.append)
+    gate.revoke("killed")
+    assert not gate.begin_soon(act(ruling, 2), told.append)
+    assert await gate._shared.recorder.flush(gate._window)
+    assert told == [None]
+    assert [record.operation for record in service.acts()] == ["op_1", "op_1"]
+
+
+async def test_who_waits_too_long_is_told_so_and_the_record_follows(
+    gate: SessionGate, service: ScriptedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enforcers.core.recorder.PATIENCE", 0.1)
+    monkeypatch.setattr("enforcers.core.recorder.SWEEP_SECONDS", 0.05)
+    script(service, durable())
+    await gate.ask(question())
+    ruling = gate.leased(KEY)
+    assert ruling is not None
+    go = asyncio.Event()
+
+    async def wait(_: object) -> None:
+        await go.wait()
+
+    service.record = wait
+    told: asyncio.Queue[DecisionUnavailableError | None] = asyncio.Queue()
+    for number in range(3):
+        assert gate.begin_soon(act(ruling, number), told.put_nowait)
+    async with asyncio.timeout(5):
+        assert all([isinstance(await told.get(), DecisionUnavailableError) for _ in range(3)])
+    go.set()
+    assert await gate._shared.recorder.flush(gate._window)
+    assert told.empty()
+    records = service.acts()
+    assert len([record for record in records if record.HasField("intent")]) == 3
+    assert [record.outcome.status for record in records if record.HasField("outcome")] == ["not-executed"] * 3

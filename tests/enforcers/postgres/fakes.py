@@ -10,7 +10,7 @@ from dataclasses import replace
 from twokey.type.v1 import operation_pb2
 
 from enforcers.core.credentials import ClientCertificate
-from enforcers.core.ports import Act, Answer, Duties, Gate, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
+from enforcers.core.ports import Act, Answer, Begun, Duties, Gate, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
 from enforcers.postgres.commands import EstimateRows, RowEstimate
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
 from enforcers.postgres.target import Contexts, Target
@@ -110,6 +110,9 @@ class ScriptedGate:
         if self.room:
             self.begun.append(act)
         return self.room
+
+    def begin_soon(self, act: Act, done: Begun) -> bool:
+        return False
 
     async def begin(self, act: Act) -> None:
         self.begun.append(act)
