@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 
 from tests.bench import machine
 from tests.bench.load import Bulk, Done, Pgbench, Target
-from tests.bench.world import BOUNCER, DIRECT, MASKED, POLICY, RELAY, RUNGS, TPCB, World
+from tests.bench.world import BOUNCER, DIRECT, MASKED, POLICY, RELAY, RUNGS, TPCB, WIDE, World
 
 SELECT_FLOOR = 0.25
 WRITE_FLOOR = 0.4
 BULK_FLOOR = 0.7
+MASKED_CELLS = (("one", "one", 0.5, 0.7), ("four", "four", 0.35, 0.5))  # masked of eight columns; floor, goal
 GOALS = {
     ("simple", 1): 0.30,
     ("simple", 8): 0.40,
@@ -38,8 +39,9 @@ class Cell:
     role: str = "planner"
     database: str = "company"
     rungs: tuple[str, ...] = RUNGS
-    floor: float | None = None  # of the rung "policy"
+    floor: float | None = None  # of the rung `judged`
     goal: float | None = None
+    judged: str = POLICY
 
 
 @dataclass
@@ -95,6 +97,23 @@ def cells(world: World) -> list[Cell]:
             (f"COPY of {world.rows:,} rows", copy(columns)),
         )
     ]
+    every += [
+        Cell(
+            f"{name} of {world.rows:,} rows, {number} of eight columns masked",
+            "masked",
+            Bulk(database.psql, statement, world.rows),
+            "rows/s",
+            rungs=(DIRECT, RELAY, POLICY, MASKED),
+            floor=floor,
+            goal=goal,
+            judged=MASKED,
+        )
+        for number, table, floor, goal in MASKED_CELLS
+        for name, statement in (
+            ("SELECT", f"SELECT {WIDE} FROM wide_{table}"),
+            ("COPY", copy(f"SELECT {WIDE} FROM wide_{table}")),
+        )
+    ]
     return every
 
 
@@ -107,7 +126,7 @@ def measure(
 ) -> dict[str, object]:
     figures: dict[str, Figure] = {}
     missing = dict(world.without)
-    usable = [rung for rung in world.rungs(cell.rungs) if rung in rungs]
+    usable = [rung for rung in world.rungs(cell.rungs) if rung in rungs or rung == cell.judged]
     targets = {rung: world.target(rung, cell.role, cell.database) for rung in usable}
     for rung in list(targets):
         with giving_up(rung, targets, missing):
@@ -132,7 +151,7 @@ def measure(
     }
     if cell.floor is not None:
         row["floor"] = cell.floor
-        row["ratio"] = 0.0 if POLICY in missing else figures[POLICY].document()["ratio"]
+        row["ratio"] = 0.0 if cell.judged in missing else figures[cell.judged].document()["ratio"]
     if cell.goal is not None:
         row["goal"] = cell.goal
     return row

@@ -67,6 +67,22 @@ def memory_mib(pids: Iterable[int]) -> float:
     return total / 1024
 
 
+def forget_peak(pids: Iterable[int]) -> None:
+    """From now on the peak is counted anew (proc(5), clear_refs, 5)."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_mib(pids: Iterable[int]) -> float:
+    """The most resident memory of each, added up."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                total += int(line.split()[1])
+    return total / 1024
+
+
 def sync_ms(folder: Path, times: int = 200) -> float:
     """The median of fdatasync after 256 bytes, where the log is."""
     path = folder / "sync-probe"

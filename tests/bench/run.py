@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import ladder, machine, report, scaling, sessions
+from tests.bench import ladder, machine, report, scaling, sessions, streaming
 from tests.bench.world import DIRECT, POLICY, RELAY, ROOT, RUNGS, World
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-GROUPS = ("select", "write", "bulk", "misses", "connects", "idle", "held", "workers")
+GROUPS = ("select", "write", "bulk", "masked", "misses", "connects", "idle", "held", "workers")
 WAITING = "pgbench read-write c1"
 SCALED = ("pgbench -S simple c8", "pgbench -S prepared c8", "pgbench -S prepared c32")
 
@@ -75,6 +75,8 @@ def measure(world: World, options: argparse.Namespace, sync_ms: float) -> list[d
     world.prepare_select()
     world.prepare_bulk()
     world.check()
+    if any_wanted(options, "masked", cells):
+        world.prepare_masked()
     if any_wanted(options, "write", cells):
         world.prepare_write()
     for cell in cells:
@@ -82,6 +84,9 @@ def measure(world: World, options: argparse.Namespace, sync_ms: float) -> list[d
             row = ladder.measure(world, cell, seconds=options.seconds, rounds=options.rounds, rungs=rungs)
             # What one writer waits for: four intents on the disk in each transaction.
             add({**row, "sync_ms": round(sync_ms, 2)} if cell.name == WAITING else row)
+    for cell in cells:
+        if cell.group == "masked" and wanted(options, cell.group, cell.name):
+            add(streaming.memory(world, cell))
     if wanted(options, "misses"):
         add(asyncio.run(sessions.misses(world, 50 if options.quick else 200)))
     if wanted(options, "connects"):

@@ -36,6 +36,7 @@ SETTINGS = (
     *("max_wal_size=4GB", "checkpoint_timeout=30min", "autovacuum=off"),
 )
 DIRECT, BOUNCER, RELAY, POLICY, MASKED = "direct", "pgbouncer", "transparent", "policy", "masked"
+WIDE = "id, name, email, city, born, pan, note, paid"
 RUNGS = (DIRECT, BOUNCER, RELAY, POLICY, MASKED)
 
 CONNECTION = """\
@@ -59,7 +60,10 @@ class BenchStack(Stack):
     def start_database(self) -> None:
         super().start_database()
         (self.folder / "masked.classification.yaml").write_text(
-            "public.pgbench_accounts.abalance: balance\npublic.bulk.email: pan\n", encoding="utf-8"
+            "public.pgbench_accounts.abalance: balance\npublic.bulk.email: pan\npublic.wide_one.name: name\n"
+            "public.wide_four.name: name\npublic.wide_four.email: email\n"
+            "public.wide_four.born: born\npublic.wide_four.pan: pan\n",
+            encoding="utf-8",
         )
         shutil.copytree(ROOT / "rego" / "data", self.folder / "policy-data")
         budgets = self.folder / "policy-data" / "budgets.yaml"
@@ -68,6 +72,11 @@ class BenchStack(Stack):
         document["environments"]["development"]["read"] = BUDGET
         with budgets.open("w", encoding="utf-8") as file:
             yaml.dump(document, file)
+        (self.folder / "policy-data" / "masking.yaml").write_text(
+            'clear: {executor: ["*"]}\ndefault: {type: "null"}\nmaskers:\n  pan: {type: keep-last, n: 4, fill: "*"}\n'
+            "  email: {type: email}\n  born: {type: truncate-date, to: year}\n",
+            encoding="utf-8",
+        )
         self.configure(self.workers)
 
     def configure(self, workers: int) -> None:
@@ -145,6 +154,19 @@ class World:
             f" FROM generate_series(1, {self.rows}) AS n; GRANT SELECT ON bulk TO {DATABASE}_ro; VACUUM ANALYZE bulk;",
             database=DATABASE,
         )
+
+    def prepare_masked(self) -> None:
+        """The same eight columns twice, with one and with four of them classified."""
+        for table in ("wide_one", "wide_four"):
+            self.stack.database.run(
+                f"CREATE TABLE {table} AS SELECT n AS id, 'Somebody ' || n AS name,"
+                " 'somebody' || n || '@example.org' AS email,"
+                " (ARRAY['Lisbon', 'Oslo', 'Pune', 'Quito'])[1 + n % 4] AS city,"
+                " date '1940-01-01' + n % 25000 AS born, lpad(n::text, 16, '4') AS pan, 'note ' || n AS note,"
+                f" n % 2 = 0 AS paid FROM generate_series(1, {self.rows}) AS n;"
+                f" GRANT SELECT ON {table} TO {DATABASE}_ro; VACUUM ANALYZE {table};",
+                database=DATABASE,
+            )
 
     def prepare_write(self) -> None:
         self.stack.database.run(f"CREATE DATABASE {TPCB}")
