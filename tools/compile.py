@@ -26,6 +26,7 @@ MODULES = (
     "enforcers/postgres/bounds.py",
     "enforcers/postgres/catalog/source.py",
     "enforcers/postgres/commands.py",
+    "enforcers/postgres/copy_masking.py",
     "enforcers/postgres/describe/describer.py",
     "enforcers/postgres/describing.py",
     "enforcers/postgres/description.py",

@@ -49,6 +49,20 @@ class Verification:
     functions_expected: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyForm:
+    """How COPY TO STDOUT spells its rows. The single bytes are bytes of length 1, unless `problem` says otherwise."""
+
+    format: str  # text, csv, binary
+    delimiter: bytes
+    null: bytes
+    quote: bytes
+    escape: bytes
+    force_quote: frozenset[str]  # columns
+    force_all: bool
+    problem: str = ""  # why a row can't be masked, as the end of a sentence; empty where it can
+
+
 @dataclass(slots=True, kw_only=True)
 class Description:
     """One statement, described under one catalog version and one SessionNames. Nobody changes one: `replace` makes
@@ -87,6 +101,7 @@ class Description:
     known_rows: int | None = None  # at most so many rows, as the statement itself says (FETCH 10): no need to estimate
     collects: bool = False  # gathers rows into one value (array_agg, ARRAY(…)): its rows are those that are gathered
     output_open: bool = False  # the result may have columns that are not in template.output
+    copy_form: CopyForm | None = None  # of COPY TO STDOUT; template.output and wire are then the columns it sends
     copy_header: bool = False  # COPY TO STDOUT sends a line of column names first
     own_setting: bool = False  # sets or resets a setting below `twokey.`, which are the gateway's own
     cursor_options: int = 0  # of DECLARE, as the parser's bits (CURSOR_OPT_… of parsenodes.h)
@@ -127,6 +142,7 @@ class Description:
         made.known_rows = self.known_rows
         made.collects = self.collects
         made.output_open = self.output_open
+        made.copy_form = self.copy_form
         made.copy_header = self.copy_header
         made.own_setting = self.own_setting
         made.cursor_options = self.cursor_options

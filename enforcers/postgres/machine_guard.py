@@ -14,17 +14,21 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from twokey.type.v1 import operation_pb2
+
 from enforcers.core.errors import ProtocolError
 from enforcers.core.ports import MaskedColumn
 from enforcers.postgres import deny, wire
 from enforcers.postgres.bounds import COUNT_SQL, NOTHING, Writes, counted, written_tables
 from enforcers.postgres.commands import Command
+from enforcers.postgres.copy_masking import copy_masker
+from enforcers.postgres.copy_probe import probe_of
 from enforcers.postgres.describe.output import check_row_description
 from enforcers.postgres.description import NO_CONTROL, Control, Description, Verification
 from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_decide import ABORTED, Deciding
-from enforcers.postgres.machine_state import PORTAL, STATEMENT, Capture, Expect, Kind, Portal, Running
+from enforcers.postgres.machine_state import PORTAL, PROBE, STATEMENT, Capture, Expect, Kind, Portal, Running
 from enforcers.postgres.maskers.choose import reads_dates
 from enforcers.postgres.masking import RowMasker, UnmaskableError, row_masker
 
@@ -201,6 +205,12 @@ class Guarding(Deciding):
         self, running: Running, fields: tuple[wire.FieldDescription, ...]
     ) -> Generator[Command | Internal, object, bytes]:
         """Compare the target with the description; build the masker. The error, or nothing."""
+        mask = running.act.ruling.duties.mask
+        if mask and running.description.copy_form is not None:
+            probe = yield from self._probed(running.description)
+            if probe is None:
+                return unmet("the columns that this COPY sends can't be told", hint=_MASK_HINT)
+            fields = probe
         verification = verification_of(running)
         if verification is not None:
             capture = self.question(verification.sql)
@@ -208,7 +218,6 @@ class Guarding(Deciding):
             if answers(capture) != verification.expected:
                 self.describer.invalidate()
                 return coded_changed()
-        mask = running.act.ruling.duties.mask
         if not mask or running.description.template.command in _NAMING:
             return b""  # the rows come with FETCH or EXECUTE, whose decision masks them
         if any(reads_dates(column) for column in mask) and any(not field.format for field in fields):
@@ -221,6 +230,23 @@ class Guarding(Deciding):
         except UnmaskableError as error:
             return unmet(str(error))
         return b""
+
+    def _probed(
+        self, description: Description
+    ) -> Generator[Command | Internal, object, tuple[wire.FieldDescription, ...] | None]:
+        """The columns of COPY TO STDOUT, its tables locked."""
+        probe = probe_of(description)
+        if probe is None:
+            return None
+        shown = Capture()
+        self.send(wire.close(b"S", PROBE), Expect(Kind.CLOSE, relay=False))
+        self.send(wire.parse(PROBE, probe), Expect(Kind.PARSE, relay=False, capture=shown))
+        self.send(wire.describe(b"S", PROBE), Expect(Kind.DESCRIBE, relay=False, capture=shown, final=True))
+        yield from self.flushed(shown)
+        if shown.error is not None:
+            return None
+        self.send(wire.close(b"S", PROBE), Expect(Kind.CLOSE, relay=False))
+        return shown.fields
 
     def functions_unchanged(self, running: Running) -> Generator[Command | Internal, object, bytes]:
         verification = verification_of(running)
@@ -274,6 +300,11 @@ def build_masker(
 ) -> RowMasker:
     """Which result column gets which masker. masking_key: the connection's. Raises UnmaskableError where description
     and target disagree, or where a column that must be masked is not a result column."""
+    form = description.copy_form
+    if form is not None:
+        if form.problem:
+            raise UnmaskableError(f"COPY can't be masked {form.problem}: leave that out")
+        description = as_query(description)
     if description.utility or not description.template.returns_rows:
         raise UnmaskableError("masked columns can't pass through this kind of statement")
     shown = [(field.name.decode("utf-8", "replace"), field.table, field.attribute) for field in fields]
@@ -297,7 +328,15 @@ def build_masker(
         raise UnmaskableError("a column that must be masked is not a plain column of the result")
     if by_place:
         raise UnmaskableError(f"the result has no column {min(by_place)}, which must be masked")
-    return row_masker(columns, key=masking_key)
+    return row_masker(columns, key=masking_key) if form is None else copy_masker(columns, form, key=masking_key)
+
+
+def as_query(description: Description) -> Description:
+    """COPY TO STDOUT as the query whose rows it sends."""
+    template = operation_pb2.SqlOperation()
+    template.CopyFrom(description.template)
+    template.returns_rows = True
+    return replace(description, template=template, utility=False)
 
 
 def agreed(named: MaskedColumn | None, placed: MaskedColumn | None) -> MaskedColumn | None:

@@ -16,6 +16,7 @@ from typing import Final
 from enforcers.core.errors import ProtocolError, UpstreamError, code_of
 from enforcers.postgres import deny, rows, wire
 from enforcers.postgres.bounds import NOTHING, Writes
+from enforcers.postgres.copy_masking import announced
 from enforcers.postgres.limits import affected, limit_error, limit_text
 from enforcers.postgres.machine_follower import Follower
 from enforcers.postgres.machine_state import (
@@ -42,6 +43,7 @@ _Z: Final = ord("Z")
 _T: Final = ord("T")
 _A: Final = ord("A")
 _COPY_DATA: Final = ord("d")
+_COPY_OUT: Final = ord("H")
 _NO_DATA: Final = ord("n")
 _EMPTY: Final = ord("I")
 _SUSPENDED: Final = ord("s")
@@ -149,7 +151,7 @@ class Replies:
         masker = running.masker
         if masker is None:
             stop, count = rows.run(data, position, kind, most, room)
-        elif kind == _D:
+        elif kind == masker.kind:
             if run < position:
                 self.out.append(data[run:position])
             stop, count = masker.run(data, position, most, room, self.out)
@@ -211,7 +213,10 @@ class Replies:
                 self._count(running, length)
                 self._passing, self._dropping = missing, False
                 return True
-        if length > (_MAX_ROW_BYTES if kind == _D else wire.MAX_SERVER_CONTROL_BYTES) and kind != _COPY_DATA:
+        masked = head is not None and not head.plain
+        if length > (_MAX_ROW_BYTES if kind in _ROWS else wire.MAX_SERVER_CONTROL_BYTES) and (
+            masked or kind != _COPY_DATA
+        ):
             raise UpstreamError("the target sent a message too large to be checked")
         return False
 
@@ -291,6 +296,8 @@ class Replies:
             running.rows, running.bytes = 1, len(raw) - 1
             self._follower.completed(running, "", alone=True)
             return None
+        if kind == _COPY_OUT and running is not None and not announced(running.masker, raw):
+            raise UpstreamError("the target sends COPY in another form than described")
         if kind in b"Hc":
             return b"" if running is not None and running.limited else None
         raise UpstreamError(f"the target sent {chr(kind)!r} out of order")
@@ -315,8 +322,9 @@ class Replies:
             return None
         if running.limited or self._full(head, running, len(raw) - 1, copied=True):
             return b""
+        names = running.header
         self._count(running, len(raw) - 1)
-        return None
+        return None if running.masker is None or names else running.masker.rewrite(raw)
 
     def _count(self, running: Running, size: int) -> None:
         if running.header:

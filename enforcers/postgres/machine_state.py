@@ -17,6 +17,7 @@ RESERVED = b"__twokey"
 STATEMENT = RESERVED + b"_statement"
 PORTAL = RESERVED + b"_portal"
 QUESTION = RESERVED + b"_question"
+PROBE = RESERVED + b"_probe"
 POISON_NAME = RESERVED + b"_poison"
 # Not SQL under any grammar or setting, so the raw parser fails before anything is looked up.
 POISON = wire.parse(POISON_NAME, b")twokey refused this message(")

@@ -28,9 +28,10 @@ class RowMasker:
 
     def __init__(self, columns: int, by_column: dict[int, Masker]) -> None:
         self.fields = 0
+        self.kind = _ROW  # of the messages it rewrites
         self._columns = columns
         # Up to the last masked column: what stands behind it passes unread.
-        self._walk: list[Masker | None] = [by_column.get(index) for index in range(max(by_column, default=-1) + 1)]
+        self.walk: list[Masker | None] = [by_column.get(index) for index in range(max(by_column, default=-1) + 1)]
         self._alone = len(by_column) == 1
 
     def rewrite(self, raw: bytes) -> bytes:
@@ -68,7 +69,7 @@ class RowMasker:
         header = -1  # where in `out` the row's own header is, once its length changes
         grown = 0
         at = position + 7
-        for masker in self._walk:
+        for masker in self.walk:
             value = at + 4
             if value > end:
                 raise ProtocolError("message ends too early")

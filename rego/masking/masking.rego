@@ -7,7 +7,7 @@ import data.twokey.config.policy
 import data.twokey.facts
 
 # Verbs through which output columns reach the client as rows that can be masked.
-maskable_verbs := {"sql.select", "sql.declare", "sql.fetch", "sql.prepare", "sql.execute"}
+maskable_verbs := {"sql.select", "sql.declare", "sql.fetch", "sql.prepare", "sql.execute", "sql.copy-to"}
 
 # Classified columns that the statement reads, for a role that sees their label masked.
 touched contains {"column": column, "label": label} if {
@@ -99,7 +99,7 @@ only_output(column) if {
 
 # METADATA
 # title: Classified columns pass only in rows that can be masked
-# description: Denies a masked role statements that carry classified columns where they can't be masked (COPY, EXPLAIN, CREATE TABLE AS, …).
+# description: Denies a masked role statements that carry classified columns where they can't be masked (EXPLAIN, CREATE TABLE AS, COPY to a file, …).
 # custom: {id: MASK-STREAM}
 deny contains {"rule": "MASK-STREAM", "reason": reason, "next": next} if {
 	count(touched) + count(origins) > 0

@@ -105,15 +105,20 @@ test_mask_stream_allows if {
 	t.decide(t.operation(t.planner, object.union(t.select_email, cursor))).outcome == "mask-columns"
 }
 
+test_mask_stream_allows_copy_to_the_client if {
+	copy := {"command": "COPY", "verbs": ["sql.copy-to", "sql.select"]}
+	t.decide(t.operation(t.planner, object.union(t.select_email, copy))).outcome == "mask-columns"
+}
+
 test_mask_stream_denies if {
-	every verb in ["sql.copy-to", "sql.explain"] {
+	every verb in ["sql.copy-server", "sql.explain"] {
 		statement := object.union(t.select_email, {"verbs": ["sql.select", verb]})
 		t.denied_by(t.decide(t.operation(t.planner, statement)), "MASK-STREAM")
 	}
 }
 
 test_mask_stream_denies_by_output_alone if {
-	statement := object.union(t.select_email, {"verbs": ["sql.select", "sql.copy-to"], "columns": []})
+	statement := object.union(t.select_email, {"verbs": ["sql.select", "sql.copy-server"], "columns": []})
 	t.denied_by(t.decide(t.operation(t.planner, statement)), "MASK-STREAM")
 }
 

@@ -68,6 +68,7 @@ def build(
         known_rows=facts.most_rows if facts.known_rows is None else facts.known_rows,
         collects=facts.collects,
         output_open=facts.output_open,
+        copy_form=facts.copy_form,
         copy_header=facts.copy_header,
         own_setting=facts.own_setting,
         cursor_options=facts.cursor_options,

@@ -13,7 +13,7 @@ from typing import Any
 from enforcers.postgres.catalog.objects import Column, Function, Relation, Type
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe.lineage import COPY, NOTHING, Key, Sources, Value
-from enforcers.postgres.description import Control
+from enforcers.postgres.description import Control, CopyForm
 
 Node = Mapping[str, Any]  # a node of pg_query's JSON
 MAX_DEPTH = 24  # views in functions in views …
@@ -92,6 +92,7 @@ class Facts:
     copy_in: bool = False
     copy_out: bool = False
     copy_header: bool = False
+    copy_form: CopyForm | None = None
     own_setting: bool = False
     single_transaction: bool = False
     returns_rows: bool | None = None  # None: when it has output columns

@@ -8,6 +8,7 @@ from typing import Any
 from enforcers.postgres.describe import (
     casts,
     constants,
+    copying,
     definitions,
     effects,
     expressions,
@@ -232,7 +233,8 @@ def _is_header(option: Node) -> bool:
     return False
 
 
-def _copy(context: Context, body: Node, scope: Scope) -> None:
+def _copy(context: Context, body: Node, scope: Scope) -> list[OutColumn] | None:
+    """The columns that COPY TO STDOUT sends."""
     facts = context.facts
     incoming = bool(body.get("is_from"))
     if body.get("is_program") or body.get("filename"):
@@ -247,32 +249,39 @@ def _copy(context: Context, body: Node, scope: Scope) -> None:
         facts.verb("sql.copy-to")
         facts.copy_out = True
         facts.copy_header = any(_is_header(option) for option in body.get("options", []))
+        facts.copy_form = copying.form_of(body.get("options", []))
     facts.returns_rows = False
     names = strings(body.get("attlist"))
     if body.get("query"):
         kind, inner = unwrap(body["query"])
-        facts.shown = queries.query(context, {kind: inner}, scope)
-        for column in facts.shown:
-            references.mark(context, column, "other")
+        sent = queries.query(context, {kind: inner}, scope)
         if kind == "SelectStmt":
             facts.verb("sql.select")
-        return
+        return _sent(context, sent)
     relation = relations.lookup(context, body.get("relation", {}))
     if relation is None:
         facts.writes = facts.writes or incoming
-        return
+        return None
     if incoming:
         effects.write(context, relation, "insert", names or None)
         flows.probed(context, relation, "insert", [], set(names) or None)
         columns = relations.read(context, relation, access="") if body.get("whereClause") else []
         # The rows that arrive, which are the client's own.
         expressions.walk(context, body.get("whereClause"), Scope(columns=[OutColumn(item.name) for item in columns]))
-        return
-    read = relations.read(context, relation)
-    by_name = {column.name: column for column in read}
-    facts.shown = [by_name[name] for name in names if name in by_name] if names else read
-    for column in facts.shown:
+        return None
+    by_name = {column.name: column for column in relations.read(context, relation)}
+    kept = names or [column.name for column in relation.columns if not column.generated]
+    return _sent(context, [by_name[name] for name in kept if name in by_name])
+
+
+def _sent(context: Context, columns: list[OutColumn]) -> list[OutColumn] | None:
+    """What COPY sends to the client; what it sends elsewhere is only read."""
+    if context.facts.copy_form is not None:
+        return columns
+    context.facts.shown = columns
+    for column in columns:
         references.mark(context, column, "other")
+    return None
 
 
 def _lock(context: Context, body: Node, scope: Scope) -> None:

@@ -1,0 +1,48 @@
+"""A SELECT that has the columns COPY TO STDOUT sends: prepared, never run, it takes the locks and has the target say
+whose columns they are, which for COPY itself it says nowhere.
+"""
+
+from __future__ import annotations
+
+from pglast.parser import ParseError, scan
+
+from enforcers.postgres.description import Description
+
+
+def probe_of(description: Description) -> bytes | None:
+    """None where there is none."""
+    try:
+        tokens = scan(description.text.decode())
+    except (ParseError, UnicodeDecodeError):
+        return None
+    tokens = [token for token in tokens if token.name not in {"SQL_COMMENT", "C_COMMENT"}]
+    if len(tokens) < 2 or tokens[0].name != "COPY":
+        return None
+    if tokens[1].name == "ASCII_40":
+        depth = 0
+        for token in tokens[1:]:
+            depth += {"ASCII_40": 1, "ASCII_41": -1}.get(token.name, 0)
+            if depth == 0:
+                return _between(description.text, tokens[1].end + 1, token.start)
+        return None
+    return _of_table(description)
+
+
+def _between(text: bytes, start: int, end: int) -> bytes:
+    """start, end: in characters, as the scanner counts."""
+    return text.decode()[start:end].encode()
+
+
+def _of_table(description: Description) -> bytes | None:
+    """COPY reads the table alone, without what inherits from it."""
+    tables = [relation for relation in description.template.relations if relation.via == "direct"]
+    outputs = description.template.output
+    if len(tables) != 1 or not outputs:
+        return None
+    columns = ", ".join(_quoted(output.name) for output in outputs)
+    name = f"{_quoted(tables[0].schema)}.{_quoted(tables[0].name)}"
+    return f"SELECT {columns} FROM ONLY {name}".encode()  # noqa: S608 - names of the catalog, quoted
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
