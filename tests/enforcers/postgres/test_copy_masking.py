@@ -1,4 +1,4 @@
-"""COPY TO STDOUT, masked: what comes is what the real server sends, and what goes out it reads back by the same options."""
+"""COPY TO STDOUT, masked: what comes in is the real server's, and it reads back what goes out by the same options."""
 
 from __future__ import annotations
 
