@@ -96,7 +96,7 @@ SWITCHED = [
     "BEGIN; DECLARE a CURSOR FOR SELECT 'x' AS pan; CLOSE a; DECLARE a CURSOR FOR {pan}; FETCH a",
     "BEGIN; DECLARE a BINARY CURSOR FOR {pan}; FETCH a",
     "BEGIN; SAVEPOINT s; DECLARE a CURSOR FOR SELECT 'x' AS pan; ROLLBACK TO s; DECLARE a CURSOR FOR {pan}; FETCH a",
-    "SELECT 1; COPY ({pan}) TO STDOUT",
+    "SELECT 1; COPY ({pan}) TO STDOUT (NULL 'x')",
     "SELECT 1; SELECT pan INTO TEMPORARY taken FROM cards; SELECT * FROM taken",
     "SELECT 1; SELECT upper(pan) FROM cards WHERE id = 7",
     "{pan}; SELECT id FROM cards WHERE pan LIKE '4%'",
