@@ -13,7 +13,7 @@ import structlog
 from enforcers.core.credentials import ClientCertificate
 from enforcers.core.errors import CredentialError, UpstreamError
 from enforcers.postgres import describing
-from enforcers.postgres.catalog.queries import catalog_queries
+from enforcers.postgres.catalog.parts import catalog_queries
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.commands import EstimateRows, RowEstimate

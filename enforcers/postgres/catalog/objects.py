@@ -150,6 +150,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
+    oid: int
     source: int
     target: int
     function: int

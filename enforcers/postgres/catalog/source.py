@@ -1,9 +1,9 @@
 """The catalog of one target database, kept at most a second old while anyone uses it.
 
 An own connection, apart from every session's: its questions run with an empty search_path, under the target's own
-clock (statement_timeout) and ours. A cheap fingerprint says whether anything may have changed; only then the whole
-is read again, in one repeatable-read transaction. When the target can't be asked, `fresh` turns false: nothing is
-described from a picture that may be wrong.
+clock (statement_timeout) and ours. Each look asks what has changed since the last one and reads that (increment.py),
+in one repeatable-read transaction, by statements that are prepared once. When the target can't be asked, `fresh` turns
+false: nothing is described from a picture that may be wrong.
 """
 
 from __future__ import annotations
@@ -11,22 +11,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
 from pglast import keywords
 
 from enforcers.core.errors import UpstreamError
-from enforcers.postgres.catalog.queries import (
-    FINGERPRINT_QUERY,
-    IDENTITY_QUERY,
-    KEYWORDS_QUERY,
-    OLDEST_SERVER,
-    SERVER_QUERY,
-    UNPRINTED,
-    builtin_queries,
-    catalog_queries,
-)
-from enforcers.postgres.catalog.snapshot import Builtins, Catalog, Row
+from enforcers.postgres.catalog.build import Row
+from enforcers.postgres.catalog.increment import Known, Learnt, Question, Reading, Whole, changed, whole
+from enforcers.postgres.catalog.queries import IDENTITY_QUERY, KEYWORDS_QUERY, OLDEST_SERVER, SERVER_QUERY
+from enforcers.postgres.catalog.snapshot import Builtins, Catalog
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
@@ -47,6 +42,7 @@ _MOVED = (
 _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SETTINGS = (
     "SELECT pg_catalog.set_config('search_path','',false),pg_catalog.set_config('statement_timeout','8000',false),"
+    "pg_catalog.set_config('jit','off',false),"  # which on a large catalog takes longer than the questions
     # Below deadlock_timeout: where it and a session wait for each other, it is the catalog that gives way.
     "pg_catalog.set_config('lock_timeout','300',false),"
     "pg_catalog.set_config('default_transaction_read_only','on',false),pg_catalog.set_config('quote_all_identifiers','off',false)"
@@ -84,15 +80,15 @@ class CatalogSource:
         self._connect = connect
         self._clock = clock
         self._connection: asyncpg.Connection | None = None
-        self._catalog: Catalog | None = None
+        self._prepared: dict[str, PreparedStatement] = {}  # on this connection, by their text
+        self._catalog: Catalog | None = None  # of _known, which the hot path asks for
+        self._known: Known | None = None
         self._builtins: Builtins | None = None
         self._words: frozenset[str] = frozenset()
         self._database = ""
         self._classified: frozenset[tuple[str, str, str]] = frozenset()
         self._version = 0  # server_version_num
-        self._fingerprint: tuple[Row, ...] = ()
         self._identity: tuple[Row, ...] = ()  # of the server and database that the snapshot was read from
-        self._partial = False  # some definitions could not be read: another session holds their relations
         self._confirmed = float("-inf")  # when the last confirmed check began
         self._noted = float("-inf")  # when a DDL was last seen
         self._used = float("-inf")
@@ -110,6 +106,14 @@ class CatalogSource:
         return self._catalog
 
     @property
+    def known(self) -> Known:
+        """The last snapshot, and what tells whether it still holds; raises UpstreamError before the first."""
+        self._touch()
+        if self._known is None:
+            raise UpstreamError("the target's catalog has not been read yet")
+        return self._known
+
+    @property
     def version(self) -> int:
         """Of the last snapshot read; 0 before the first. Asked for every act, so it counts as no use."""
         catalog = self._catalog
@@ -123,8 +127,8 @@ class CatalogSource:
     def classify(self, columns: frozenset[tuple[str, str, str]]) -> None:
         """The columns (schema, relation, column) that the classification names from now on."""
         self._classified = columns
-        if self._catalog is not None:
-            self._catalog = self._catalog.as_new().checked(columns)
+        if self._known is not None:
+            self._take(self._known)
 
     def note_ddl(self) -> None:
         """Some session changed, or may have changed, the catalog: not fresh until asked again."""
@@ -180,6 +184,7 @@ class CatalogSource:
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
+        self._prepared.clear()
         if connection is not None:
             connection.terminate()
 
@@ -202,13 +207,12 @@ class CatalogSource:
         if connection is None or connection.is_closed():
             connection = await self._open()
         began = self._clock()
-        fingerprint = await self._rows(connection, FINGERPRINT_QUERY)
-        if self._catalog is None or self._partial or fingerprint != self._fingerprint:
-            await self._read(connection)
+        await self._read(connection)
         self._confirmed = began
 
     async def _open(self) -> asyncpg.Connection:
         self._connection = connection = await self._connect()
+        self._prepared.clear()
         await connection.fetch(_SETTINGS)
         version, self._database = map(str, (await self._rows(connection, SERVER_QUERY))[0])
         self._version = int(version)
@@ -227,37 +231,54 @@ class CatalogSource:
 
     def _catalog_is_old(self) -> None:
         """Another server, or the same one started anew: read everything again."""
-        self._fingerprint = ()
+        self._known = None
         self._builtins = None
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         for attempt in range(_ATTEMPTS):
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    await self._read_all(connection)
-                return
+                    known = await self._learn(connection)
             except _MOVED:
                 if attempt == _ATTEMPTS - 1:
                     raise
+            else:
+                self._take(known)
+                return
 
-    async def _read_all(self, connection: asyncpg.Connection) -> None:
-        fingerprint = await self._rows(connection, FINGERPRINT_QUERY)
-        rows = {name: await self._rows(connection, sql) for name, sql in catalog_queries(self._version)}
+    def _take(self, known: Known) -> None:
+        catalog = known.catalog
+        if catalog.classified != self._classified:
+            catalog = catalog.as_new().checked(self._classified)
+            known = replace(known, catalog=catalog)
+        self._known, self._catalog, self._builtins = known, catalog, catalog.builtins
+
+    async def _learn(self, connection: asyncpg.Connection) -> Known:
+        """What there is now. From what is known where that goes, else whole."""
         builtins = self._builtins
-        # The server's own functions can be replaced too (by a superuser): any change of pg_proc reads them again.
-        if builtins is None or _of(fingerprint, "pg_proc") != _of(self._fingerprint, "pg_proc"):
-            own = {name: await self._rows(connection, sql) for name, sql in builtin_queries(self._version)}
-            own["namespaces"] = rows["namespaces"]
-            builtins = Builtins.from_rows(own, server_version=self._version)
-        self._builtins = builtins
-        catalog = Catalog.from_rows(rows, builtins=builtins, database=self._database, foreign_words=self._words)
-        self._catalog = catalog.checked(self._classified)
-        self._fingerprint = fingerprint
-        self._partial = any(UNPRINTED in row for part in rows.values() for row in part)
+        if self._known is not None:
+            try:
+                return await self._answer(connection, changed(self._known, self._version))
+            except Whole as all_of_it:
+                builtins = None if all_of_it.builtins else builtins
+        reading = whole(self._version, database=self._database, words=self._words, builtins=builtins)
+        return await self._answer(connection, reading)
+
+    async def _answer(self, connection: asyncpg.Connection, reading: Reading[Learnt]) -> Learnt:
+        """Ask what the reading wants to know, until it has learnt enough."""
+        try:
+            questions = next(reading)
+            while True:
+                questions = reading.send([await self._ask(connection, question) for question in questions])
+        except StopIteration as end:
+            learnt: Learnt = end.value
+            return learnt
+
+    async def _ask(self, connection: asyncpg.Connection, question: Question) -> tuple[Row, ...]:
+        statement = self._prepared.get(question.sql)
+        if statement is None:
+            statement = self._prepared[question.sql] = await connection.prepare(question.sql)
+        return tuple(tuple(row) for row in await statement.fetch(*question.parameters))
 
     async def _rows(self, connection: asyncpg.Connection, sql: str) -> tuple[Row, ...]:
         return tuple(tuple(row) for row in await connection.fetch(sql))
-
-
-def _of(fingerprint: tuple[Row, ...], table: str) -> Row:
-    return next((row for row in fingerprint if row[0] == table), ())

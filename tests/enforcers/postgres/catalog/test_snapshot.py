@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from enforcers.postgres.catalog.snapshot import _more_set, _names
 from tests.enforcers.postgres.describe.conftest import Server
 
 
@@ -41,25 +38,3 @@ def test_functions(server: Server) -> None:
     assert concat.variadic
     assert concat.accepts(1)
     assert concat.accepts(50)
-
-
-@pytest.mark.parametrize(
-    ("config", "more"),
-    [((), False), (("search_path=a",), False), (("search_path=a", "twokey.subject=b"), True), (("work_mem=1",), True)],
-)
-def test_what_a_function_sets_besides_its_search_path(config: tuple[str, ...], more: bool) -> None:
-    assert _more_set(config) is more
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (None, ()),
-        ("{}", ()),
-        ("{a,b}", ("a", "b")),
-        ('{"search_path=a, \\"B\\"",x}', ('search_path=a, "B"', "x")),
-        ('{"",x}', ("", "x")),
-    ],
-)
-def test_text_arrays(text: str | None, expected: tuple[str, ...]) -> None:
-    assert _names(text) == expected
