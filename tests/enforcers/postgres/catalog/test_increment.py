@@ -167,10 +167,11 @@ async def database(server: Server) -> AsyncIterator[str]:
     await connection.close()
     yield dsn
     await maker.execute("DROP DATABASE incremental WITH (FORCE)")
+    await maker.execute("DROP ROLE IF EXISTS n1, n2")
     await maker.close()
 
 
-async def until(connection: asyncpg.Connection, random_: random.Random, wanted: int) -> list[str]:
+async def until(connection: asyncpg.Connection, random_: random.Random, wanted: int) -> None:
     """So many changes that succeed; many more are tried."""
     for _ in range(40 * wanted):
         try:

@@ -140,7 +140,8 @@ async def read(connection: asyncpg.Connection, known: Known | None = None) -> Kn
     try:
         questions = next(reading)
         while True:
-            questions = reading.send([await connection.fetch(item.sql, *item.parameters) for item in questions])
+            answers = [await connection.fetch(item.sql, *item.parameters) for item in questions]
+            questions = reading.send([[tuple(row) for row in answer] for answer in answers])
     except StopIteration as end:
         found: Known = end.value
         return found
