@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decision.cli import target_columns
 from enforcers.postgres.catalog.labels import MALFORMED, directed, listed
-from enforcers.postgres.catalog.queries import catalog_queries
+from enforcers.postgres.catalog.parts import catalog_queries
 from enforcers.postgres.catalog.source import CatalogSource
 from tests.enforcers.postgres.describe.conftest import Server
 
@@ -108,13 +108,13 @@ async def test_what_the_classification_names_and_is_not_there(server: Server, da
     source.classify(frozenset({mail}))
     await source.start()
     try:
-        assert source.catalog.missing == ()
+        assert len(source.catalog.missing) == 0
         version = source.version
         source.classify(frozenset({mail, ("public", "noted", "e.mail"), ("nowhere", "noted", "mail")}))
         assert source.version > version  # nothing that was described before holds
         assert source.catalog.missing == (("nowhere", "noted", "mail"), ("public", "noted", "e.mail"))
         source.classify(frozenset({mail}))
-        assert source.catalog.missing == ()
+        assert len(source.catalog.missing) == 0
         await database.execute("ALTER TABLE noted RENAME mail TO other_mail")
         source.note_ddl()
         await source.refresh()
