@@ -23,7 +23,6 @@ from enforcers.postgres.machine_state import (
     BIND,
     DESCRIBE,
     EXECUTE,
-    FUNCTION_CALL,
     NO_CAP,
     QUERY,
     SPENT,
@@ -45,6 +44,7 @@ _A: Final = ord("A")
 _COPY_DATA: Final = ord("d")
 _COPY_OUT: Final = ord("H")
 _NO_DATA: Final = ord("n")
+_CALLED: Final = ord("V")
 _EMPTY: Final = ord("I")
 _SUSPENDED: Final = ord("s")
 _ROWS: Final = frozenset((_D, _COPY_DATA))
@@ -217,6 +217,11 @@ class Replies:
         if length > (_MAX_ROW_BYTES if kind in _ROWS else wire.MAX_SERVER_CONTROL_BYTES) and (
             masked or kind != _COPY_DATA
         ):
+            if kind == _CALLED and head is not None and head.called and not head.acts[0].rows:
+                error = self._call_answered(head, length)  # one value, of any size: it passes as it comes
+                self._passing, self._dropping = missing, error is not None
+                self._after.append(lambda: self.out.append(error or b""))
+                return True
             raise UpstreamError("the target sent a message too large to be checked")
         return False
 
@@ -288,14 +293,8 @@ class Replies:
         if kind in b"GW":
             self._follower.copying()
             return None
-        if kind == ord("V") and head.name == FUNCTION_CALL and running is not None and not head.index:
-            head.index = 1
-            if running.limited or self._full(head, running, len(raw) - 1, copied=False):
-                head.muted = True
-                return self._stopped(head, running, "")
-            running.rows, running.bytes = 1, len(raw) - 1
-            self._follower.completed(running, "", alone=True)
-            return None
+        if kind == _CALLED and head.called and not head.acts[0].rows:
+            return self._call_answered(head, len(raw) - 1)
         if kind == _COPY_OUT and running is not None and not announced(running.masker, raw):
             raise UpstreamError("the target sends COPY in another form than described")
         if kind in b"Hc":
@@ -325,6 +324,14 @@ class Replies:
         names = running.header
         self._count(running, len(raw) - 1)
         return None if running.masker is None or names else running.masker.rewrite(raw)
+
+    def _call_answered(self, head: Expect, size: int) -> bytes | None:
+        running = head.acts[0]
+        if self._full(head, running, size, copied=False):
+            head.index, head.muted = 1, True
+            return self._stopped(head, running, "")
+        running.rows, running.bytes = 1, size
+        return None
 
     def _count(self, running: Running, size: int) -> None:
         if running.header:
@@ -482,6 +489,8 @@ class Replies:
         if status not in b"ITE":
             raise ProtocolError("the target reports an unknown transaction status")
         self._final(head)
+        if head.called and head.acts[0].rows:
+            self._follower.completed(head.acts[0], "", alone=True)
         if not head.relay:
             return b""
         if status == _IN_BLOCK and head.kind is QUERY and any(running.limited for running in head.acts):

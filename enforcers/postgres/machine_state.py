@@ -169,6 +169,12 @@ class Expect:
             plain = plain and running.masker is None
         self.plain = plain
 
+    @property
+    def called(self) -> bool:
+        """A FunctionCall that was not stopped. Its act has a row once it is answered, and is completed with its
+        ReadyForQuery: its commit may still fail."""
+        return self.name == FUNCTION_CALL and self.index == 0 and len(self.acts) == 1
+
 
 @dataclass(eq=False)
 class Statement:

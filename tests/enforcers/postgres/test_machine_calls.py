@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 
-from enforcers.core.errors import ProtocolError
+from enforcers.core.errors import ProtocolError, UpstreamError
 from enforcers.core.ports import MaskedColumn
 from enforcers.postgres import wire
 from enforcers.postgres.machine_calls import select_of
@@ -18,7 +19,7 @@ from tests.enforcers.postgres.raw import Raw
 from tests.enforcers.postgres.test_machine import Dialogue, error, kinds
 
 DATABASE = "calls"
-INT4PL = 177
+INT4PL, REPEAT = 177, 1622
 SETUP = """
 CREATE FUNCTION spend(account int, amount int) RETURNS int LANGUAGE sql AS
   $$ UPDATE w SET v = amount::text WHERE id = account; SELECT amount $$;
@@ -26,6 +27,9 @@ CREATE SCHEMA "odd ""name";
 CREATE FUNCTION "odd ""name"."f;--"(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
 CREATE FUNCTION opaque(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
 INSERT INTO w VALUES (1, '0');
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+CREATE FUNCTION orphan() RETURNS int LANGUAGE sql AS 'INSERT INTO child VALUES (1) RETURNING id';
 """
 
 
@@ -182,6 +186,42 @@ async def test_malformed_calls_end_the_session(client: Raw, body: bytes) -> None
 async def test_a_call_of_17_mib_is_refused_and_the_session_lives(client: Raw) -> None:
     assert states(await hold(client, [call(1258, (b"x" * (17 << 20), b"y"))])) == ["54000"]
     assert [kind for kind, _ in await hold(client, [call(1258, (b"x" * 100_000, b"y"))])] == ["V", "Z"]
+
+
+LONG = call(REPEAT, (b"x" * 1000, str(20_000).encode()))  # 20 MB
+
+
+async def test_a_result_of_20_mb_streams(client: Raw) -> None:
+    for _ in range(2):
+        (_, answer), (_, ready) = await hold(client, [LONG])
+        assert answer[9:] == b"x" * 20_000_000
+        assert answer[:9] == b"V" + struct.pack("!II", 20_000_008, 20_000_000)
+        assert ready == wire.ready(b"I")
+
+
+async def test_a_result_of_20_mb_is_cut_at_the_byte_limit(postgres: Postgres, target: str) -> None:
+    async with live(postgres, lambda _t: with_duties(ALLOW, max_bytes=19_000_000), database=DATABASE) as one:
+        client = await one.client()
+        assert states(await hold(client, [LONG])) == ["54000"]
+        assert [kind for kind, _ in await hold(client, [call(INT4PL, (b"1", b"1"))])] == ["V", "Z"]
+        assert [outcome.status for _, outcome in one.gate.ends] == ["failed", "completed"]
+        client.close()
+
+
+async def test_a_call_whose_commit_fails_has_failed(postgres: Postgres, target: str) -> None:
+    async with live(postgres, database=DATABASE) as one:
+        client = await one.client()
+        frames = await hold(client, [call(oid_of(target, "orphan"), ())])
+        assert (states(frames), [kind for kind, _ in frames]) == (["23503"], ["V", "E", "Z"])
+        assert [(outcome.status, outcome.sqlstate) for _, outcome in one.gate.ends] == [("failed", "23503")]
+        client.close()
+
+
+def test_a_long_answer_that_nobody_asked_for_ends_the_session() -> None:
+    one = Dialogue().named()
+    one.ask(wire.query(b"SELECT 1"))
+    with pytest.raises(UpstreamError, match="too large"):
+        one.target(b"V" + struct.pack("!I", 20_000_000) + b"x" * 100)
 
 
 async def test_calls_skip_behind_an_error_as_all_else(client: Raw) -> None:
