@@ -147,7 +147,7 @@ class CsvMasker(CopyMasker):
     def __init__(self, columns: int, by_column: dict[int, Masker], form: CopyForm, forced: frozenset[int]) -> None:
         super().__init__(columns, by_column, binary=False)
         self._delimiter = form.delimiter
-        self._null = form.null
+        self._nothing = form.null  # (compiled, an attribute _null would be a word of the C compiler's own)
         self._quote = form.quote
         self._escape = form.escape
         self._forced = forced
@@ -170,7 +170,7 @@ class CsvMasker(CopyMasker):
                 raise ProtocolError("a row of COPY that is no csv")
             if masker is not None:
                 field = payload[at:end]
-                if quoted or field != self._null:
+                if quoted or field != self._nothing:
                     out.append(payload[copied:at])
                     value = self._unquoted(field) if quoted else field
                     out.append(self._spelt(self.masked(masker, value), forced=index in self._forced))
@@ -212,9 +212,9 @@ class CsvMasker(CopyMasker):
 
     def _spelt(self, value: bytes | None, *, forced: bool) -> bytes:
         if value is None:
-            return self._null
+            return self._nothing
         quote, escape = self._quote, self._escape
-        needs = forced or value in (self._null, b"\\.")
+        needs = forced or value in (self._nothing, b"\\.")
         if not needs and not (self._plain and value.isalnum()):
             needs = self._delimiter in value or quote in value or b"\n" in value or b"\r" in value
         if not needs:
