@@ -220,8 +220,16 @@ def _relation(oid: int, read: Read, namespaces: Mapping[int, str]) -> Relation |
     if schema is None:
         return None
     columns = [
-        Column(int(text(attnum)), text(column), int(text(type_oid)), bool(text(generated)), text(hashed))
-        for _, attnum, column, type_oid, generated, hashed in read.get("columns", {}).get(oid, ())
+        Column(
+            int(text(attnum)),
+            text(column),
+            int(text(type_oid)),
+            bool(text(generated)),
+            text(hashed),
+            not_null == "true",
+            modifier != "-1",
+        )
+        for _, attnum, column, type_oid, generated, not_null, modifier, hashed in read.get("columns", {}).get(oid, ())
     ]
     own = tuple(sorted(columns, key=lambda column: column.attnum))
     return Relation(

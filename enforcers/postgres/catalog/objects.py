@@ -32,6 +32,8 @@ class Column:
     type_oid: int
     generated: bool
     hash: str
+    not_null: bool = False
+    modified: bool = False  # has a length or precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -101,7 +101,8 @@ PARTS: dict[str, Part] = {
         builtin=True,
     ),
     "columns": Part(
-        text("a.attrelid", "a.attnum", "a.attname", "a.atttypid", "a.attgenerated") + f",{COLUMN_HASH}",
+        text("a.attrelid", "a.attnum", "a.attname", "a.atttypid", "a.attgenerated", "a.attnotnull", "a.atttypmod")
+        + f",{COLUMN_HASH}",
         f"pg_catalog.pg_attribute a {JOIN_CLASS}a.attrelid",
         row="a",
         key="a.attrelid",

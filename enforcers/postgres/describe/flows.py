@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from enforcers.postgres.catalog.objects import Column, Relation
-from enforcers.postgres.describe import expressions, relations
+from enforcers.postgres.describe import expressions, relations, resolution
 from enforcers.postgres.describe.context import Context, Node, OutColumn, strings
-from enforcers.postgres.describe.lineage import Sources, Value, joined
+from enforcers.postgres.describe.lineage import COPY, Sources, Value, joined
+from enforcers.postgres.describe.relations import kin
 
 Assigned = list[tuple[str, Value, str]]  # column, what it is set to, kind of flow
 
@@ -26,12 +27,31 @@ def report(context: Context, relation: Relation, columns: Sequence[OutColumn], a
             continue
         target, stored = column.touched[-1]
         own = (target.oid, stored.attnum)
+        _refused(context, value, target, stored)
         sources = {key: way for key, way in value.sources.items() if key != own}
         context.facts.flow(sources, _name(target, stored), kind, temporary=target.temporary)
         for derived in target.columns:
             made = relations.generated_from(context, target, derived) if derived.generated else {}
             if own in made:
                 context.facts.flow(sources, _name(target, derived), "generated", temporary=target.temporary)
+                if made[own] not in {COPY, ""}:
+                    context.facts.told(value, made[own])
+
+
+def _refused(context: Context, value: Value, relation: Relation, column: Column) -> None:
+    """A value that the column can't hold tells of itself: by its type or length, by NULL, by fitting no partition."""
+    catalog = context.catalog
+    by = resolution.assignment_tells(catalog, value.type, column.type_oid, modified=column.modified)
+    if by:
+        context.facts.told(value, by)
+    routed = {name for table in (relation, *kin(catalog, relation.oid)) for name in _routed_by(context, table)}
+    if column.not_null or column.name in routed:
+        context.facts.infer(value.sources, "constraint")
+
+
+def _routed_by(context: Context, relation: Relation) -> set[str]:
+    key = context.catalog.partition_keys.get(relation.oid, ())
+    return {column.name for column in relation.columns if column.attnum in key or 0 in key}
 
 
 def generated(context: Context, relation: Relation, written: set[str] | None) -> None:
@@ -161,5 +181,5 @@ def _foreign_keys(context: Context, relation: Relation, event: str, written: set
             for mine, theirs in zip(key.parent_columns, key.child_columns, strict=True):
                 stored_in = columns.get(theirs)
                 if stored_in is not None:
-                    source = {(relation.oid, mine): "="}
+                    source = {(relation.oid, mine): COPY}
                     context.facts.flow(source, _name(child, stored_in), "cascade", temporary=child.temporary)

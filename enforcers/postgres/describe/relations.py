@@ -90,9 +90,17 @@ def mark(context: Context, relation: Relation, column: Column, use: str) -> None
     if found is not None:
         functions.touch_type(context, found, via="type")
     if column.generated and use != "write":
+        inferred = dict(facts.inferences)
         for expression in context.catalog.expressions.get(relation.oid, ()):
             if expression.kind == "generated" and expression.attnum == column.attnum:
                 expressions.stored(context.inner("generated"), expression.text, relation=relation, shown=True)
+        if not _computed_when_read(context):
+            facts.inferences = inferred
+
+
+def _computed_when_read(context: Context) -> bool:
+    """Are there virtual generated columns? (Which is one isn't known here.)"""
+    return context.catalog.builtins.server_version >= _VIRTUAL_SINCE
 
 
 def read(context: Context, relation: Relation, *, children: bool = True, access: str = "read") -> list[OutColumn]:
@@ -138,7 +146,7 @@ def _generated(context: Context, relation: Relation, column: OutColumn) -> OutCo
     if column.base is None or not column.base[1].generated:
         return column
     made = generated_from(context, relation, column.base[1])
-    if context.catalog.builtins.server_version < _VIRTUAL_SINCE:
+    if not _computed_when_read(context):
         made = dict.fromkeys(made, "")
     value = Value(joined([column.value, Value(through(made))]), column.value.type)
     return OutColumn(column.name, column.base, column.wire, column.touched, value)

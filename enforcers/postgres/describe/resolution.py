@@ -98,8 +98,13 @@ def _chosen(
     width = len(types)
     if unordered:
         return _worst(catalog, candidates, (0,) * width)
-    exact = _exact(catalog, candidates, types, paired=paired)
-    fitting = exact or [item for item in candidates if _fits(catalog, item, types)]
+    fitting = _exact(catalog, candidates, types, paired=paired)
+    if not fitting:
+        fitting = [item for item in candidates if _fits(catalog, item, types)]
+        if 0 not in types and fitting:
+            # "Keep those with the most exact matches": only where every type is certain.
+            best = [_matches(catalog, item, types) for item in fitting]
+            fitting = [item for item, found in zip(fitting, best, strict=True) if found == max(best)]
     return _worst(catalog, fitting, types)
 
 
@@ -113,6 +118,13 @@ def _exact(catalog: Catalog, candidates: Sequence[Function], types: tuple[int, .
         return []
     signature = tuple(wanted)
     return [item for item in candidates if item.argument_types[: len(wanted)] == signature and not item.variadic]
+
+
+def _matches(catalog: Catalog, function: Function, types: tuple[int, ...]) -> int:
+    return sum(
+        kind != UNKNOWN and _parameter(function, index) in {kind, _base(catalog, kind)}
+        for index, kind in enumerate(types)
+    )
 
 
 def _base(catalog: Catalog, oid: int) -> int:
@@ -199,6 +211,14 @@ def _worst(catalog: Catalog, candidates: Sequence[Function], types: tuple[int, .
 
 
 # Casts
+
+
+def assignment_tells(catalog: Catalog, source: int, target: int, *, modified: bool) -> str:
+    """What storing a value of one type in a column of another can tell by. modified: the column has a length."""
+    wanted = catalog.type(target)
+    if wanted is None or wanted.kind == "d" or modified:
+        return "a conversion to what the column takes"
+    return "" if source == target else cast_tells(catalog, source, target)
 
 
 def cast_tells(catalog: Catalog, source: int, target: int, *, modified: bool = False) -> str:

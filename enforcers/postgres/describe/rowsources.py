@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from enforcers.postgres.catalog.objects import Function
-from enforcers.postgres.describe import casts, expressions, references
+from enforcers.postgres.describe import calls, casts, expressions, references
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, Source, strings, unwrap
 from enforcers.postgres.describe.labels import label
 from enforcers.postgres.describe.lineage import GROWN, Value, computed, joined
@@ -101,8 +101,21 @@ def _columns(context: Context, node: Node, scope: Scope) -> tuple[list[OutColumn
         return [], name, True, False, value
     if shape == ("",):
         return [OutColumn(name, value=value)], name, False, True, value
+    return _of_body(context, node, scope, shape, value), name, False, False, value
+
+
+def _of_body(context: Context, node: Node, scope: Scope, names: tuple[str, ...], value: Value) -> list[OutColumn]:
+    """The columns of a function's rows: of one that is written in SQL, each what its query makes it."""
+    kind, body = unwrap(node)
+    parts = strings(body.get("funcname"))
+    found = context.candidates(parts[-1], parts[-2] if len(parts) > 1 else "", len(body.get("args", [])))
+    if kind == "FuncCall" and len(found) == 1 and found[0].language == "sql" and not found[0].builtin:
+        given = [expressions.walk(context, item, scope) for item in body.get("args", [])]
+        columns = calls.inlined(context, body, found[0], given)
+        if len(columns) == len(names):
+            return [column.called(name) for column, name in zip(columns, names, strict=True)]
     part = computed([value])
-    return [OutColumn(item, value=part) for item in shape], name, False, False, value
+    return [OutColumn(item, value=part) for item in names]
 
 
 def _result(context: Context, candidate: Function, body: Node, scope: Scope) -> tuple[str, ...] | None:

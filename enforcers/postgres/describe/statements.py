@@ -17,9 +17,9 @@ from enforcers.postgres.describe import (
     relations,
     utility,
 )
-from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source
+from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source, unwrap
 from enforcers.postgres.describe.flows import Assigned
-from enforcers.postgres.describe.lineage import Value
+from enforcers.postgres.describe.lineage import Value, computed
 
 DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
@@ -100,7 +100,7 @@ def _write(context: Context, relation: Relation | None, event: str, names: list[
 
 def _targets(context: Context, items: Any, scope: Scope, kind: str) -> Assigned:
     """The right sides of SET, and subscripts on the left."""
-    seen: list[tuple[Any, Value]] = []
+    seen: list[tuple[Any, list[Value]]] = []
     assigned: Assigned = []
     for item in items or []:
         body = item.get("ResTarget", {})
@@ -108,15 +108,27 @@ def _targets(context: Context, items: Any, scope: Scope, kind: str) -> Assigned:
         value = body.get("val")
         constants.free(context, value)
         if isinstance(value, dict) and "MultiAssignRef" in value:
-            source = value["MultiAssignRef"].get("source")
-            found = next((known for node, known in seen if node is source or node == source), None)
-            if found is None:
-                found = expressions.walk(context, source, scope)
-                seen.append((source, found))
+            source, place = value["MultiAssignRef"].get("source"), int(value["MultiAssignRef"].get("colno", 0))
+            values = next((known for node, known in seen if node == source), None)
+            if values is None:
+                values = _several(context, source, scope)
+                seen.append((source, values))
+            found = values[place - 1] if 0 < place <= len(values) else computed(values)
         else:
             found = expressions.walk(context, value, scope)
         assigned.append((str(body.get("name", "")), found, kind))
     return assigned
+
+
+def _several(context: Context, node: Any, scope: Scope) -> list[Value]:
+    """The values of SET (a, b) = …: of a row, of a subquery, or the same for each where it can't be told."""
+    whole = expressions.walk(context, node, scope)
+    kind, body = unwrap(node or {})
+    if kind == "RowExpr":
+        return [expressions.walk(context, item, scope) for item in body.get("args", [])]
+    if kind == "SubLink":
+        return [column.value for column in queries.query(context, body.get("subselect", {}), scope)]
+    return [whole]
 
 
 def _insert(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:
@@ -140,7 +152,10 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
     if not conflict:
         return assigned
     values = {name: value for name, value, _ in assigned}
-    excluded = [OutColumn(column.name, value=values.get(column.name, Value())) for column in source.columns]
+    excluded = [
+        OutColumn(column.name, value=values.get(column.name, Value(type=column.value.type)))
+        for column in source.columns
+    ]
     inner = Scope(scope, list(source.columns), [source, Source("excluded", excluded, open=source.open)])
     infer = conflict.get("infer") or {}
     for item in infer.get("indexElems", []):

@@ -15,6 +15,7 @@ from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description, SessionNames
 from tests.enforcers.postgres.conftest import trusting_server
+from tests.enforcers.postgres.describe import lineage_world
 
 SETUP = Path(__file__).with_name("setup.sql")
 
@@ -51,6 +52,11 @@ def server() -> Iterator[Server]:
     with trusting_server() as port:
         dsn = f"postgresql://postgres@127.0.0.1:{port}"
         yield Server(f"{dsn}/corpus", asyncio.run(_prepare(f"{dsn}/postgres")))
+
+
+@pytest.fixture(scope="session")
+def world(server: Server) -> lineage_world.World:
+    return lineage_world.make(server.dsn)
 
 
 def names(*path: str, role: str = "postgres") -> SessionNames:
