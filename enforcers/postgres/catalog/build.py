@@ -228,6 +228,7 @@ def _relation(oid: int, read: Read, namespaces: Mapping[int, str]) -> Relation |
             text(hashed),
             not_null == "true",
             modifier != "-1",
+            generated == "v",
         )
         for _, attnum, column, type_oid, generated, not_null, modifier, hashed in read.get("columns", {}).get(oid, ())
     ]

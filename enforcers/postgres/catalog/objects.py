@@ -34,6 +34,7 @@ class Column:
     hash: str
     not_null: bool = False
     modified: bool = False  # has a length or precision
+    virtual: bool = False  # generated, when it is read (18 and newer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -94,13 +94,8 @@ def mark(context: Context, relation: Relation, column: Column, use: str) -> None
         for expression in context.catalog.expressions.get(relation.oid, ()):
             if expression.kind == "generated" and expression.attnum == column.attnum:
                 expressions.stored(context.inner("generated"), expression.text, relation=relation, shown=True)
-        if not _computed_when_read(context):
-            facts.inferences = inferred
-
-
-def _computed_when_read(context: Context) -> bool:
-    """Are there virtual generated columns? (Which is one isn't known here.)"""
-    return context.catalog.builtins.server_version >= _VIRTUAL_SINCE
+        if not column.virtual:
+            facts.inferences = inferred  # it was computed when it was written
 
 
 def read(context: Context, relation: Relation, *, children: bool = True, access: str = "read") -> list[OutColumn]:
@@ -146,13 +141,10 @@ def _generated(context: Context, relation: Relation, column: OutColumn) -> OutCo
     if column.base is None or not column.base[1].generated:
         return column
     made = generated_from(context, relation, column.base[1])
-    if not _computed_when_read(context):
+    if not column.base[1].virtual:
         made = dict.fromkeys(made, "")
     value = Value(joined([column.value, Value(through(made))]), column.value.type)
     return OutColumn(column.name, column.base, column.wire, column.touched, value)
-
-
-_VIRTUAL_SINCE = 180000  # before, a generated column is computed when it is written, never when it is read
 
 
 def generated_from(context: Context, relation: Relation, column: Column) -> Sources:

@@ -1,8 +1,8 @@
 """What each construct is described as: sources of every result column, inferences, flows (lineage.txt).
 
 A line is `statement ¦ result columns ¦ inferences ¦ flows`. A result column is its sources joined by `+`, `-` where it
-has none: `p.ssn=` a copy, `p.ssn~` computed by what tells nothing, `p.ssn!` by what can tell. Everything there is must be
-listed, and nothing else. That it is also *right* is for test_lineage_oracle.py to say.
+has none: `p.ssn=` a copy, `p.ssn~` computed by what tells nothing, `p.ssn!` by what can tell. Everything there is must
+be listed, and nothing else. That it is also *right* is for test_lineage_oracle.py to say.
 """
 
 from __future__ import annotations

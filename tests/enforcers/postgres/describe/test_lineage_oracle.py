@@ -75,7 +75,7 @@ def answer(connection: psycopg.Connection[Any], sql: str, change: str, *, writte
     try:
         if change:
             try:
-                connection.execute(change)  # type: ignore[call-overload]  # text of this file
+                connection.execute(change)
             except psycopg.Error:
                 return None
             if "sums" in sql:
@@ -86,7 +86,7 @@ def answer(connection: psycopg.Connection[Any], sql: str, change: str, *, writte
             return Answer(str(error.sqlstate), (), {})
         stored: dict[tuple[str, str], tuple[object, ...]] = {}
         for table in WRITTEN if written else ():
-            cursor = connection.execute(f"SELECT * FROM {table}")  # type: ignore[call-overload]
+            cursor = connection.execute(f"SELECT * FROM {table}")
             found = cursor.fetchall()
             for place, column in enumerate(cursor.description or ()):
                 stored[(table, column.name)] = tuple(sorted(str(row[place]) for row in found))
@@ -97,7 +97,7 @@ def answer(connection: psycopg.Connection[Any], sql: str, change: str, *, writte
 
 def _rows(connection: psycopg.Connection[Any], sql: str) -> tuple[tuple[object, ...], ...]:
     """As text, which any value has."""
-    result = connection.execute(sql).pgresult  # type: ignore[call-overload]  # as above
+    result = connection.execute(sql).pgresult
     assert result is not None
     return tuple(
         tuple(result.get_value(row, place) for place in range(result.nfields)) for row in range(result.ntuples)
