@@ -12,7 +12,7 @@ deny contains {"rule": "MASK-MISSING", "reason": reason, "next": next} if {
 	may_touch_data
 	names := {facts.column_key(column) | some column in input.operation.sql.missing_columns}
 	count(names) > 0
-	reason := sprintf("the classification names columns that the target of %s doesn't have%s; they may be there under other names, unmasked", [
+	reason := sprintf("the classification names columns that the target of %s doesn't have, or has under other names by now%s; there they would be unmasked", [
 		input.resource.id,
 		facts.listed(": ", names),
 	])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from enforcers.postgres.catalog.build import (
     NOTHING,
@@ -37,6 +37,7 @@ from enforcers.postgres.catalog.objects import (
     Type,
 )
 from enforcers.postgres.catalog.parts import PARTS
+from enforcers.postgres.catalog.pins import Pins, settle
 
 __all__ = ["Builtins", "Catalog", "Row", "Rows"]
 
@@ -71,7 +72,8 @@ class Catalog:
     temporary_schema: str  # the session's own, when its objects are in here
     printed_path: tuple[str, ...]  # the search_path under which views, rules and expressions were printed
     classified: frozenset[tuple[str, str, str]] = frozenset()  # what the connection's classification names
-    missing: tuple[tuple[str, str, str], ...] = ()  # what of that is not here
+    missing: tuple[tuple[str, str, str], ...] = ()  # what of that is not here, or not the column that it was
+    pins: Pins = field(default_factory=dict)
 
     @classmethod
     def from_rows(
@@ -111,7 +113,7 @@ class Catalog:
             attached=reattached(self.attached, read),
             memberships=self.memberships if same else _memberships(own.members),
             roles=self.roles if own.roles is self.own.roles else {name: oid for oid, name in own.roles.items()},
-        ).checked(self.classified)
+        ).checked(self.classified, self.pins)
 
     def as_seen(self, *, search_path: tuple[str, ...]) -> Catalog:
         """What a session reads with this search_path, its current_schemas(true), temporary schema included."""
@@ -129,19 +131,16 @@ class Catalog:
         """
         return (
             Catalog.from_rows(rows, builtins=self.builtins, database=self.database, foreign_words=self.foreign_words)
-            .checked(self.classified)
+            .checked(self.classified, self.pins)
             .as_seen(search_path=search_path)
         )
 
-    def checked(self, classified: frozenset[tuple[str, str, str]]) -> Catalog:
-        """This catalog, which says what it has not of the columns that the classification names."""
-        return replace(
-            self, classified=classified, missing=tuple(sorted(item for item in classified if not self._has(item)))
-        )
-
-    def _has(self, named: tuple[str, str, str]) -> bool:
-        relation = self.find_relation(named[0], named[1])
-        return relation is not None and named[2] in relation.by_name
+    def checked(self, classified: frozenset[tuple[str, str, str]], pins: Pins) -> Catalog:
+        """This catalog, which says what it has not of the columns that the classification names (pins.py)."""
+        if not classified:
+            return replace(self, classified=classified, missing=(), pins={})
+        missing, pinned = settle(self, classified, pins)
+        return replace(self, classified=classified, missing=missing, pins=pinned)
 
     def as_new(self) -> Catalog:
         """The same content under a new version: ends everything cached under the old one."""

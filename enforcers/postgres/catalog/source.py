@@ -249,7 +249,8 @@ class CatalogSource:
     def _take(self, known: Known) -> None:
         catalog = known.catalog
         if catalog.classified != self._classified:
-            catalog = catalog.as_new().checked(self._classified)
+            pins = self._known.catalog.pins if self._known is not None else {}  # none of another server's
+            catalog = catalog.as_new().checked(self._classified, pins)
             known = replace(known, catalog=catalog)
         self._known, self._catalog, self._builtins = known, catalog, catalog.builtins
 
