@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from tests.bench import machine
 from tests.bench.load import Bulk, Done, Pgbench, Target
-from tests.bench.world import BOUNCER, DIRECT, MASKED, POLICY, RELAY, RUNGS, TPCB, WIDE, World
+from tests.bench.world import BOUNCER, DIRECT, DURABLE, MASKED, POLICY, RELAY, RUNGS, TPCB, WIDE, World
 
 SELECT_FLOOR = 0.25
 WRITE_FLOOR = 0.4
@@ -38,7 +38,7 @@ class Cell:
     unit: str
     role: str = "planner"
     database: str = "company"
-    rungs: tuple[str, ...] = RUNGS
+    rungs: tuple[str, ...] = tuple(rung for rung in RUNGS if rung != DURABLE)
     floor: float | None = None  # of the rung `judged`
     goal: float | None = None
     judged: str = POLICY
@@ -84,7 +84,7 @@ def cells(world: World) -> list[Cell]:
             "tps",
             role="executor",
             database=TPCB,
-            rungs=(DIRECT, BOUNCER, RELAY, POLICY),
+            rungs=(DIRECT, BOUNCER, RELAY, DURABLE, POLICY),
             floor=None if clients == 1 else WRITE_FLOOR,
         )
         for clients in CLIENTS

@@ -31,7 +31,9 @@ class Pipe(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        passed = self.split(data)
+        self.pass_on(self.split(data))
+
+    def pass_on(self, passed: bytes) -> None:
         other = self.other
         if other is None or other.transport is None:
             self.early.append(passed)
@@ -101,7 +103,7 @@ class FromClient(Pipe):
         return frames[0].raw if len(frames) == 1 else b"".join(frame.raw for frame in frames)
 
 
-async def serve(host: str, port: int) -> None:
+async def serve(host: str, port: int, *, make: Callable[[Callable[[FromClient], None]], FromClient]) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -116,14 +118,14 @@ async def serve(host: str, port: int) -> None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await loop.create_server(lambda: FromClient(connect), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(lambda: make(connect), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - whoever started it reads this
     await server.serve_forever()
 
 
 def main() -> None:
     host, _, port = sys.argv[1].rpartition(":")
-    uvloop.run(serve(host, int(port)))
+    uvloop.run(serve(host, int(port), make=FromClient))
 
 
 if __name__ == "__main__":

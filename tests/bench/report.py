@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from tests.bench.world import BOUNCER, DIRECT, MASKED, POLICY, RELAY
+from tests.bench.world import BOUNCER, DIRECT, DURABLE, MASKED, POLICY, RELAY
 
 BEGIN = "<!-- written by `python -m tests.bench.run --write`: from here -->"
 END = "<!-- to here -->"
@@ -79,9 +79,9 @@ def ladder_table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     out = [
-        "| Cell | direct | pgbouncer | transparent | with policy | and a masked column "
+        "| Cell | direct | pgbouncer | transparent | durable relay | with policy | and a masked column "
         "| gateway µs | decision + OPA µs | bound |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         figures = rungs_of(row)
@@ -94,7 +94,7 @@ def ladder_table(rows: Sequence[Row]) -> str:
         cells = [
             f"`{row['cell']}`{beside}",
             f"{number(figures[DIRECT]['rate']):,.0f} {row['unit']}",
-            *(_ratio(figures.get(rung)) for rung in (BOUNCER, RELAY, POLICY, MASKED)),
+            *(_ratio(figures.get(rung)) for rung in (BOUNCER, RELAY, DURABLE, POLICY, MASKED)),
             _us(cpu.get("gateway")),
             _us(others if cpu else None),
             bound,

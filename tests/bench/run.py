@@ -74,9 +74,9 @@ def measure(world: World, options: argparse.Namespace, sync_ms: float) -> list[d
     rungs = (DIRECT, RELAY, POLICY) if options.quick else tuple({DIRECT, POLICY, *options.rungs.split(",")})
     world.prepare_select()
     world.prepare_bulk()
+    # Empty where they aren't read: the classification names their columns, and they must be there.
+    world.prepare_masked(world.rows if any_wanted(options, "masked", cells) else 0)
     world.check()
-    if any_wanted(options, "masked", cells):
-        world.prepare_masked()
     if any_wanted(options, "write", cells):
         world.prepare_write()
     for cell in cells:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -37,7 +38,8 @@ SETTINGS = (
 )
 DIRECT, BOUNCER, RELAY, POLICY, MASKED = "direct", "pgbouncer", "transparent", "policy", "masked"
 WIDE = "id, name, email, city, born, pan, note, paid"
-RUNGS = (DIRECT, BOUNCER, RELAY, POLICY, MASKED)
+DURABLE = "durable relay"
+RUNGS = (DIRECT, BOUNCER, RELAY, DURABLE, POLICY, MASKED)
 
 CONNECTION = """\
   - name: {name}
@@ -111,10 +113,12 @@ class World:
     def __enter__(self) -> World:
         self.stack = BenchStack(self.workers)
         self._bouncer: Bouncer | None = None
-        self._relay: subprocess.Popen[str] | None = None
+        self._relays: dict[str, subprocess.Popen[str]] = {}
+        self._relay_ports: dict[str, int] = {}
+        self._durable_log = 0  # process id
         try:
             self.stack.start()
-            self._relay_port = self._start_relay()
+            self._start_relays()
             self._start_bouncer()
         except BaseException:
             self.__exit__()
@@ -124,11 +128,13 @@ class World:
     def __exit__(self, *_: object) -> None:
         if self._bouncer is not None:
             self._bouncer.stop()
-        if self._relay is not None:
-            self._relay.kill()
-            self._relay.wait()
-            if self._relay.stdout is not None:
-                self._relay.stdout.close()
+        if self._durable_log:
+            os.kill(self._durable_log, signal.SIGKILL)
+        for relay in self._relays.values():
+            relay.kill()
+            relay.wait()
+            if relay.stdout is not None:
+                relay.stdout.close()
         self.stack.stop()
 
     def restart(self, workers: int) -> None:
@@ -155,7 +161,7 @@ class World:
             database=DATABASE,
         )
 
-    def prepare_masked(self) -> None:
+    def prepare_masked(self, rows: int) -> None:
         """The same eight columns twice, with one and with four of them classified."""
         for table in ("wide_one", "wide_four"):
             self.stack.database.run(
@@ -163,7 +169,7 @@ class World:
                 " 'somebody' || n || '@example.org' AS email,"
                 " (ARRAY['Lisbon', 'Oslo', 'Pune', 'Quito'])[1 + n % 4] AS city,"
                 " date '1940-01-01' + n % 25000 AS born, lpad(n::text, 16, '4') AS pan, 'note ' || n AS note,"
-                f" n % 2 = 0 AS paid FROM generate_series(1, {self.rows}) AS n;"
+                f" n % 2 = 0 AS paid FROM generate_series(1, {rows}) AS n;"
                 f" GRANT SELECT ON {table} TO {DATABASE}_ro; VACUUM ANALYZE {table};",
                 database=DATABASE,
             )
@@ -192,7 +198,7 @@ class World:
             subject = "planner-3" if role == "planner" else EXECUTORS[0]
             return Target(host, port, role, self.stack.token(subject, role), connection)
         account = f"{DATABASE}_ro" if role == "planner" else f"{DATABASE}_rw"
-        ports = {DIRECT: self.stack.database.port, RELAY: self._relay_port}
+        ports = {DIRECT: self.stack.database.port, **self._relay_ports}
         if self._bouncer is not None:
             ports[BOUNCER] = self._bouncer.port
         return Target("127.0.0.1", ports[rung], account, self.stack.passwords[account], database)
@@ -204,8 +210,9 @@ class World:
         """Whose CPU a rung costs: the gateway's own, and the decision service's with its OPA."""
         if rung == BOUNCER:
             return {"gateway": [self._bouncer.process.pid] if self._bouncer is not None else []}
-        if rung == RELAY:
-            return {"gateway": [self._relay.pid] if self._relay is not None else []}
+        if rung in self._relays:
+            log = {"decision": [self._durable_log]} if rung == DURABLE else {}
+            return {"gateway": [self._relays[rung].pid], **log}
         return self.own() if rung in {POLICY, MASKED} else {}
 
     def own(self) -> dict[str, list[int]]:
@@ -236,20 +243,30 @@ class World:
             if shown != ("*" * (len(whole) - 4) + whole[-4:] if rung == MASKED else whole):
                 raise RuntimeError(f"the rung {rung!r} answers {shown!r}")
 
-    def _start_relay(self) -> int:
-        self._relay = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.relay", f"127.0.0.1:{self.stack.database.port}"],
+    def _start_relays(self) -> None:
+        database = f"127.0.0.1:{self.stack.database.port}"
+        self._start_relay(RELAY, "tests.bench.relay", database)
+        self._relay_ports[RELAY] = self._said(RELAY)
+        self._start_relay(DURABLE, "tests.bench.durable", database, str(self.stack.folder / "durable.log"))
+        self._durable_log = self._said(DURABLE)
+        self._relay_ports[DURABLE] = self._said(DURABLE)
+
+    def _start_relay(self, rung: str, module: str, *arguments: str) -> None:
+        self._relays[rung] = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
             env={"PATH": os.environ.get("PATH", "")},
         )
-        if self._relay.stdout is None:
-            raise RuntimeError("the relay has no output")
-        line = self._relay.stdout.readline().strip()
+
+    def _said(self, rung: str) -> int:
+        """The next number that a relay prints."""
+        output = self._relays[rung].stdout
+        line = "" if output is None else output.readline().strip()
         if not line:
-            raise RuntimeError("the relay did not start")
+            raise RuntimeError(f"the {rung} did not start")
         return int(line)
 
     def _start_bouncer(self) -> None:
