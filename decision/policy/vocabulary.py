@@ -32,7 +32,7 @@ _OBLIGATIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "require-reason": "",
     },
 }
-_MASKING: Final = frozenset({"clear", "default", "maskers", "roles"})
+_MASKING: Final = frozenset({"clear", "default", "labels", "maskers", "roles"})
 _BUDGETS: Final = frozenset({"write", "export", "read"})
 _TRUTHS: Final = frozenset({"connect", "read_only", "hold_delete", "hold_without_where"})
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
@@ -98,6 +98,21 @@ def _check_maskers(document: Document | None) -> None:
         wrong = maskers.fault(_at(document, place))
         if wrong:
             document.fail(place, wrong, "docs/policy.md lists the maskers and their parameters")
+    _check_labels(document, [place for place in places if place != ("default",)])
+
+
+def _check_labels(document: Document, maskers_of: Collection[Path]) -> None:
+    """Where `labels` lists all there are, every label that is cleared or masked is one of them."""
+    known = _at(document, ("labels",))
+    if known is None:
+        return
+    if not isinstance(known, list) or not all(isinstance(label, str) for label in known):
+        document.fail(("labels",), "is not a list of labels", "write one, such as [email, pan]")
+    for role, _ in _entries(document, ("clear",)):
+        _words(document, ("clear", role), {*known, "*"}, "label of `labels`")
+    for place in maskers_of:
+        if place[-1] not in known:
+            document.fail(place, f"{place[-1]!r} is no label of `labels`", _nearest(known))
 
 
 def _check_obligations(document: Document | None, roles: Collection[str], groups: Collection[str]) -> None:

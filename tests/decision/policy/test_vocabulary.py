@@ -50,6 +50,20 @@ MISSPELT = [
         "type: max-byte",
         r"obligations\.yaml:7.*act\[0\].*'max-byte' can't be attached",
     ),
+    (
+        "masking",
+        "default:",
+        "labels: [email, pin]\ndefault:",
+        r"maskers\.pan.*'pan' is no label of `labels`; use one of email, pin",
+    ),
+    (
+        "masking",
+        "default:",
+        "labels: [pan]\ndefault:",
+        r"public\.customers\.email.*'email' is no label of .*use one of pan",
+    ),
+    ("masking", '["*"]', "[emial]\nlabels: [email, pan]", r"'emial' is no label of `labels`"),
+    ("masking", "default:", "labels: email\ndefault:", "labels: is not a list of labels"),
     ("obligations", "type: max-duration", "type: max-rows", "'max-rows' can't be attached here"),
     ("obligations", "type: max-bytes", "type: mask-columns", "'mask-columns' can't be attached here"),
     ("obligations", "{bytes: 67108864}", "{rows: 67108864}", "are not those of max-bytes"),
@@ -73,6 +87,16 @@ def test_a_misspelt_word_is_refused(tmp_path: Path, name: str, right: str, wrong
         load_policy(replace(make_sources(tmp_path, data=data), rego=None), engine_version="1.0")
     assert re.search(says, str(refused.value)), refused.value
     assert f"{name}.yaml" in str(refused.value)
+
+
+def test_a_closed_list_of_labels_is_taken(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "masking.yaml").write_text(
+        (shipped_rego() / "data" / "masking.yaml").read_text() + "labels: [email, pan]\n"
+    )
+    loaded = load_policy(replace(make_sources(tmp_path, data=data), rego=None), engine_version="1.0")
+    assert loaded.classified == {"crm": (("public", "customers", "email"),)}
 
 
 def test_the_shipped_words_are_right_and_a_copy_is_checked_too(tmp_path: Path) -> None:
