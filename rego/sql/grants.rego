@@ -144,10 +144,24 @@ sensitive_catalog(relation) if concat(".", [relation.schema, relation.name]) in 
 
 sensitive_catalog(relation) if relation.name in policy.catalog.sensitive_names
 
+# METADATA
+# title: Catalog columns that hold secrets
+# description: Denies roles that see labels masked the columns of catalog relations that hold passwords.
+# custom: {id: SQL-CATALOG-COLUMN}
+deny contains {"rule": "SQL-CATALOG-COLUMN", "reason": reason, "next": next} if {
+	facts.is_operation
+	facts.sees_masked
+	some column in input.operation.sql.columns
+	facts.column_key(column) in policy.catalog.sensitive_columns
+	reason := sprintf("%s holds secrets, which %s sees masked", [facts.column_key(column), input.subject.role])
+	next := "name the columns that you need and leave this one out"
+}
+
 # Without the list every relation counts.
 sensitive_catalog(_) if not catalog_listed
 
 catalog_listed if {
 	is_array(policy.catalog.sensitive)
 	is_array(policy.catalog.sensitive_names)
+	is_array(policy.catalog.sensitive_columns)
 }

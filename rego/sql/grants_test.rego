@@ -201,6 +201,25 @@ test_sql_catalog_denies if {
 	t.denied_by(t.decide(reading(t.planner, "monitoring", "pg_stat_statements")), "SQL-CATALOG")
 }
 
+# SQL-CATALOG-COLUMN
+naming(subject, name, column) := sql(t.operation(subject, t.select_orders), {
+	"columns": [t.column(name, column, "output")],
+	"output": [],
+	"relations": [object.union(t.relation(name, ["read"]), {"schema": "pg_catalog", "catalog": true})],
+})
+
+test_sql_catalog_column_allows if {
+	t.decide(of_catalog(naming(t.planner, "pg_subscription", "subname"))).outcome == "allow"
+	t.decide(of_catalog(naming(t.executor, "pg_subscription", "subconninfo"))).outcome == "allow"
+}
+
+test_sql_catalog_column_denies if {
+	t.denied_by(t.decide(of_catalog(naming(t.planner, "pg_subscription", "subconninfo"))), "SQL-CATALOG-COLUMN")
+	t.denied_by(t.decide(of_catalog(naming(t.planner, "pg_authid", "rolpassword"))), "SQL-CATALOG-COLUMN")
+}
+
+of_catalog(question) := json.patch(question, [{"op": "replace", "path": "/operation/sql/columns/0/schema", "value": "pg_catalog"}])
+
 # Messages
 test_many_relations_are_counted_not_listed if {
 	names := ["a", "b", "c", "d", "e", "f", "g"]
