@@ -43,7 +43,6 @@ def test_there_are_recordings_of_each_client() -> None:
     assert {path.stem for path in RECORDINGS} >= {
         "psql",
         "completion",
-        "pg_dump",
         "sqlalchemy",
         "django",
         "jdbc",
