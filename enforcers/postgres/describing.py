@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
@@ -19,6 +19,21 @@ class View(Protocol):
         """See Describer."""
 
 
+class ViewReading(Protocol):
+    """What a session's own connection is to be asked, a few questions at a time, and the view that its answers make."""
+
+    @property
+    def questions(self) -> Sequence[tuple[str, tuple[str, ...]]]:
+        """SQL and parameters of the next ones; empty when the view is there."""
+
+    def answered(self, answers: Sequence[Sequence[Sequence[str | None]]]) -> None:
+        """The rows of each."""
+
+    @property
+    def view(self) -> View | None:
+        """None until all was answered."""
+
+
 class Describer(Protocol):
     """Describes messages under the catalog of one connection. All calls are in memory and return at once."""
 
@@ -33,12 +48,8 @@ class Describer(Protocol):
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         """Every statement of the message in order; empty when there is none."""
 
-    @property
-    def private_queries(self) -> tuple[tuple[str, str], ...]:
-        """The questions, by name, whose answers from a session's own connection make its `private` view."""
-
-    def private(self, rows: Mapping[str, Sequence[Sequence[str | None]]], names: SessionNames) -> View:
-        """The catalog as that session sees it, temporary and uncommitted objects included."""
+    def private(self, names: SessionNames) -> ViewReading:
+        """Begin to read the catalog as a session sees it, temporary and uncommitted objects included."""
 
     def invalidate(self) -> None:
         """A DDL was seen: not fresh any more."""

@@ -1,9 +1,9 @@
 """A session's own objects: temporary ones, and what its transaction has defined and not committed.
 
 The shared catalog can't show them, and they may stand in front of what it shows. So the session's own connection is
-asked for the whole catalog, by the extended protocol under reserved names, and statements are described under that
-*view* until something could have changed it. Where it can't be had (another isolation level than READ COMMITTED, whose
-catalog questions would see the past; too many objects) what resolves names is opaque and says why.
+asked how the catalog differs from it, by the extended protocol under reserved names, and statements are described
+under that *view* until something could have changed it. Where it can't be had (another isolation level than READ
+COMMITTED, whose catalog questions would see the past; too many objects) what resolves names is opaque and says why.
 """
 
 from __future__ import annotations
@@ -34,17 +34,29 @@ class Private(MachineBase):
         if names is None:
             raise RuntimeError("the session's catalog was asked for before its names")
         base = self.describer.version  # before the questions: a later one makes the view old
-        queries = self.describer.private_queries
-        isolation = self.question(ISOLATION_SQL)
-        captures = {name: self.question(sql) for name, sql in queries}
-        yield from self.answered([isolation, *captures.values()][-1])
-        if any(capture.error is not None or not capture.done for capture in (isolation, *captures.values())):
-            return Refused(deny.coded("UPSTREAM_UNAVAILABLE", "the target did not show this session's own objects"))
-        self.view, self.view_stale, self.view_base = None, False, base
-        level = text(isolation.rows[0][0]) if isolation.rows else None
-        if level == "read committed" and sum(len(capture.rows) for capture in captures.values()) <= MAX_ROWS:
-            rows = {name: [[text(cell) for cell in row] for row in capture.rows] for name, capture in captures.items()}
-            self.view = self.describer.private(rows, names)
+        reading = self.describer.private(names)
+        captures = [self.question(ISOLATION_SQL)]
+        level: str | None = None
+        rows = 0
+        while reading.questions:
+            captures += [
+                self.question(sql, tuple([value.encode() for value in values])) for sql, values in reading.questions
+            ]
+            yield from self.answered(captures[-1])
+            for capture in captures:
+                if capture.error is not None or not capture.done:
+                    return Refused(
+                        deny.coded("UPSTREAM_UNAVAILABLE", "the target did not show this session's own objects")
+                    )
+                rows += len(capture.rows)
+            if level is None:
+                found = captures.pop(0).rows
+                level = text(found[0][0]) if found else ""
+            if level != "read committed" or rows > MAX_ROWS:
+                break
+            reading.answered([[[text(cell) for cell in row] for row in capture.rows] for capture in captures])
+            captures = []
+        self.view, self.view_stale, self.view_base = reading.view, False, base
         return None
 
     def answered(self, capture: Capture) -> Generator[Command | Internal, object, None]:

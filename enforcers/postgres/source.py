@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -13,7 +13,7 @@ import structlog
 from enforcers.core.credentials import ClientCertificate
 from enforcers.core.errors import CredentialError, UpstreamError
 from enforcers.postgres import describing
-from enforcers.postgres.catalog.parts import catalog_queries
+from enforcers.postgres.catalog.increment import Question, Reading, session_view
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.commands import EstimateRows, RowEstimate
@@ -54,16 +54,32 @@ class LiveDescriber(describing.Describer):
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         return self._describer.describe_message(message, catalog=self._catalog.catalog, names=names)
 
-    @property
-    def private_queries(self) -> tuple[tuple[str, str], ...]:
-        return catalog_queries(self._catalog.catalog.builtins.server_version)
-
-    def private(self, rows: Mapping[str, Sequence[Sequence[str | None]]], names: SessionNames) -> PrivateView:
-        catalog = self._catalog.catalog.with_rows(rows, search_path=names.search_path)
-        return PrivateView(catalog, self._describer)
+    def private(self, names: SessionNames) -> PrivateReading:
+        return PrivateReading(session_view(self._catalog.known, search_path=names.search_path), self._describer)
 
     def invalidate(self) -> None:
         self._catalog.note_ddl()
+
+
+class PrivateReading:
+    """See describing.ViewReading."""
+
+    def __init__(self, reading: Reading[Catalog], describer: Describer) -> None:
+        self._reading = reading
+        self._describer = describer
+        self.view: PrivateView | None = None
+        self.questions = _plain(next(reading))
+
+    def answered(self, answers: Sequence[Sequence[Sequence[str | None]]]) -> None:
+        try:
+            self.questions = _plain(self._reading.send(answers))
+        except StopIteration as end:
+            self.questions = ()
+            self.view = PrivateView(end.value, self._describer)
+
+
+def _plain(questions: Sequence[Question]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((question.sql, question.parameters) for question in questions)
 
 
 class PrivateView:

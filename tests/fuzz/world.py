@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -149,10 +149,20 @@ _CONTROL = {
 _WRITES = frozenset({"insert", "update", "delete", "create", "drop", "copy"})
 
 
+class WordReading:
+    """One question; then the view is the describer itself."""
+
+    def __init__(self, describer: WordDescriber) -> None:
+        self._describer = describer
+        self.questions: tuple[tuple[str, tuple[str, ...]], ...] = (("SELECT 'pg_catalog.pg_class'", ()),)
+        self.view: WordDescriber | None = None
+
+    def answered(self, answers: Sequence[Sequence[Sequence[str | None]]]) -> None:
+        self.questions, self.view = (), self._describer
+
+
 class WordDescriber:
     """Describes the model's statements. Implements describing.Describer."""
-
-    private_queries: tuple[tuple[str, str], ...] = (("relations", "SELECT 'pg_catalog.pg_class'"),)
 
     def __init__(self) -> None:
         self.version = 1
@@ -162,8 +172,8 @@ class WordDescriber:
         self.version += 1
         self.fresh = False
 
-    def private(self, rows: Mapping[str, Sequence[Sequence[str | None]]], names: SessionNames) -> WordDescriber:
-        return self
+    def private(self, names: SessionNames) -> WordReading:
+        return WordReading(self)
 
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         parts = split(message)

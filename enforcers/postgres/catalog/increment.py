@@ -139,11 +139,33 @@ class Whole(Exception):  # noqa: N818 - no error: the answer that nothing less t
         self.builtins = builtins
 
 
-def changed(known: Known, version: int, *, session: bool = False) -> Reading[Known]:
-    """What `known` has become. The catalog in it is the same one where nothing has changed. Raises Whole.
+def changed(known: Known, version: int) -> Reading[Known]:
+    """What `known` has become. The catalog in it is the same one where nothing has changed. Raises Whole."""
+    reader = yield from _look(known, version, session=False)
+    return reader.known()
 
-    session: on a session's own connection, which sees objects that the catalog's does not.
+
+def session_view(known: Known, *, search_path: tuple[str, ...]) -> Reading[Catalog]:
+    """The catalog as a session's own connection sees it, under this search_path (its current_schemas(true)).
+
+    What only changed is printed under that path, and all else under an empty one. So unqualified names must be those
+    of pg_catalog to the session as well: else it is asked for everything.
     """
+    version = known.catalog.builtins.server_version
+    if next((schema for schema in search_path if not schema.startswith("pg_temp_")), "") == "pg_catalog":
+        try:
+            reader = yield from _look(known, version, session=True)
+            return reader.catalog(session=True).as_seen(search_path=search_path)
+        except Whole:
+            pass
+    queries = catalog_queries(version)
+    answers = yield [Question(sql) for _, sql in queries]
+    rows = {name: answer for (name, _), answer in zip(queries, answers, strict=True)}
+    return known.catalog.with_rows(rows, search_path=search_path)
+
+
+def _look(known: Known, version: int, *, session: bool) -> Reading[_Reader]:
+    """session: this connection sees objects that the catalog's does not."""
     marks = _marks((yield [Question(marks_query(), (known.horizon,))])[0])
     if not 0 <= marks.age <= MAX_AGE:
         raise Whole(builtins=True)
@@ -160,7 +182,7 @@ def changed(known: Known, version: int, *, session: bool = False) -> Reading[Kno
     yield from reader.fetch(wanted)
     yield from reader.settle()
     yield from reader.reprint(session=session)
-    return reader.known(session=session)
+    return reader
 
 
 class _Reader:
@@ -303,19 +325,22 @@ class _Reader:
             if rows and int(text(rows[0][2])) in mine
         )
 
-    def known(self, *, session: bool) -> Known:
-        known, marks, read = self._known, self._marks, self._read
+    def catalog(self, *, session: bool = False) -> Catalog:
+        read = self._read
         news = {part: {key for key in groups if session or self._differs(part, key)} for part, groups in read.items()}
         families = set().union(*(news[part] for part in RELATION_PARTS))
         for part in RELATION_PARTS:
             news[part] = {key for key in families if key in read[part]}
-        catalog = known.catalog
-        if any(news.values()):
-            catalog = catalog.with_changes(
-                {part: {key: read[part][key] for key in keys} for part, keys in news.items()}
-            )
+        if not any(news.values()):
+            return self._known.catalog
+        return self._known.catalog.with_changes(
+            {part: {key: read[part][key] for key in keys} for part, keys in news.items()}
+        )
+
+    def known(self) -> Known:
+        known, marks, read = self._known, self._marks, self._read
         return Known(
-            catalog=catalog,
+            catalog=self.catalog(),
             horizon=marks.horizon,
             held={part: _signed(known.held[part], groups) for part, groups in read.items()},
             totals=self._counts,

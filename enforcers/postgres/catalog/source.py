@@ -237,14 +237,31 @@ class CatalogSource:
     async def _read(self, connection: asyncpg.Connection) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    known = await self._learn(connection)
+                self._take(await self._snapshot(connection))
             except _MOVED:
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:
-                self._take(known)
                 return
+
+    async def _snapshot(self, connection: asyncpg.Connection) -> Known:
+        """What there is at one moment. A connection that this leaves in any other way than by an answer is dropped:
+        nobody waits for a ROLLBACK, least of all a task that is being cancelled."""
+        usable = False
+        try:
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                known = await self._learn(connection)
+            except _MOVED:
+                await connection.execute("ROLLBACK")
+                usable = True
+                raise
+            await connection.execute("COMMIT")
+            usable = True
+        finally:
+            if not usable:
+                connection.terminate()
+        return known
 
     def _take(self, known: Known) -> None:
         catalog = known.catalog
