@@ -14,9 +14,9 @@ from enforcers.postgres import wire
 from enforcers.postgres.machine_calls import select_of
 from tests.enforcers.postgres.conftest import Postgres
 from tests.enforcers.postgres.conversations import SYNC, Frame, call, hold, live, make_databases, q, run
+from tests.enforcers.postgres.dialogue import Dialogue, error, kinds
 from tests.enforcers.postgres.fakes import ALLOW, APPROVED, DENY, HELD, LEASED, with_duties
 from tests.enforcers.postgres.raw import Raw
-from tests.enforcers.postgres.test_machine import Dialogue, error, kinds
 
 DATABASE = "calls"
 INT4PL, REPEAT = 177, 1622

@@ -11,8 +11,8 @@ from enforcers.postgres import wire
 from enforcers.postgres.commands import Alarm, Ask, CancelTarget, Close
 from enforcers.postgres.description import Description
 from enforcers.postgres.machine_duties import MAX_TIMED, milliseconds
+from tests.enforcers.postgres.dialogue import B2, P1, Dialogue, error, kinds, tag
 from tests.enforcers.postgres.fakes import ALLOW, LEASED, ScriptedGate, with_duties
-from tests.enforcers.postgres.test_machine import B2, P1, Dialogue, error, kinds, tag
 
 SET = b"SET twokey.reason = 'ticket 12'"
 READY = wire.ready(b"I")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from enforcers.core.ports import Answer, MaskedColumn, Ruling
 from enforcers.postgres import wire
 from enforcers.postgres.machine_fused import Fused
+from tests.enforcers.postgres.dialogue import B2, NODATA, P1, Dialogue, error, tag
 from tests.enforcers.postgres.fakes import LEASED, ScriptedGate, with_duties
-from tests.enforcers.postgres.test_machine import B2, NODATA, P1, Dialogue, error, tag
 
 EMAIL = MaskedColumn(schema="public", relation="t", column="email", label="pii", masker="null")
 MASKED = with_duties(LEASED, mask=(EMAIL,))
