@@ -40,6 +40,7 @@ from decision.rpc.callers import DOORS
 from decision.rpc.decision_service import DecisionService
 from decision.rpc.describe_hub import DescribeHub
 from decision.rpc.guard import Guard
+from decision.rpc.masker_check import MaskerCheck
 from decision.rpc.server import DRAIN_S, Server, ServerTls, Services
 from decision.rpc.supervise import Supervisor
 from decision.settings import Settings
@@ -120,6 +121,9 @@ class Service:
         self.revocations = Revocations(engine.revision, engine.classified)
         self.revocations.recall(await stored(store.sessions.closed_last(RECALLED)))
         engine.on_change(lambda revision: self._on_revision(revision, engine.classified))
+        hub = DescribeHub()
+        maskers = MaskerCheck(hub)
+        engine.vetted_by(maskers.vet)
         self.sessions = Sessions(
             store=store.sessions,
             questions=questions,
@@ -129,6 +133,7 @@ class Service:
             clock=clock,
             metrics=metrics,
             connections=connections,
+            unfit=maskers.unfit,
         )
         pipeline = Pipeline(
             questions=questions,
@@ -149,7 +154,8 @@ class Service:
             review_document=review.document,
         )
         self._supervisor = Supervisor()
-        hub = DescribeHub()
+        supervisor = self._supervisor
+        hub.on_attached(lambda names: supervisor.start(maskers.attached(names, engine.policy)))
         explain = Explain(questions=questions, describer=hub, recorder=log, clock=clock, connections=connections)
         self.decision = DecisionService(
             pipeline=pipeline,

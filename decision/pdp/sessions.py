@@ -18,6 +18,7 @@ from decision.errors import (
     BadRequestError,
     DecisionError,
     NotFoundError,
+    PolicyError,
     RecordError,
     StateError,
     StoreError,
@@ -95,7 +96,10 @@ class Sessions:
         clock: Clock,
         metrics: Metrics,
         connections: Mapping[str, Connection],
+        unfit: Mapping[str, str] | None = None,
     ) -> None:
+        """unfit: why a connection is closed, while what policy demands there can't be done."""
+        self._unfit = unfit if unfit is not None else {}
         self._store = store
         self._questions = questions
         self._tokens = tokens
@@ -177,6 +181,8 @@ class Sessions:
             raise NotFoundError(
                 f"there is no connection {opening.connection!r}", code="UNKNOWN_CONNECTION", next_step="Check the name."
             )
+        if opening.connection in self._unfit:
+            raise PolicyError(self._unfit[opening.connection], next_step="Tell whoever keeps the policy.")
         if opening.plan:
             raise BadRequestError("plans are not carried out yet", code="NOT_SUPPORTED")
         draft = Session(

@@ -19,6 +19,7 @@ from decision.errors import PolicyLoadError
 from decision.identity.documents import Document, error_at, parse, read_bytes
 from decision.identity.people import PeopleBook, read_people
 from decision.policy import classification, vocabulary
+from decision.policy.masks import PlannedMask, planned
 
 _MAX_FILES = 2000
 _DATA_ENDINGS = frozenset({".yaml", ".yml", ".json"})
@@ -96,6 +97,7 @@ class LoadedPolicy:
     rego_dir: Path
     people: PeopleBook
     revision: str
+    masks: Mapping[str, tuple[PlannedMask, ...]]  # by connection (postgres): what its classified columns get
     classified: Mapping[str, tuple[ColumnName, ...]]  # by connection (postgres): the columns that its file names
 
 
@@ -151,12 +153,21 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
         rego_dir=sources.rego_dir,
         people=people,
         revision=revision_of(parts),
+        masks={
+            item.name: planned(labels[item.name], masking.data, _data(files.get("roles")))
+            for item in sources.connections
+            if item.kind == "postgres" and masking is not None
+        },
         classified={
             item.name: tuple(map(columns.parse, labels[item.name]))
             for item in sources.connections
             if item.kind == "postgres"
         },
     )
+
+
+def _data(document: Document | None) -> object:
+    return None if document is None else document.data
 
 
 def revision_of(parts: Mapping[str, bytes]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +55,7 @@ class Engine:
         self._version = ""
         self._current: _Generation | None = None
         self._callbacks: list[Callable[[str], None]] = []
+        self._vet: Callable[[LoadedPolicy], Awaitable[None]] | None = None
         self._reloading = asyncio.Lock()
         self._tasks = Tasks()
         self._retiring = Tasks()  # never cancelled: each of them still has a process to end
@@ -72,6 +73,14 @@ class Engine:
     def classified(self) -> Mapping[str, tuple[ColumnName, ...]]:
         """The columns that each connection's classification names."""
         return self._generation().policy.classified
+
+    @property
+    def policy(self) -> LoadedPolicy:
+        return self._generation().policy
+
+    def vetted_by(self, vet: Callable[[LoadedPolicy], Awaitable[None]]) -> None:
+        """Asked about each policy before it takes the place of the one in force; it raises PolicyLoadError."""
+        self._vet = vet
 
     @property
     def ready(self) -> bool:
@@ -98,6 +107,8 @@ class Engine:
                 policy = await self._load()
                 if self._current is not None and policy.revision == self._current.policy.revision:
                     return self.revision
+                if self._vet is not None:
+                    await self._vet(policy)
                 generation = await self._start(policy)
             except PolicyLoadError as error:
                 _log.error("policy-refused", reason=str(error), stays=self._current and self._current.revision)

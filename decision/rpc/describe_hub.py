@@ -6,7 +6,7 @@ Catalog and credentials stay with the enforcer. Everything is bounded: streams, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +41,11 @@ class DescribeHub(describe_pb2_grpc.DescribeServiceServicer):
         self._deadline = deadline_s
         self._attached: list[_Attached] = []
         self._pending: dict[str, _Pending] = {}
+        self._on_attached: Callable[[frozenset[str]], object] | None = None
+
+    def on_attached(self, callback: Callable[[frozenset[str]], object]) -> None:
+        """Called with the connections of each enforcer that attaches."""
+        self._on_attached = callback
 
     @property
     def connections(self) -> frozenset[str]:
@@ -83,6 +88,16 @@ class DescribeHub(describe_pb2_grpc.DescribeServiceServicer):
             raise PolicyUnavailableError("the enforcer answered another question")
         return answer.estimate
 
+    async def misfits(
+        self, connection: str, masks: Sequence[describe_pb2.PlannedMask]
+    ) -> Sequence[describe_pb2.MaskerMisfit]:
+        """Those of the masks that can't be applied to their columns in the target. Raises as describe."""
+        question = describe_pb2.AttachResponse(maskers=describe_pb2.MaskersQuestion(connection=connection, masks=masks))
+        answer = await self._ask(connection, question)
+        if answer.WhichOneof("body") != "maskers":
+            raise PolicyUnavailableError("the enforcer answered another question")
+        return answer.maskers.misfits
+
     async def _ask(self, connection: str, question: describe_pb2.AttachResponse) -> describe_pb2.AttachRequest:
         attached = next((one for one in self._attached if connection in one.hello.connections), None)
         if attached is None:
@@ -120,6 +135,8 @@ class DescribeHub(describe_pb2_grpc.DescribeServiceServicer):
             raise StateError("no further enforcer is taken", code="DECISION_UNAVAILABLE")
         attached = _Attached(first.hello)
         self._attached.append(attached)
+        if self._on_attached is not None:
+            self._on_attached(frozenset(attached.hello.connections))
         writer = asyncio.ensure_future(_write(attached, context))
         try:
             async for message in request_iterator:

@@ -85,6 +85,8 @@ class DescribeStream:
                     answer.operation.CopyFrom(await describer.describe(question.describe))
                 elif kind == "estimate":
                     answer.estimate.CopyFrom(await describer.estimate(question.estimate))
+                elif kind == "maskers":
+                    answer.maskers.CopyFrom(await describer.maskers(question.maskers))
                 else:
                     answer.catalog = await describer.catalog_dump(question.catalog_dump)
         except EnforcerError as error:

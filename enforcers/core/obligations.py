@@ -201,6 +201,11 @@ def _masker(label: str, masker: Parameters) -> MaskedColumn:
     return plain
 
 
+def read_masker(label: str, masker: struct_pb2.Struct) -> MaskedColumn:
+    """A masker by itself, of no column yet. Raises ObligationUnmetError."""
+    return _masker(label, masker.fields)
+
+
 def _paths(value: struct_pb2.Value) -> tuple[tuple[str, ...], ...]:
     paths = tuple(
         tuple(_text("masker.paths[][]", step) for step in _listed("masker.paths[]", path, MAX_STEPS))

@@ -289,6 +289,9 @@ class Describer(Protocol):
 
     async def catalog_dump(self, question: describe_pb2.CatalogDumpQuestion) -> bytes: ...
 
+    async def maskers(self, question: describe_pb2.MaskersQuestion) -> describe_pb2.MaskersAnswer:
+        """Which of these maskers can't be applied to their columns."""
+
 
 class Serve(Protocol):
     """What a protocol's package offers to `python -m enforcers`: serve until `core.drained()`, then drain and return.

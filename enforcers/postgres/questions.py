@@ -12,6 +12,7 @@ from enforcers.postgres.commands import EstimateRows
 from enforcers.postgres.describe.digest import operation_digest
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
 from enforcers.postgres.machine_state import Transaction
+from enforcers.postgres.maskers.fit import misfits
 from enforcers.postgres.operations import build, new_operation_id
 from enforcers.postgres.source import LiveSource
 
@@ -50,6 +51,10 @@ class Questions:
 
     async def catalog_dump(self, question: describe_pb2.CatalogDumpQuestion) -> bytes:
         raise DescribeError(f"this gateway can't dump the catalog of {question.connection} yet")
+
+    async def maskers(self, question: describe_pb2.MaskersQuestion) -> describe_pb2.MaskersAnswer:
+        source = self._source(question.connection)
+        return await misfits(source.connect_catalog, question.masks, keyed=source.masking_key is not None)
 
     def _source(self, connection: str) -> LiveSource:
         source = self._sources.get(connection)

@@ -119,7 +119,7 @@ class LiveSource:
         self._tasks = tasks
         self._role = catalog_role
         self._estimator = Estimator(self.connect)
-        self.catalog = CatalogSource(self._connect_catalog)
+        self.catalog = CatalogSource(self.connect_catalog)
         self._describer = LiveDescriber(self.catalog, Describer())
         self._runner: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -168,7 +168,8 @@ class LiveSource:
         found = await self._estimator.estimate(wanted.description, wanted.names, role=role, values=wanted.bound)
         return RowEstimate(found.rows, found.cost, found.why)
 
-    async def _connect_catalog(self) -> asyncpg.Connection:
+    async def connect_catalog(self) -> asyncpg.Connection:
+        """As the account that reads the catalog."""
         return await self.connect(self._role)
 
     async def connect(self, role: str) -> asyncpg.Connection:

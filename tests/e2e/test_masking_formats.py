@@ -17,7 +17,7 @@ import pytest
 
 from decision.cli.demo.stack import CONFIG, DATABASE, Stack
 from enforcers.postgres import wire
-from tests.e2e.clients import admin, connect
+from tests.e2e.clients import admin, connect, until
 from tests.e2e.test_wire_attacks import exchange, query, raw, rows, run
 
 KEY = "canary-of-the-masking-key-0123456789"
@@ -307,3 +307,43 @@ def test_the_key_is_nowhere_but_in_its_file(masks: Stack) -> None:
     holding = [path.name for path in places if KEY.encode() in path.read_bytes()]
     assert holding == ["masking.key"]
     assert any(b'"hash"' in path.read_bytes() for path in places if "audit" in path.parts)
+
+
+MISFIT = "label pay on public.masks.pay (numeric(12,2)): masker email doesn't fit"
+
+
+def write_masking(masks: Stack, text: str) -> None:
+    (masks.folder / "policy-data" / "masking.yaml").write_text(text, encoding="utf-8")
+
+
+def test_a_masker_that_does_not_fit_is_refused_when_policy_is_loaded(masks: Stack) -> None:
+    """While it runs, the policy before it stays; at the start, the connection stays closed. Both say what and where."""
+    bad = MASKERS.replace("pay: {type: bucket, size: 1000}", "pay: {type: email}")
+    assert bad != MASKERS
+    try:
+        write_masking(masks, bad)
+        until(lambda: MISFIT in masks.log_tail(200), what="the refusal")
+        assert "policy-refused" in masks.log_tail(200)
+        with connect(masks, "planner") as client:
+            assert client.execute("SELECT pay FROM masks WHERE id = 1").fetchone() == (Decimal("123000.00"),)
+        masks.stop_twokey()
+        masks.start_twokey()
+        until(lambda: "policy-masker-misfit" in masks.log_tail(200), what="the error")
+        with (
+            pytest.raises(psycopg.OperationalError, match="masker email doesn't fit") as refused,
+            connect(masks, "planner"),
+        ):
+            pytest.fail("a session was opened")
+        assert "public.masks.pay" in str(refused.value)
+        write_masking(masks, MASKERS)
+        until(lambda: opens(masks), what="the connection")
+    finally:
+        write_masking(masks, MASKERS)
+
+
+def opens(masks: Stack) -> bool:
+    try:
+        with connect(masks, "planner") as client:
+            return client.execute("SELECT pay FROM masks WHERE id = 1").fetchone() == (Decimal("123000.00"),)
+    except psycopg.OperationalError:
+        return False

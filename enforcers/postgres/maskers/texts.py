@@ -12,6 +12,9 @@ _HIDDEN = b"***"
 # Kept of an address, besides a country's two letters. A closed list: what stands behind a value's last dot can be
 # anything at all.
 _GENERIC = frozenset({b"com", b"org", b"net", b"edu", b"gov", b"mil", b"int", b"info", b"biz", b"name"})
+_NO_TOP = b"***@***.***"
+_MASKED = {top: b"***@***." + top for top in _GENERIC}
+_BLANK = 32
 EMAIL_LENGTH = 13  # of the longest masked address, in characters
 
 
@@ -68,20 +71,22 @@ class Email(Masker):
         self.width = width
 
     def mask(self, data: bytes, start: int, end: int) -> bytes | None:
-        masked = self._masked(data[start:end].rstrip(b" "))
+        while end > start and data[end - 1] == _BLANK:
+            end -= 1
+        masked = self._masked(data, start, end)
         return padded(masked, self.width) if self.width else masked
 
-    def _masked(self, value: bytes) -> bytes:
-        if value.count(_AT) != 1:
+    def _masked(self, data: bytes, start: int, end: int) -> bytes:
+        at = data.find(_AT, start, end)
+        if at <= start or data.find(_AT, at + 1, end) >= 0:
             return _HIDDEN
-        local, _, domain = value.partition(_AT)
-        host, dot, top = domain.rpartition(b".")
-        if not local or not host or not dot:
+        dot = data.rfind(b".", at + 1, end)
+        if dot <= at + 1:
             return _HIDDEN
-        first = b""
-        if len(local) > 1 and local[:1].isalnum():  # one of several, and ASCII: never half a character
-            first = local[:1]
-        top = top.lower()
-        if not (top in _GENERIC or (len(top) == 2 and top.isalpha())):
-            top = _HIDDEN
-        return first + b"***@***." + top
+        top = data[dot + 1 : end].lower()
+        masked = _MASKED.get(top, _NO_TOP)
+        if masked is _NO_TOP and len(top) == 2 and top.isalpha():
+            masked = b"***@***." + top
+        first = data[start : start + 1]
+        # One of several, and ASCII: never half a character.
+        return first + masked if at - start > 1 and first.isalnum() else masked
