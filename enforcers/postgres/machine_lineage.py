@@ -29,6 +29,7 @@ from enforcers.postgres.description import Description, SyntaxProblem, Verificat
 from enforcers.postgres.machine_base import Internal
 from enforcers.postgres.machine_private import Private
 from enforcers.postgres.machine_state import RESERVED, Capture, Statement
+from enforcers.postgres.named_columns import named
 
 MAX_NAMES = 1000  # of prepared statements, and of cursors; what is forgotten is asked again, or stays opaque
 MAX_PREPARED_BYTES = 16 * 1024 * 1024
@@ -433,6 +434,22 @@ def _lineage(template: operation_pb2.SqlOperation, other: operation_pb2.SqlOpera
                 template.inferences.append(inference)
 
 
+def _labels(template: operation_pb2.SqlOperation, others: Sequence[operation_pb2.SqlOperation]) -> None:
+    """What the target's catalog says of the columns: to what was known when the others were described is added what is
+    known now."""
+    there = set(named(template))
+    kept: list[operation_pb2.ColumnLabels] = []
+    for one in (template, *others):
+        for item in one.column_labels:
+            if (item.schema, item.relation, item.column) in there and item not in kept:
+                kept.append(item)
+    del template.column_labels[:]
+    template.column_labels.extend(kept)
+    for other in others:
+        template.target_labels.extend(label for label in other.target_labels if label not in template.target_labels)
+        template.missing_columns.extend(item for item in other.missing_columns if item not in template.missing_columns)
+
+
 def _merged(
     own: operation_pb2.SqlOperation, sources: Sequence[Description], *, drop: str, rows: bool, verbs: bool
 ) -> operation_pb2.SqlOperation:
@@ -466,4 +483,5 @@ def _merged(
     if rows:
         template.output.extend(sources[0].template.output)
         template.returns_rows = bool(sources[0].template.output) or sources[0].output_open or own.command == "FETCH"
+    _labels(template, [source.template for source in sources])
     return template

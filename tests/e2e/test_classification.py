@@ -112,3 +112,32 @@ def test_a_label_reaches_parents_and_partitions(diary: Stack, on: tuple[str, ...
             assert "canary" not in str(found)
             assert isinstance(found, list), found
             assert {row[-1] for row in found} == {None}
+
+
+def test_a_label_of_the_catalog_holds_behind_cursors_and_prepared_statements(diary: Stack) -> None:
+    admin(diary, "COMMENT ON COLUMN diary.entry IS 'twokey: label=private'")
+    with connect(diary, "planner") as client:
+        comes(client, "SELECT entry FROM diary", [(None,)])
+        client.execute("BEGIN")
+        client.execute("DECLARE c CURSOR FOR SELECT entry FROM diary")
+        assert client.execute("FETCH ALL FROM c").fetchall() == [(None,)]
+        client.execute("COMMIT")
+        client.execute("PREPARE p AS SELECT entry FROM diary")
+        assert client.execute("EXECUTE p").fetchall() == [(None,)]
+
+
+def test_a_label_that_comes_between_declare_and_fetch_holds(diary: Stack) -> None:
+    with connect(diary, "planner") as client:
+        comes(client, "SELECT entry FROM diary", [("canary",)])
+        client.execute("PREPARE p AS SELECT entry FROM diary")
+        client.execute("BEGIN")
+        client.execute("DECLARE c CURSOR FOR SELECT entry FROM diary")
+        admin(diary, "COMMENT ON COLUMN diary.entry IS 'twokey: label=private'")
+        with connect(diary, "planner") as other:
+            comes(other, "SELECT entry FROM diary", [(None,)])
+        for sql in ("FETCH ALL FROM c", "ROLLBACK", "EXECUTE p"):
+            try:
+                found = str(client.execute(sql).fetchall())
+            except psycopg.Error as error:
+                found = str(error)
+            assert "canary" not in found, sql

@@ -33,7 +33,7 @@ def build(
     names: SessionNames,
 ) -> Description:
     template = _template(facts, columns, command=command, names=names, catalog=catalog)
-    labelled.label(template, catalog)
+    labelled.label(template, catalog, refers=bool(facts.cursor or facts.prepared))
     estimate_why = _why_no_estimate(facts, kind)
     fixed = template.SerializeToString(deterministic=True)
     wire = encode(number(oid) + number(attnum) for column in columns for oid, attnum in [column.wire or (0, 0)])
