@@ -68,19 +68,20 @@ class TokenVerifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """ids: of all sessions; kinds: one of each role, connection and closure, which is all that policy tells apart (an
-    agent may have hundreds that are alike)."""
+    """sessions: one of each role, connection and closure, which is all that policy tells apart (an agent may have
+    hundreds that are alike); kinds: what the store knows these by."""
 
-    ids: frozenset[str]
-    kinds: tuple[Session, ...]
+    kinds: frozenset[str]
+    sessions: tuple[Session, ...]
 
 
 class SessionStore(Protocol):
     """Durable sessions. Every method may raise StoreError."""
 
     async def open(self, session: Session, *, seen: Collection[str] | None = None) -> None:
-        """`seen`: ids of the live sessions of its closure that policy was told of. When another is live by now, it was
-        opened meanwhile: StateError SESSIONS_CHANGED, nothing is opened (of two exclusive roles at once one wins)."""
+        """`seen`: the kinds of live sessions of its closure that policy was told of. When one of another kind is live
+        by now, it was opened meanwhile: StateError SESSIONS_CHANGED, nothing is opened (of two exclusive roles at once
+        one wins)."""
 
     async def get(self, session: str) -> Session | None: ...
 

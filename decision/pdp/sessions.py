@@ -203,8 +203,12 @@ class Sessions:
     async def _ask_and_store(self, trail: _Trail, session: Session, connection: Connection) -> Opened:
         """Policy is told of the closure's other sessions; one opened meanwhile by another replica sends us back to ask
         again (dynamic separation of duty: of two exclusive roles at once one wins)."""
-        async with self._alone(session.subject.closure):
-            result = await self._allowed_and_stored(trail, session, connection)
+        result = await self._allowed_and_stored(trail, session, connection, tries=1)
+        if result is None:
+            async with self._alone(session.subject.closure):
+                result = await self._allowed_and_stored(trail, session, connection, tries=_OPEN_TRIES)
+        if result is None:
+            raise StateError("other sessions of this principal keep being opened", code="SESSIONS_CHANGED")
         if isinstance(result, Opened):
             return result
         answer = Answer(
@@ -231,26 +235,25 @@ class Sessions:
 
     @asynccontextmanager
     async def _alone(self, closure: Sequence[str]) -> AsyncIterator[None]:
-        """One opening at a time of those whose closures meet: a pool that connects many times at once would otherwise
-        send itself back until the tries are used up."""
+        """One opening at a time of those that were sent back, where their closures meet: an agent that opens many kinds
+        of session at once would otherwise send itself back until the tries are used up."""
         async with AsyncExitStack() as held:
             for element in sorted(set(closure)):
                 await held.enter_async_context(self._opening.setdefault(element, asyncio.Lock()))
             yield
 
     async def _allowed_and_stored(
-        self, trail: _Trail, session: Session, connection: Connection
-    ) -> PolicyResult | Opened:
-        """Policy's answer once the session is stored; Opened for a denial."""
-        attempt = 1
-        while True:
+        self, trail: _Trail, session: Session, connection: Connection, *, tries: int
+    ) -> PolicyResult | Opened | None:
+        """Policy's answer once the session is stored; Opened for a denial; None when each try was sent back."""
+        for _ in range(tries):
             others = await stored(self._store.live_of_closure(session.subject.closure))
             trail.document = opa_input.session_question(
                 subject=session.subject,
                 connection=session.connection,
                 kind=connection.kind,
                 environment=connection.environment,
-                context=opa_input.Context(now=trail.now, sessions=others.kinds),
+                context=opa_input.Context(now=trail.now, sessions=others.sessions),
             )
             result = await self._questions.ask(trail.document)
             if result.outcome is not Outcome.ALLOW or result.needs:
@@ -258,13 +261,13 @@ class Sessions:
                 answer = denial("POLICY_DENIED", reasons, now=trail.now, revision=result.revision)
                 return Opened(answer=await self._denied(trail, answer, record=True))
             try:
-                await stored(self._store.open(session, seen=others.ids))
+                await stored(self._store.open(session, seen=others.kinds))
             except StateError as error:
-                if error.code != "SESSIONS_CHANGED" or attempt == _OPEN_TRIES:
+                if error.code != "SESSIONS_CHANGED":
                     raise
-                attempt += 1
             else:
                 return result
+        return None
 
     async def _denied(self, trail: _Trail, answer: Answer, *, record: bool) -> Answer:
         if not record:

@@ -59,6 +59,11 @@ def identity_hash(identity: IdentityKey) -> bytes:
     return _hash(identity_json(identity))
 
 
+def kind_hash(connection: str, subject: Subject) -> str:
+    """Of all that policy is told of a live session: sessions of one kind are one to it."""
+    return _hash([subject.role, connection, sorted(set(subject.closure))]).hex()
+
+
 def _hash(document: object) -> bytes:
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).digest()
 
@@ -97,11 +102,6 @@ def _party(value: object) -> Party:
         owner=_field(str, value, "owner"),
         groups=strings(_field(list, value, "groups")),
     )
-
-
-def role_and_closure(value: object) -> tuple[str, tuple[str, ...]]:
-    """Of a subject, without reading the rest of it."""
-    return _field(str, value, "role"), strings(_field(list, value, "closure"))
 
 
 def subject_of(value: object) -> Subject:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Row, Select, Text, cast, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError
@@ -16,7 +16,7 @@ from decision.model import Session
 from decision.ports import Live
 from decision.store import tables
 from decision.store.clock import from_us, to_us
-from decision.store.codec import role_and_closure, subject_json, subject_of
+from decision.store.codec import kind_hash, subject_json, subject_of
 from decision.store.database import Database
 
 LIST_LIMIT = 2000  # newest first
@@ -35,16 +35,16 @@ class SqlSessions:
         self._started = database.clock.monotonic()
 
     async def open(self, session: Session, *, seen: Collection[str] | None = None) -> None:
-        """One transaction. `seen` are the ids of the live sessions of its closure that policy was told of; when there
-        is another by now it was opened meanwhile: StateError SESSIONS_CHANGED, and nothing is opened."""
+        """One transaction. `seen` are the kinds of live sessions of its closure that policy was told of; when there is
+        another by now it was opened meanwhile: StateError SESSIONS_CHANGED, and nothing is opened."""
 
         async def work(connection: AsyncConnection, now: int) -> None:
             if seen is not None:
-                live = await _live_ids(connection, session.subject.closure, now)
-                if not live <= set(seen):
+                live = (await connection.execute(_live(session.subject.closure, now))).scalars()
+                if not set(live) <= set(seen):
                     raise StateError("Another session of this principal was opened meanwhile", code="SESSIONS_CHANGED")
             await connection.execute(insert(_sessions).values(_columns(session)))
-            elements = [{"session": session.id, "element": one} for one in sorted(set(session.subject.closure))]
+            elements = _elements(session)
             if elements and session.closed is None:
                 await connection.execute(insert(_closure), elements)
 
@@ -76,20 +76,13 @@ class SqlSessions:
         return await self._database.read(work)
 
     async def live_of_closure(self, closure: Sequence[str]) -> Live:
-        """Subjects are compared as stored before any is read: sessions opened with one token cost one reading."""
+        """One session of each kind is read, however many there are."""
 
         async def work(connection: AsyncConnection) -> Live:
-            now = self._database.clock.now_us()
-            ids = await _live_ids(connection, closure, now)
-            alike = (_sessions.c.connection, cast(_sessions.c.subject, Text))
-            first = select(func.min(_sessions.c.id)).where(_sessions.c.id.in_(_live(closure, now))).group_by(*alike)
-            query = select(_sessions).where(_sessions.c.id.in_(first)).order_by(_sessions.c.opened, _sessions.c.id)
-            kinds: dict[tuple[str, str, tuple[str, ...]], Session] = {}
-            for row in await connection.execute(query):
-                key = (row.connection, *role_and_closure(row.subject))
-                if key not in kinds:
-                    kinds[key] = _session(row)
-            return Live(frozenset(ids), tuple(kinds.values()))
+            first = _live(closure, self._database.clock.now_us()).subquery()
+            query = select(_sessions, first.c.kind).join(first, first.c.session == _sessions.c.id)
+            rows = (await connection.execute(query.order_by(_sessions.c.opened, _sessions.c.id))).all()
+            return Live(frozenset(row.kind for row in rows), tuple(_session(row) for row in rows))
 
         return await self._database.read(work)
 
@@ -129,16 +122,19 @@ class SqlSessions:
         return await self._database.write(work) if names else []
 
 
-def _live(closure: Sequence[str], now: int) -> Select[str]:
-    return (
-        select(_closure.c.session)
-        .join(_sessions, _sessions.c.id == _closure.c.session)
-        .where(_closure.c.element.in_(set(closure)), _sessions.c.closed.is_(None), _sessions.c.expires > now)
-    )
+def _live(closure: Sequence[str], now: int) -> Select[str, str]:
+    """The kinds of live sessions whose closure meets this one, each with one of its sessions; from the index alone."""
+    one = func.min(_closure.c.session).label("session")
+    meets = (_closure.c.element.in_(set(closure)), _closure.c.expires > now)
+    return select(_closure.c.kind, one).where(*meets).group_by(_closure.c.kind)
 
 
-async def _live_ids(connection: AsyncConnection, closure: Sequence[str], now: int) -> set[str]:
-    return set((await connection.execute(_live(closure, now))).scalars())
+def _elements(session: Session) -> list[dict[str, object]]:
+    kind, expires = kind_hash(session.connection, session.subject), to_us(session.expires)
+    return [
+        {"session": session.id, "element": one, "kind": kind, "expires": expires}
+        for one in sorted(set(session.subject.closure))
+    ]
 
 
 async def _close(connection: AsyncConnection, ids: Sequence[str], reason: str, now: int) -> list[str]:

@@ -18,7 +18,7 @@ from decision.errors import StateError, StoreError
 from decision.model import ApprovalState
 from decision.store.engine import Store, open_store
 from decision.store.tables import metadata
-from tests.decision.store.support import ManualClock, draft, session, verdict
+from tests.decision.store.support import ManualClock, draft, session, subject, verdict
 
 ROOT = Path(__file__).parents[3]
 
@@ -92,6 +92,36 @@ async def test_the_migrations_make_the_schema_the_code_uses(store: Store, url: s
         difference = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()
     assert difference == []
+
+
+async def test_sessions_opened_before_their_kinds_were_stored_are_found(url: str, clock: ManualClock) -> None:
+    store = await open_store(url, clock=clock)
+    two = [session(), session(who=subject("c", closure=("carol",)))]
+    for one in two:
+        await store.sessions.open(one)
+    await store.close()
+    with sqlite3.connect(file_of(url)) as connection:  # as 0001 made it
+        connection.executescript(
+            "CREATE TABLE old AS SELECT session, element FROM session_closure; DROP TABLE session_closure;"
+            "CREATE TABLE session_closure (session VARCHAR(64) NOT NULL REFERENCES sessions (id),"
+            " element TEXT NOT NULL,"
+            " PRIMARY KEY (session, element));"
+            "CREATE INDEX ix_session_closure_element ON session_closure (element);"
+            "INSERT INTO session_closure SELECT * FROM old; DROP TABLE old;"
+            "UPDATE alembic_version SET version_num = '0001';"
+        )
+    connection.close()
+    again = await open_store(url, clock=clock)
+    found = await again.sessions.live_of_closure(two[0].subject.closure)
+    assert found.sessions == (two[0],)
+    third = session()
+    with pytest.raises(StateError):
+        await again.sessions.open(third, seen=[])
+    await again.sessions.open(third, seen=found.kinds)
+    assert await again.sessions.close(two[0].id, "")
+    found = await again.sessions.live_of_closure(third.subject.closure)
+    assert found.sessions == (third,)
+    await again.close()
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(store: Store, url: str) -> None:

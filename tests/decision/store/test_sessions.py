@@ -65,15 +65,15 @@ async def test_live_of_closure_is_open_unexpired_and_meets(store: Store, clock: 
     linked = session(who=subject("b", closure=("alice", "planner-1")))
     other = session(who=subject("c", closure=("carol",)))
     closed = session(who=subject("a", closure=("alice",)))
-    short = session(who=subject("a", closure=("alice",)), lives_s=10)
+    short = session(who=subject("d", closure=("alice",)), lives_s=10)
     for one in (mine, linked, other, closed, short):
         await store.sessions.open(one)
     await store.sessions.close(closed.id, "")
 
     async def live(*closure: str) -> set[str]:
         found = await store.sessions.live_of_closure(closure)
-        assert {one.id for one in found.kinds} <= found.ids
-        return set(found.ids)
+        assert len(found.sessions) == len(found.kinds)
+        return {one.id for one in found.sessions}
 
     assert await live("alice") == {mine.id, linked.id, short.id}
     assert await live("alice", "executor-7", "carol") == {mine.id, linked.id, short.id, other.id}
@@ -95,10 +95,15 @@ async def test_sessions_alike_to_policy_are_one_kind(store: Store) -> None:
     for one in (elsewhere, role):
         await store.sessions.open(one)
     found = await store.sessions.live_of_closure(AGENT.closure)
-    assert len(found.ids) == 12
-    told = {(one.subject.role, one.connection, one.subject.closure) for one in found.kinds}
+    told = {(one.subject.role, one.connection, one.subject.closure) for one in found.sessions}
     assert told == {(one.subject.role, one.connection, one.subject.closure) for one in (pool[0], elsewhere, role)}
-    assert len(found.kinds) == 3
+    assert len(found.kinds) == len(found.sessions) == 3
+    # As long as one of a kind lives, the kind does.
+    for number in range(9):
+        await store.sessions.close(f"ses_{number}", "")
+    assert (await store.sessions.live_of_closure(AGENT.closure)).kinds == found.kinds
+    await store.sessions.close("ses_9", "")
+    assert len((await store.sessions.live_of_closure(AGENT.closure)).kinds) == 2
 
 
 async def test_what_was_closed_last_is_told_newest_first(store: Store, clock: ManualClock) -> None:
@@ -128,18 +133,24 @@ async def test_a_restart_with_the_clock_set_back_revives_no_session(store: Store
 async def test_of_two_opened_at_once_on_one_view_only_one_is(url: str, clock: ManualClock) -> None:
     stores = [await open_store(url, clock=clock) for _ in range(2)]
     two = [session(), session()]
-    seen = [(await store.sessions.live_of_closure(AGENT.closure)).ids for store in stores]
+    seen = [(await store.sessions.live_of_closure(AGENT.closure)).kinds for store in stores]
     ended = await asyncio.gather(
-        *(store.sessions.open(one, seen=ids) for store, one, ids in zip(stores, two, seen, strict=True)),
+        *(store.sessions.open(one, seen=kinds) for store, one, kinds in zip(stores, two, seen, strict=True)),
         return_exceptions=True,
     )
     refused = [one for one in ended if one is not None]
     assert [one.code for one in refused if isinstance(one, StateError)] == ["SESSIONS_CHANGED"]
-    live = (await stores[0].sessions.live_of_closure(AGENT.closure)).ids
-    assert len(live) == 1
-    # Asked again with what is there now, it opens.
-    missing = next(one for one in two if one.id not in live)
-    await stores[1].sessions.open(missing, seen=live)
+    live = await stores[0].sessions.live_of_closure(AGENT.closure)
+    assert len(live.sessions) == 1
+    # Asked again with what is there now, it opens; and so does a third that is only another of the kind policy knows.
+    missing = next(one for one in two if one.id != live.sessions[0].id)
+    await stores[1].sessions.open(missing, seen=live.kinds)
+    await stores[0].sessions.open(session(), seen=live.kinds)
+    elsewhere = replace(session(), connection="other")
+    await stores[0].sessions.open(elsewhere, seen=live.kinds)
+    with pytest.raises(StateError) as changed:
+        await stores[1].sessions.open(session(), seen=live.kinds)
+    assert changed.value.code == "SESSIONS_CHANGED"
     for store in stores:
         await store.close()
 
