@@ -23,6 +23,10 @@ from enforcers.core.record_stream import RecordStream
 
 MAX_MESSAGE = 40 << 20  # bytes: a 16 MiB statement, its bound values, and the envelope
 DECIDE_SECONDS = 2.0
+# Questions of one worker being decided. More at once are answered no sooner: hundreds that come in one moment would
+# share the processors until the time of each had run out. They wait for their turn, and their time begins with it.
+DECIDED_AT_ONCE = 32
+TURN_SECONDS = 10.0
 OPEN_SECONDS = 3.0
 CLOSE_SECONDS = 3.0
 RECORD_SECONDS = 5.0
@@ -122,12 +126,28 @@ class DecisionClient:
             self._metadata,
         )
         self._decisions = DecideStream(self._open_decide_stream)
+        self._turns = asyncio.Semaphore(DECIDED_AT_ONCE)
 
     async def run(self) -> None:
         """Keep open what `decide` is quick by, until cancelled. Without it every question has a call of its own."""
         await self._decisions.run()
 
     async def decide(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
+        """In the order of asking, once fewer than DECIDED_AT_ONCE are before it. Raises DecisionUnavailableError."""
+        if self._turns.locked():
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._turns.acquire()
+            except TimeoutError:
+                raise DecisionUnavailableError("Decide: too many questions are before it") from None
+        else:
+            await self._turns.acquire()  # at once
+        try:
+            return await self._decide_now(request)
+        finally:
+            self._turns.release()
+
+    async def _decide_now(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
         if not self._decisions.takes(request):
             return await self._call("Decide", self._decide, request, DECIDE_SECONDS)
         try:
