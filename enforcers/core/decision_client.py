@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Generic, TypeVar
 
 import grpc
@@ -25,8 +26,9 @@ MAX_MESSAGE = 40 << 20  # bytes: a 16 MiB statement, its bound values, and the e
 DECIDE_SECONDS = 2.0
 # Questions of one worker being decided. More at once are answered no sooner: hundreds that come in one moment would
 # share the processors until the time of each had run out. They wait for their turn, and their time begins with it.
-DECIDED_AT_ONCE = 32
+DECIDED_AT_ONCE = 16
 TURN_SECONDS = 10.0
+WATCHES_BEGUN_AT_ONCE = 8  # for the same reason: a watch that is told the present state costs nothing more
 OPEN_SECONDS = 3.0
 CLOSE_SECONDS = 3.0
 RECORD_SECONDS = 5.0
@@ -127,6 +129,7 @@ class DecisionClient:
         )
         self._decisions = DecideStream(self._open_decide_stream)
         self._turns = asyncio.Semaphore(DECIDED_AT_ONCE)
+        self._beginning = asyncio.Semaphore(WATCHES_BEGUN_AT_ONCE)
 
     async def run(self) -> None:
         """Keep open what `decide` is quick by, until cancelled. Without it every question has a call of its own."""
@@ -200,9 +203,23 @@ class DecisionClient:
         """Ends by DecisionUnavailableError, also when the service ends it in order."""
         return self._read("WatchRevocations", self._watch(request, metadata=self._metadata))
 
-    def watch_approval(self, approval: str) -> AsyncGenerator[approval_pb2.Approval, None]:
+    async def watch_approval(self, approval: str) -> AsyncGenerator[approval_pb2.Approval, None]:
+        """The present state, once fewer than WATCHES_BEGUN_AT_ONCE wait for theirs; then each change. Ends as above."""
         request = approval_pb2.WatchRequest(ids=[approval])
-        return self._read("Watch", self._approval(request, metadata=self._metadata))
+        await self._beginning.acquire()
+        beginning = True
+        try:
+            changes: AsyncGenerator[approval_pb2.Approval, None]
+            changes = self._read("Watch", self._approval(request, metadata=self._metadata))
+            async with aclosing(changes):
+                async for change in changes:
+                    if beginning:
+                        beginning = False
+                        self._beginning.release()
+                    yield change
+        finally:
+            if beginning:
+                self._beginning.release()
 
     def attach(
         self, answers: AsyncIterator[describe_pb2.AttachRequest]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from twokey.approval.v1 import approval_pb2
 from twokey.decision.v1 import decision_pb2
 
 from enforcers.core import decision_client
@@ -74,3 +75,25 @@ async def test_who_gets_no_turn_in_time_is_denied_and_never_asked(
     await asyncio.gather(*first)
     assert (await client.decide(question(902))).HasField("decision")
     assert [one.sequence for one in service.decided][DECIDED_AT_ONCE:] == [902]
+
+
+async def test_a_watch_begins_when_those_before_it_were_told_something_or_are_over(
+    client: DecisionClient, service: ScriptedService
+) -> None:
+    silent = [client.watch_approval("apr_1") for _ in range(decision_client.WATCHES_BEGUN_AT_ONCE)]
+    waiting = [asyncio.ensure_future(anext(watch)) for watch in silent]
+    await asyncio.sleep(0)
+    last = client.watch_approval("apr_1")
+    following = asyncio.ensure_future(anext(last))
+    await asyncio.wait({following}, timeout=0.2)
+    assert not following.done()
+    for future in waiting:
+        future.cancel()
+    await asyncio.wait(waiting)
+    async with asyncio.timeout(20):
+        while not following.done():  # those that were given up may still take one each
+            service.approvals.put_nowait(approval_pb2.Approval(id="apr_1", state=approval_pb2.STATE_PENDING))
+            await asyncio.wait({following}, timeout=0.1)
+    assert following.result().state == approval_pb2.STATE_PENDING
+    for watch in (*silent, last):
+        await watch.aclose()
