@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import ladder, machine, report, scaling, sessions, streaming
+from tests.bench import describing, ladder, machine, report, scaling, sessions, streaming
 from tests.bench.world import DIRECT, POLICY, RELAY, ROOT, RUNGS, World
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-GROUPS = ("select", "write", "bulk", "masked", "misses", "connects", "idle", "held", "workers")
+GROUPS = ("select", "write", "bulk", "masked", "misses", "describe", "connects", "idle", "held", "workers")
 WAITING = "pgbench read-write c1"
 SCALED = ("pgbench -S simple c8", "pgbench -S prepared c8", "pgbench -S prepared c32")
 
@@ -89,6 +89,9 @@ def measure(world: World, options: argparse.Namespace, sync_ms: float) -> list[d
             add(streaming.memory(world, cell))
     if wanted(options, "misses"):
         add(asyncio.run(sessions.misses(world, 50 if options.quick else 200)))
+    if wanted(options, "describe"):
+        for row in describing.measure(world, 20 if options.quick else 100):
+            add(row)
     if wanted(options, "connects"):
         add(asyncio.run(sessions.connects(world, 10 if options.quick else 40)))
     if wanted(options, "held"):

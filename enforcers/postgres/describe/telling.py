@@ -82,7 +82,6 @@ REVIEWED: dict[str, tuple[int, ...]] = {
     # functions of no argument
     "now": _ALL,
     "statement_timestamp": _ALL,
-    "clock_timestamp": _ALL,
     "current_user": _ALL,
     "session_user": _ALL,
     "current_database": _ALL,
