@@ -210,8 +210,7 @@ def _computed(context: Context, kind: str, body: Node, scope: Scope) -> None:
             functions.use(context, [function], "operator")
     for cast in _everywhere(body, "TypeCast"):
         casts.type_name(context, cast.get("typeName") or {}, scope)
-    if kind == "IndexStmt":
-        _indexed(context, body)
+    _probed(context, kind, body)
     if kind != "AlterTableStmt" or not any(
         str(command.get("subtype")) in _REWRITES for command in _everywhere(body, "AlterTableCmd")
     ):
@@ -232,9 +231,15 @@ def _computed(context: Context, kind: str, body: Node, scope: Scope) -> None:
             context.facts.infer({(oid, column.attnum): "" for column in stored.columns}, "constraint")
 
 
-def _indexed(context: Context, body: Node) -> None:
-    """A unique index, or one over an expression, fails on what is there."""
-    table = body.get("relation") or {}
+def _probed(context: Context, kind: str, body: Node) -> None:
+    """A unique index, or one over an expression, fails on what is there; a foreign key on what isn't."""
+    if kind == "IndexStmt":
+        _any_column(context, body.get("relation") or {})
+    for constraint in _everywhere(body, "Constraint"):
+        _any_column(context, constraint.get("pktable") or {})
+
+
+def _any_column(context: Context, table: Node) -> None:
     relation = context.find_relation(str(table.get("relname", "")), str(table.get("schemaname", "")))
     if relation is not None:
         context.facts.infer({(relation.oid, column.attnum): "" for column in relation.columns}, "constraint")

@@ -8,7 +8,7 @@ import orjson
 from pglast.parser import ParseError
 
 from enforcers.postgres.catalog.objects import Relation
-from enforcers.postgres.describe import expressions, functions, relations, statements
+from enforcers.postgres.describe import expressions, flows, functions, relations, statements
 from enforcers.postgres.describe.context import Context, OutColumn, Scope, Source, unwrap
 from enforcers.postgres.describe.foreign import stored_tree
 from enforcers.postgres.describe.lineage import COPY, Value
@@ -149,8 +149,10 @@ def _foreign_keys(context: Context, relation: Relation, event: str, columns: Col
         touched = [column.name for column in child.columns if column.attnum in changed]
         if action == "c" and event == "delete":
             write(inner, child, "delete")
+            flows.probed(inner, child, "delete", [], None)
         else:
             write(inner, child, "update", touched)
+            flows.probed(inner, child, "update", [], set(touched))
             if action == "d":
                 _computed_defaults(inner, child)
 

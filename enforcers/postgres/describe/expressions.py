@@ -355,6 +355,8 @@ def _sublink(context: Context, body: Node, scope: Scope) -> Value:
     if not exists:
         for column in columns:
             references.mark(context, column, "other")
+    for column in columns:
+        references.computes(context, column)  # EXISTS too, where it has OFFSET, HAVING, FOR UPDATE …
     rows = Value(deciding)
     values = [column.value for column in columns]
     if exists:

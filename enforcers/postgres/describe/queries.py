@@ -291,6 +291,7 @@ def _lock(context: Context, body: Node, scope: Scope) -> None:
     for source in scope.sources:
         if not wanted or source.name in wanted:
             for column in source.columns:
+                references.computes(context, column)  # the whole row is kept
                 for relation, _ in column.touched:
                     facts.access(relation, "lock", context.via)
 

@@ -200,6 +200,8 @@ def _fill(context: Context, scope: Scope, source: Source, items: Any) -> None:
     scope.columns.extend(source.columns)
     scope.sources.append(source)
     queries.from_clause(context, items, scope)
+    for column in scope.columns:
+        references.computes(context, column)  # whole rows are kept, to look at them again under the lock
 
 
 def _merge(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:

@@ -44,3 +44,7 @@ CREATE POLICY own ON guarded USING (owner = current_user);
 INSERT INTO house VALUES (1, 'a', 's1'), (2, 'b', 's2');
 INSERT INTO flat VALUES (1, 1, 2, 'abcd', 'x', 5), (2, 2, 3, 'abcde', 'y', 6);
 INSERT INTO rooms VALUES (1, 1, 4), (1, 2, 5); INSERT INTO beds VALUES (1, 1, true), (1, 2, false);
+CREATE FUNCTION worth(a text) RETURNS int LANGUAGE sql AS 'SELECT a::int';
+CREATE TABLE chain_a (id int PRIMARY KEY);
+CREATE TABLE chain_b (id int PRIMARY KEY, a int REFERENCES chain_a ON DELETE CASCADE);
+CREATE TABLE chain_c (b int REFERENCES chain_b);

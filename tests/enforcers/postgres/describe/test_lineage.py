@@ -14,6 +14,13 @@ import pytest
 from enforcers.postgres.description import Description
 from tests.enforcers.postgres.describe.lineage_world import World, described
 
+DESCRIBE = Path(__file__).parents[4] / "enforcers" / "postgres" / "describe"
+KINDS = frozenset(
+    ["where", "join", "join-foreign-key", "group", "having", "distinct", "set-operation", "order", "limit", "filter",
+     "aggregate", "case", "window", "set-returning", "exists", "on-conflict", "merge", "constraint", "row-security",
+     "partition", "expression", "estimate", "unlisted"]
+)  # fmt: skip
+DOCUMENT = Path(__file__).parents[4] / "docs" / "operation.md"
 TEXT = (Path(__file__).parent / "lineage.txt").read_text(encoding="utf-8")
 LINES = [line.split(" ¦ ") for line in TEXT.splitlines()]
 _WAYS = {"copy": "=", "safe": "~", "tells": "!"}
@@ -40,3 +47,34 @@ def test_lineage(world: World, line: list[str]) -> None:
     description = described(world, line[0])
     assert not description.template.opaque, list(description.template.opaque_reasons)
     assert printed(description) == line[1:]
+
+
+def test_the_kinds_of_inference_are_a_closed_list() -> None:
+    """Each kind in the code is in docs/operation.md, and each there is in the code."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in DESCRIBE.glob("*.py"))
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for kind in KINDS:
+        assert f"`{kind}`" in text, kind
+        assert f'"{kind}"' in sources, kind
+    seen = {item.split(":")[1] for line in LINES for item in line[2].split() if ":" in item}
+    assert KINDS - seen == {"unlisted"}
+    assert seen <= KINDS
+
+
+def test_values_whose_place_is_not_known_are_unlisted(world: World) -> None:
+    found = described(world, "SELECT (x).* FROM (SELECT p AS x FROM p) y")
+    assert found.output_open
+    assert {(i.relation, i.column) for i in found.template.inferences if i.kind == "unlisted"} >= {
+        ("p", "ssn"),
+        ("p", "salary"),
+    }
+
+
+def test_several_statements_of_one_shape_tell_the_same(world: World) -> None:
+    """No constant's value may decide what is told: a shape is described once."""
+    for one, other in (
+        ("SELECT left(ssn, 1), ssn || 'a', salary > 1 FROM p", "SELECT left(ssn, 9), ssn || 'b', salary > 999 FROM p"),
+        ("SELECT ssn LIKE 'a', rate > 1.5 FROM p LIMIT 1", "SELECT ssn LIKE 'a%', rate > 2.75 FROM p LIMIT 99"),
+    ):
+        first, second = described(world, one), described(world, other)
+        assert first.template == second.template
