@@ -73,8 +73,9 @@ proto-image: setup ## Commit to the API as it is now (after a deliberate change)
 bench: setup ## Measure gateway against direct, rung by rung (BENCH_FLAGS: --quick, --write, --cells ...).
 	$(PYTHON) -m tests.bench.run $(BENCH_FLAGS)
 
-fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), and the property tests for longer.
+fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), 20,000 statements of a masked role (FUZZ_STATEMENTS), and the property tests for longer.
 	$(PYTHON) -m tests.fuzz.run --inputs $(or $(FUZZ_INPUTS),1000000) --seed $(or $(FUZZ_SEED),0)
+	$(PYTHON) -m tests.corpus.judge --statements $(or $(FUZZ_STATEMENTS),20000) --seed $(or $(FUZZ_SEED),1)
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=1800 $(TESTS)
 
 generate: setup ## Write rego/schemas/input.json anew from the API.

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from decision.cli.demo.stack import PEOPLE, Stack
+from tests.corpus import worlds
 from tests.corpus.canaries import SIDES, rows
 from tests.corpus.link import Link, Place
 
@@ -41,6 +42,11 @@ _SETTINGS = ("shared_preload_libraries=pg_stat_statements", "track_io_timing=off
 class FieldStack(Stack):
     """The stack of the field: its connections, its classification."""
 
+    def __init__(self, world: worlds.World, seed: int) -> None:
+        super().__init__(database_settings=_SETTINGS)
+        self.world, self.seed = world, seed
+        self.classification = (HERE / "classification.yaml").read_text(encoding="utf-8") + world.classification
+
     def start_database(self) -> None:
         self.database.start()
         self._make_databases(self.passwords["company_ro"])
@@ -50,9 +56,7 @@ class FieldStack(Stack):
         )
         self.config.write_text(_HEAD + connections + _TAIL, encoding="utf-8")
         (self.folder / "people.yaml").write_text(PEOPLE, encoding="utf-8")
-        (self.folder / "classification.yaml").write_text(
-            (HERE / "classification.yaml").read_text(encoding="utf-8"), encoding="utf-8"
-        )
+        (self.folder / "classification.yaml").write_text(self.classification, encoding="utf-8")
 
     def _make_databases(self, password: str) -> None:
         run = self.database.run
@@ -60,6 +64,8 @@ class FieldStack(Stack):
             run(f"CREATE ROLE {role} LOGIN {right} PASSWORD '{password}'")
         run("CREATE DATABASE origin")
         run((HERE / "schema.sql").read_text(encoding="utf-8"), database="origin")
+        made = [*self.world.ddl, *self.world.views, "GRANT USAGE ON SCHEMA rnd TO PUBLIC"]
+        run(";\n".join([*made, "GRANT SELECT ON ALL TABLES IN SCHEMA rnd TO PUBLIC"]), database="origin")
         wanted = ", ".join(f"'{name}'" for name in EXTENSIONS)
         found = run(f"SELECT name FROM pg_available_extensions WHERE name IN ({wanted}) ORDER BY 1").split()
         statements = "".join(f'CREATE EXTENSION "{name}" SCHEMA tools;' for name in found)
@@ -68,15 +74,17 @@ class FieldStack(Stack):
         for side in SIDES:
             for name in (side, f"direct_{side}"):
                 run(f"CREATE DATABASE {name} TEMPLATE origin")
-                run(rows(side), database=name)
+                run(worlds.rows(self.world, side, self.seed) + rows(side), database=name)
         run("CHECKPOINT")  # what reads files finds rows there
 
 
 class Field:
     """A context manager."""
 
-    def __init__(self) -> None:
-        self.stack = FieldStack(database_settings=_SETTINGS)
+    def __init__(self, *, world: worlds.World | None = None, seed: int = 0) -> None:
+        """world: the random schema beside the fixed one; of seed 0 where none is given."""
+        self.world = world or worlds.make(seed)
+        self.stack = FieldStack(self.world, seed)
 
     def __enter__(self) -> Field:
         try:
@@ -90,6 +98,10 @@ class Field:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stack.stop()
+
+    @property
+    def classification(self) -> str:
+        return self.stack.classification
 
     @property
     def version(self) -> int:

@@ -16,19 +16,19 @@ _LEAST = 6
 CLASSIFICATION = Path(__file__).with_name("classification.yaml")
 
 
-def classified() -> Iterator[tuple[str, str]]:
-    """(table, column), the table with its schema."""
-    for line in CLASSIFICATION.read_text(encoding="utf-8").splitlines():
+def classified(text: str | None = None) -> Iterator[tuple[str, str]]:
+    """(table, column), the table with its schema; of the corpus' own schema where no text is given."""
+    for line in (text or CLASSIFICATION.read_text(encoding="utf-8")).splitlines():
         name = line.partition(":")[0]
         yield name.rpartition(".")[0], name.rpartition(".")[2]
 
 
-def detector(links: list[Link]) -> Detector:
+def detector(links: list[Link], text: str | None = None) -> Detector:
     """links: direct ones, to each database whose secrets count."""
     texts: set[str] = set()
     values: set[bytes] = set()
     for link in links:
-        for table, column in classified():
+        for table, column in classified(text):
             _learn(link, f"SELECT {column} FROM {table}", texts, values)
         _learn(link, "SELECT lo_get(424242)", texts, values)
     return Detector(sorted(texts), sorted(values))
