@@ -437,14 +437,15 @@ def _lineage(template: operation_pb2.SqlOperation, other: operation_pb2.SqlOpera
 def _labels(template: operation_pb2.SqlOperation, others: Sequence[operation_pb2.SqlOperation]) -> None:
     """What the target's catalog says of the columns: to what was known when the others were described is added what is
     known now."""
-    there = set(named(template))
-    kept: list[operation_pb2.ColumnLabels] = []
-    for one in (template, *others):
-        for item in one.column_labels:
+    known = [item for one in (template, *others) for item in one.column_labels]
+    if known:
+        there = set(named(template))
+        kept: list[operation_pb2.ColumnLabels] = []
+        for item in known:
             if (item.schema, item.relation, item.column) in there and item not in kept:
                 kept.append(item)
-    del template.column_labels[:]
-    template.column_labels.extend(kept)
+        del template.column_labels[:]
+        template.column_labels.extend(kept)
     for other in others:
         template.target_labels.extend(label for label in other.target_labels if label not in template.target_labels)
         template.missing_columns.extend(item for item in other.missing_columns if item not in template.missing_columns)

@@ -135,3 +135,13 @@ def test_wrong_names_end_with_a_next_step(clinic: Clinic) -> None:
     result = suggest(clinic, "--role", "auditor")
     assert result.exit_code == 1
     assert "has no account for auditor" in result.stderr
+
+
+def test_without_its_libraries_it_says_what_to_install(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.startswith("decision.cli.suggest.") and name.rpartition(".")[2] in {"values", "propose", "diff"}:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "phonenumbers", None)
+    result = suggest(clinic)
+    assert result.exit_code == 1
+    assert "pip install 'twokey[classify]'" in result.stderr
