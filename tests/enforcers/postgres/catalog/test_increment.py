@@ -9,6 +9,8 @@ from dataclasses import fields, is_dataclass
 import asyncpg
 import pytest
 
+from enforcers.postgres.catalog.increment import Known, Reading, session_view
+from enforcers.postgres.catalog.parts import PARTS, catalog_queries
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from tests.enforcers.postgres.describe.conftest import Server
@@ -144,12 +146,26 @@ def plain(value: object) -> object:
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def differences(now: Catalog, then: Catalog) -> list[object]:
+_TEXTS = {"text", "source", "default_text"}
+
+
+def unprinted(value: object) -> object:
+    """Without what is printed, which says the same under another search_path in other words."""
+    if isinstance(value, dict):
+        return {name: unprinted(item) for name, item in value.items() if name not in _TEXTS}
+    if isinstance(value, list | tuple):
+        return [unprinted(item) for item in value]
+    return value
+
+
+def differences(now: Catalog, then: Catalog, *, printed: bool = True) -> list[object]:
     """Mappings in which an object, or the order, is not the same."""
     found: list[object] = []
     for half in ("own", "attached"):
         for item in fields(getattr(then, half)):
             one, other = (plain(getattr(getattr(catalog, half), item.name)) for catalog in (now, then))
+            if not printed:
+                one, other = unprinted(one), unprinted(other)
             if one != other and isinstance(one, list) and isinstance(other, list):
                 differing = [each for each in one if each not in other], [each for each in other if each not in one]
                 found.append((item.name, *(differing if any(differing) else (one, other))))
@@ -225,3 +241,86 @@ async def test_after_any_changes_it_is_what_is_read_whole(database: str, seed: i
         await fast.close()
         await slow.close()
     assert whole < 14  # of 20; names that change, for the most part
+
+
+async def answered(connection: asyncpg.Connection, reading: Reading[Catalog]) -> tuple[Catalog, bool]:
+    """What it has learnt of this connection; whether it read everything."""
+    everything = False
+    try:
+        questions = next(reading)
+        while True:
+            answers = [[tuple(row) for row in await connection.fetch(item.sql, *item.parameters)] for item in questions]
+            everything = everything or ("$1" not in questions[0].sql and len(questions) == len(PARTS))
+            questions = reading.send(answers)
+    except StopIteration as end:
+        catalog: Catalog = end.value
+        return catalog, everything
+
+
+async def whole_view(connection: asyncpg.Connection, known: Known, path: tuple[str, ...]) -> Catalog:
+    queries = catalog_queries(known.catalog.builtins.server_version)
+    rows = {name: [tuple(row) for row in await connection.fetch(sql)] for name, sql in queries}
+    return known.catalog.with_rows(rows, search_path=path)
+
+
+@pytest.mark.parametrize("path", ["one, two", "two, pg_catalog"])
+async def test_a_session_sees_its_own_objects_as_if_it_had_read_everything(database: str, path: str) -> None:
+    """Its temporary objects, old and new, and what its transaction has not committed; whatever others commit."""
+    random_ = random.Random(path)
+    mine, other = [await asyncpg.connect(database) for _ in range(2)]
+    for connection in (mine, other):
+        await connection.execute("SET lock_timeout = 50; SET client_min_messages = error")
+    await until(other, random_, 25)
+    await mine.execute(f"SET search_path = {path}")
+    await mine.execute("CREATE TEMP TABLE kept (id serial PRIMARY KEY, label text CHECK (label <> ''))")
+    await mine.execute("CREATE FUNCTION pg_temp.kept() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    source = CatalogSource(lambda: asyncpg.connect(database))
+    await source.start()
+    few = 0
+    try:
+        for _ in range(12):
+            await source.refresh()
+            if random_.random() < 0.4:
+                await until(other, random_, 1)
+            transaction = mine.transaction()
+            await transaction.start()
+            for _ in range(random_.choice((1, 2, 8))):
+                try:
+                    async with mine.transaction():
+                        await mine.execute(change(random_))
+                except asyncpg.PostgresError:
+                    continue
+            schemas = tuple(await mine.fetchval("SELECT current_schemas(true)::text[]"))
+            found, everything = await answered(mine, session_view(source.known, search_path=schemas))
+            whole = await whole_view(mine, source.known, schemas)
+            assert differences(found, whole, printed=False) == []
+            assert (found.temporary_schema, found.printed_path) == (whole.temporary_schema, schemas)
+            assert found.find_relation(schemas[0], "kept") is not None
+            few += not everything
+            await transaction.rollback() if random_.random() < 0.5 else await transaction.commit()
+    finally:
+        await source.close()
+        await mine.close()
+        await other.close()
+    assert few > 4 if "pg_catalog" not in path else few == 0  # where pg_catalog is not first, all is read
+
+
+async def test_a_temporary_object_that_shadows_one_of_the_servers_has_all_read_again(database: str) -> None:
+    source = CatalogSource(lambda: asyncpg.connect(database))
+    await source.start()
+    mine = await asyncpg.connect(database)
+    try:
+        await mine.execute("CREATE TEMP TABLE mine (id int); CREATE VIEW one.sizes AS SELECT relname FROM pg_class")
+        schemas = tuple(await mine.fetchval("SELECT current_schemas(true)::text[]"))
+        _, everything = await answered(mine, session_view(source.known, search_path=schemas))
+        assert not everything
+        await mine.execute("CREATE TEMP TABLE pg_class (relname text)")
+        found, everything = await answered(mine, session_view(source.known, search_path=schemas))
+        assert everything
+        sizes = found.find_relation("one", "sizes")
+        assert sizes is not None
+        (rule,) = found.rules[sizes.oid]
+        assert "pg_catalog.pg_class" in rule.text
+    finally:
+        await source.close()
+        await mine.close()
