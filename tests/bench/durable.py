@@ -21,7 +21,6 @@ import grpc
 import grpc.aio
 import uvloop
 
-import decision.rpc  # noqa: F401 - first: gRPC as the gateway and the service run it
 from decision.cli import certificates
 from tests.bench import relay
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from ruamel.yaml import YAML
 
+import decision.rpc  # noqa: F401 - it sets gRPC up as the gateway and the service run it, and a relay is to run it so too
 from decision.cli.demo.stack import DATABASE, Stack
 from tests.bench import machine
 from tests.bench.bouncer import Bouncer, SetupError
@@ -258,7 +259,7 @@ class World:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={"PATH": os.environ.get("PATH", "")},
+            env={"PATH": os.environ.get("PATH", ""), "GRPC_EXPERIMENTS": os.environ.get("GRPC_EXPERIMENTS", "")},
         )
 
     def _said(self, rung: str) -> int:
