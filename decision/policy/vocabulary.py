@@ -32,7 +32,15 @@ _OBLIGATIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "require-reason": "",
     },
 }
-_MASKING: Final = frozenset({"clear", "default", "labels", "maskers", "roles"})
+_MASKING: Final = frozenset({"clear", "default", "inference", "labels", "maskers", "roles"})
+# The ways in which a column decides something that can be seen: docs/operation.md, `inferences`.
+_INFERENCES: Final = frozenset(
+    {
+        *("where", "join", "join-foreign-key", "group", "having", "distinct", "set-operation", "order", "limit"),
+        *("filter", "aggregate", "case", "window", "set-returning", "exists", "on-conflict", "merge", "constraint"),
+        *("row-security", "partition", "expression", "estimate"),
+    }
+)
 _BUDGETS: Final = frozenset({"write", "export", "read"})
 _TRUTHS: Final = frozenset({"connect", "read_only", "hold_delete", "hold_without_where"})
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
@@ -90,6 +98,9 @@ def _check_maskers(document: Document | None) -> None:
     if document is None:
         return
     _keys(document, (), document.data, _MASKING)
+    if _at(document, ("inference",)) is not None:
+        _keys(document, ("inference",), _at(document, ("inference",)), frozenset({"allow"}))
+        _words(document, ("inference", "allow"), _INFERENCES, "kind of inference (docs/operation.md)")
     places: list[Path] = [("default",)] if _at(document, ("default",)) is not None else []
     places.extend(("maskers", label) for label, _ in _entries(document, ("maskers",)))
     for role, _ in _entries(document, ("roles",)):

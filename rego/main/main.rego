@@ -14,7 +14,7 @@ permits := sql.allow | duties.allow
 
 denials := (((sql.deny | masking.deny) | duties.deny) | approval.deny) | attached.deny
 
-requires := sql.require
+requires := sql.require | masking.require
 
 masks := masking.mask
 

@@ -1,6 +1,6 @@
 # METADATA
 # title: Masking
-# description: Classified columns reach a masked role only as masked output columns; any other touch is refused.
+# description: Classified columns reach a masked role only as masked output columns; what else tells of them is refused.
 package twokey.masking
 
 import data.twokey.config.policy
@@ -78,13 +78,164 @@ mask contains {"rule": "MASK-OUTPUT", "reason": reason, "next": "", "column": co
 	reason := sprintf("%s is masked for %s (label %s)", [facts.column_key(masked.origin), input.subject.role, masked.label])
 }
 
+# Output columns that depend on a classified column otherwise than as a masked copy of it, by place and counted from 1.
+computed contains {"position": position + 1, "name": output.name, "source": source, "label": label} if {
+	facts.is_operation
+	some position, output in input.operation.sql.output
+	some source in output.sources
+	some label in facts.masked_labels(source)
+	not copied(output, source)
+}
+
+copied(output, source) if {
+	source.through == "copy"
+	origin_labels[facts.column_key(output.origin)]
+}
+
 # METADATA
-# title: Classified columns pass only as output
-# description: Denies a masked role every other use of a classified column (WHERE, JOIN, ORDER BY, expressions, aggregates), which would tell its values.
+# title: What is computed from classified columns is hidden
+# description: Masks with null each output column that is computed from a classified column by functions that tell nothing. Any other masker could show what the label hides.
+# custom: {id: MASK-COMPUTED}
+mask contains {"rule": "MASK-COMPUTED", "reason": reason, "next": "", "output": output} if {
+	some hidden in computed
+	hidden.source.through in {"copy", "safe"}
+	labels := {other.label | some other in computed; other.position == hidden.position}
+	output := {"position": hidden.position, "label": sort([label | some label in labels])[0], "masker": {"type": "null"}}
+	reason := sprintf("column %d of the result is computed from %s and masked for %s (label %s)", [
+		hidden.position,
+		facts.column_key(hidden.source),
+		input.subject.role,
+		hidden.label,
+	])
+}
+
+# METADATA
+# title: An expression must not tell what it hides
+# description: Denies a masked role an expression over a classified column whose functions can fail, return more or fewer rows or change state depending on its value. Masking the result comes too late.
+# custom: {id: MASK-TELLS}
+deny contains {"rule": "MASK-TELLS", "reason": reason, "next": next} if {
+	some hidden in computed
+	not hidden.source.through in {"copy", "safe"}
+	reason := sprintf("%s (label %s) goes through %s, which can tell its value before anything is masked", [
+		facts.column_key(hidden.source),
+		hidden.label,
+		named(hidden.source.function, "an expression"),
+	])
+	next := "select the column itself, or leave it out"
+}
+
+# Classified columns that decide what can be seen, in a way that the data doesn't let this role use.
+told contains {"inference": inference, "label": label} if {
+	facts.is_operation
+	some inference in input.operation.sql.inferences
+	not inference.kind in permitted_inferences
+	some label in facts.masked_labels(inference)
+}
+
+permitted_inferences := object.get(policy.masking, ["inference", "allow"], [])
+
+# METADATA
+# title: Classified columns decide nothing
+# description: Denies a masked role statements in which a classified column decides which rows, how many, in which order, or whether there is an error. masking.yaml lists the ways that are permitted.
+# custom: {id: MASK-INFERENCE}
+deny contains {"rule": "MASK-INFERENCE", "reason": reason, "next": next} if {
+	some found in told
+	reason := sprintf("%s (label %s) is used in %s%s, which could tell its values", [
+		facts.column_key(found.inference),
+		found.label,
+		place(found.inference.kind),
+		by(found.inference.function),
+	])
+	next := "leave the column out of it, or ask a role that may see it"
+}
+
+place(kind) := words if {
+	words := places[kind]
+} else := kind
+
+places := {
+	"where": "WHERE",
+	"join": "a join",
+	"join-foreign-key": "a join along a foreign key",
+	"group": "GROUP BY",
+	"having": "HAVING",
+	"distinct": "DISTINCT",
+	"set-operation": "a set operation",
+	"order": "ORDER BY",
+	"limit": "LIMIT or OFFSET",
+	"filter": "FILTER",
+	"aggregate": "an aggregate",
+	"case": "a condition",
+	"window": "a window",
+	"set-returning": "a function that returns rows",
+	"exists": "a condition over a subquery",
+	"on-conflict": "ON CONFLICT",
+	"merge": "a condition of MERGE",
+	"constraint": "a constraint that the write would probe",
+	"row-security": "a row security policy",
+	"partition": "a partition's bounds",
+	"expression": "an expression that can tell",
+	"estimate": "EXPLAIN",
+	"unlisted": "a way that can't be placed",
+}
+
+by("") := ""
+
+by(name) := sprintf(" (%s)", [name]) if name != ""
+
+named("", words) := words
+
+named(name, _) := name if name != ""
+
+# METADATA
+# title: Classified values keep their label where they are stored
+# description: Denies a masked role to store what depends on a classified column in a column without its label, temporary ones too.
+# custom: {id: MASK-STORE}
+deny contains {"rule": "MASK-STORE", "reason": reason, "next": next} if {
+	some flow in weakened
+	some label in flow.labels
+	facts.masked_label(label)
+	reason := sprintf("%s (label %s) would be stored in %s, where it is seen unmasked", [
+		facts.column_key(flow.source),
+		label,
+		facts.column_key(flow.target),
+	])
+	next := "leave the column out"
+}
+
+# METADATA
+# title: A weaker label is a reviewer's to give
+# description: Holds a role that sees a label from storing what depends on it in a column that lasts and lacks the label.
+# custom: {id: MASK-WRITE-DOWN}
+require contains {"rule": "MASK-WRITE-DOWN", "reason": reason, "next": next} if {
+	some flow in weakened
+	flow.temporary == false
+	reason := sprintf("%s (label %s) would be stored in %s, which lacks the label: others would see it unmasked", [
+		facts.column_key(flow.source),
+		concat(", ", sort([label | some label in flow.labels])),
+		facts.column_key(flow.target),
+	])
+	next := sprintf("classify %s first, or leave the column out", [facts.column_key(flow.target)])
+}
+
+# Values that move to a column that lacks one of their labels. What a view shows, and what a column is generated from, keeps
+# its label by lineage: to read it is to read its source.
+weakened contains {"source": flow.source, "target": flow.target, "temporary": flow.temporary, "labels": labels} if {
+	facts.is_operation
+	some flow in input.operation.sql.flows
+	not flow.kind in {"view", "generated"}
+	labels := facts.labels_of(flow.source) - facts.labels_of(flow.target)
+	count(labels) > 0
+}
+
+# METADATA
+# title: Every use of a classified column is known
+# description: Denies a masked role a use of a classified column that is neither a masked output nor a permitted inference.
 # custom: {id: MASK-OTHER}
 deny contains {"rule": "MASK-OTHER", "reason": reason, "next": next} if {
 	some classified in touched
 	not only_output(classified.column)
+	not placed(classified.column)
 	reason := sprintf("%s (label %s) may only be selected as it is, where it is masked; here it is used otherwise, which could tell its values", [
 		facts.column_key(classified.column),
 		classified.label,
@@ -95,6 +246,19 @@ deny contains {"rule": "MASK-OTHER", "reason": reason, "next": next} if {
 only_output(column) if {
 	column.use == "output"
 	facts.column_key(column) in masked_names
+}
+
+# Where else it is used is known, and judged there.
+placed(column) if {
+	column.use == "other"
+	facts.column_key(column) in placed_names
+}
+
+placed_names contains facts.column_key(hidden.source) if some hidden in computed
+
+placed_names contains facts.column_key(inference) if {
+	some inference in input.operation.sql.inferences
+	facts.masked_labels(inference) != set()
 }
 
 # METADATA

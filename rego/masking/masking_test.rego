@@ -68,6 +68,135 @@ test_mask_output_denies_a_role_that_no_data_clears if {
 	t.decide_with(question, cleared).outcome == "allow"
 }
 
+# MASK-COMPUTED
+upper_email := sql(reads_email, {
+	"columns": [t.column("customers", "email", "other")],
+	"output": [
+		t.output("customers", "id"),
+		t.computed("upper", [t.source("customers", "email", "safe", "")]),
+	],
+})
+
+test_mask_computed_allows if {
+	executor := object.union(upper_email, {"subject": t.executor, "values": t.values("known", 1)})
+	t.decide(executor).outcome == "allow"
+	of_id := sql(upper_email, {"columns": [t.column("customers", "id", "other")], "output": [t.computed("n", [t.source("customers", "id", "safe", "")])]})
+	t.decide(of_id).outcome == "allow"
+}
+
+test_mask_computed_denies if {
+	decision := t.decide(upper_email)
+	decision.outcome == "mask-columns"
+	t.rules(decision) == {"MASK-COMPUTED"}
+	t.obligation(decision, "mask-columns") == {
+		"columns": [],
+		"outputs": [{"position": 2, "label": "email", "masker": {"type": "null"}}],
+	}
+	decision.lease == null
+}
+
+# A copy that has no column of its own (UNION ALL), one of two labels, one beside what may be seen.
+test_mask_computed_hides_every_dependence if {
+	every sources in [
+		[t.source("customers", "email", "copy", "")],
+		[t.source("customers", "id", "copy", ""), t.source("customers", "email", "copy", "")],
+		[t.source("customers", "email", "safe", ""), t.source("cards", "pan", "safe", "")],
+	] {
+		decision := t.decide(sql(upper_email, {"output": [t.computed("x", sources)]}))
+		decision.outcome == "mask-columns"
+		some output in t.obligation(decision, "mask-columns").outputs
+		output.position == 1
+		output.masker == {"type": "null"}
+		count(t.obligation(decision, "mask-columns").outputs) == 1
+	}
+}
+
+# MASK-TELLS
+test_mask_tells_allows if {
+	t.decide(upper_email).outcome == "mask-columns"
+	t.decide(sql(upper_email, {
+		"columns": [t.column("customers", "id", "other")],
+		"output": [t.computed("n", [t.source("customers", "id", "tells", "pg_catalog./")])],
+	})).outcome == "allow"
+}
+
+test_mask_tells_denies if {
+	every through in ["tells", "else"] {
+		decision := t.decide(sql(upper_email, {"output": [t.computed("n", [t.source("customers", "email", through, "pg_catalog./")])]}))
+		t.denied_by(decision, "MASK-TELLS")
+		some reason in decision.reasons
+		contains(reason.reason, "goes through pg_catalog./")
+	}
+}
+
+# MASK-INFERENCE
+deciding(kind) := sql(t.operation(t.planner, t.select_orders), {
+	"columns": [t.column("orders", "id", "output"), t.column("customers", "email", "other")],
+	"inferences": [t.inference("customers", "email", kind, "")],
+})
+
+test_mask_inference_allows if {
+	t.decide(deciding("join-foreign-key")).outcome == "allow"
+	t.decide(sql(deciding("where"), {
+		"columns": [t.column("customers", "id", "other")],
+		"inferences": [t.inference("customers", "id", "where", "")],
+	})).outcome == "allow"
+	t.decide_with(deciding("where"), {"masking": {"inference": {"allow": ["where"]}}}).outcome == "allow"
+}
+
+test_mask_inference_denies if {
+	every kind in ["where", "join", "group", "order", "limit", "aggregate", "exists", "estimate", "unlisted", "never heard of"] {
+		decision := t.decide(deciding(kind))
+		t.denied_by(decision, "MASK-INFERENCE")
+		some reason in decision.reasons
+		contains(reason.reason, "public.customers.email (label email) is used in ")
+	}
+	t.denied_by(t.decide_with(deciding("join-foreign-key"), {"masking": {"inference": {"allow": []}}}), "MASK-INFERENCE")
+}
+
+# MASK-STORE, MASK-WRITE-DOWN
+storing(subject, target, temporary) := object.union(
+	t.operation(subject, object.union(t.update_orders, {
+		"most_rows": 1,
+		"columns": [t.column("customers", "email", "other"), t.column("orders", "note", "write")],
+		"flows": [t.flow(["customers", "email"], target, "insert", temporary)],
+	})),
+	{"values": t.values("known", 1)},
+)
+
+masked_writer := {"masking": {"clear": {"executor": []}}}
+
+test_mask_store_allows if {
+	same := object.union(storing(t.executor, ["customers", "email"], false), {"operation": {"sql": {"columns": []}}})
+	t.decide_with(same, masked_writer).outcome == "allow"
+}
+
+test_mask_store_denies if {
+	t.denied_by(t.decide_with(storing(t.executor, ["orders", "note"], false), masked_writer), "MASK-STORE")
+	t.denied_by(t.decide_with(storing(t.executor, ["orders", "note"], true), masked_writer), "MASK-STORE")
+	t.denied_by(t.decide_with(storing(t.executor, ["cards", "pan"], false), masked_writer), "MASK-STORE")
+}
+
+test_mask_write_down_allows if {
+	t.decide(storing(t.executor, ["customers", "email"], false)).outcome == "allow"
+	t.decide(storing(t.executor, ["orders", "note"], true)).outcome == "allow"
+	approved := object.union(storing(t.executor, ["orders", "note"], false), {"context": {"approval": t.approved}})
+	t.decide(approved).outcome == "allow"
+}
+
+test_mask_write_down_denies if {
+	t.held_by(t.decide(storing(t.executor, ["orders", "note"], false)), "MASK-WRITE-DOWN")
+	t.held_by(t.decide(storing(t.executor, ["cards", "pan"], false)), "MASK-WRITE-DOWN")
+}
+
+# What a view shows and what a column is generated from is read under its source's label.
+test_mask_write_down_is_about_what_is_stored if {
+	every kind in ["view", "generated"] {
+		question := sql(storing(t.executor, ["orders", "note"], false), {"flows": [t.flow(["customers", "email"], ["orders", "note"], kind, false)]})
+		t.decide(question).outcome == "allow"
+	}
+}
+
 # MASK-OTHER
 test_mask_other_allows if {
 	t.decide(sql(reads_email, {"columns": [
@@ -92,6 +221,7 @@ test_mask_other_denies_output_without_its_origin if {
 	no_origin := {"schema": "", "relation": "", "column": "", "relation_oid": 0, "attribute": 0}
 	t.denied_by(t.decide(sql(reads_email, {"output": [{"name": "email", "origin": no_origin, "sources": []}]})), "MASK-OTHER")
 	t.denied_by(t.decide(sql(reads_email, {"output": [t.computed("email", [])]})), "MASK-OTHER")
+	t.denied_by(t.decide(sql(reads_email, {"columns": [t.column("customers", "email", "other")], "output": []})), "MASK-OTHER")
 	t.denied_by(t.decide(sql(reads_email, {"output": []})), "MASK-OTHER")
 }
 
