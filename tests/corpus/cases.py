@@ -21,8 +21,10 @@ _WORDS = {"verdict", "modes", "min", "max", "ext", "time", "void", "free"}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """verdict: denied, masked, any. void: why a direct run can't show the secret (else it must). free: answers may
-    differ from run to run in what is no secret."""
+    """verdict: denied, masked, any; permitted: a join along a foreign key, which tells which rows belong together and
+    which the shipped data lets through (masking.yaml), so that a and b differ while nothing classified is shown.
+    void: why a direct run can't show the secret (else it must). free: answers may differ from run to run in what is no
+    secret."""
 
     family: str
     name: str

@@ -55,30 +55,23 @@ def test_asyncpg_gets_masked_binary_values(stack: Stack) -> None:
 
 
 LEAKS = (
-    "SELECT upper(email) FROM customers",
-    "SELECT email || '' FROM customers",
     "SELECT email::bytea FROM customers",
     "SELECT name FROM customers WHERE email LIKE 'a%'",
     "SELECT name FROM customers ORDER BY email",
     "SELECT count(*) FROM customers GROUP BY email",
     "SELECT max(email) FROM customers",
     "SELECT DISTINCT email FROM customers",
-    "SELECT c FROM customers c",
-    "SELECT c.* FROM (SELECT customers FROM customers) c",
     "SELECT row_to_json(c) FROM customers c",
     "SELECT to_jsonb(c) - 'name' FROM customers c",
     "SELECT (c).email || 'x' FROM customers c",
     "SELECT email(c) || 'x' FROM customers c",
     "SELECT name FROM customers UNION SELECT email FROM customers",
     "SELECT email FROM customers UNION ALL SELECT name FROM customers",
-    "WITH x AS (SELECT email AS e FROM customers) SELECT e || '' FROM x",
     "SELECT CASE WHEN email LIKE 'a%' THEN 1 ELSE 0 END FROM customers",
     "SELECT a.name FROM customers a JOIN customers b ON a.email = b.email",
     "SELECT a.name FROM customers a JOIN customers b USING (email)",
     "SELECT a.name FROM customers a NATURAL JOIN customers b",
     "SELECT name FROM customers WHERE EXISTS (SELECT 1 FROM customers c WHERE c.email > 'm')",
-    "SELECT (SELECT email FROM customers LIMIT 1) || 'x'",
-    "SELECT ARRAY(SELECT email FROM customers)",
     "SELECT array_agg(email) FROM customers",
     "SELECT string_agg(email, ',') FROM customers",
     "SELECT first_value(email) OVER (ORDER BY id) || 'x' FROM customers",
@@ -90,9 +83,7 @@ LEAKS = (
     "SELECT count(*) FILTER (WHERE email > 'm') FROM customers",
     "SELECT query_to_xml('select email from customers', true, true, '')",
     "SELECT table_to_xml('customers', true, true, '')",
-    "COPY (SELECT upper(email) FROM customers) TO STDOUT",
     "COPY (SELECT name FROM customers ORDER BY email) TO STDOUT",
-    "COPY (SELECT customers FROM customers) TO STDOUT",
     "COPY (SELECT email FROM customers) TO STDOUT (NULL 'known@example.org')",
     "COPY (SELECT email FROM customers) TO STDOUT (ENCODING 'LATIN1')",
     "EXPLAIN ANALYZE SELECT * FROM customers WHERE email = 'x'",
@@ -105,19 +96,44 @@ LEAKS = (
     "SELECT json_object('e': email) FROM customers",
     "SELECT xmlelement(name e, email) FROM customers",
     'SELECT email COLLATE "C" FROM customers WHERE email > \'m\' COLLATE "C"',
-    "SELECT least(email, 'zzz') FROM customers",
-    "SELECT coalesce(email, 'x') FROM customers",
     "SELECT nullif(email, 'x') FROM customers",
-    "SELECT ROW(email) FROM customers",
     "SELECT c.email FROM customers c, LATERAL (SELECT c.email) AS l(x) WHERE l.x > 'm'",
     "SELECT u FROM customers, LATERAL unnest(ARRAY[email]) u",
     "SELECT name FROM customers LIMIT (SELECT ascii(email) FROM customers LIMIT 1)",
 )
 
 
+# Computed by what tells nothing: the value that comes is NULL, whatever is in the column.
+COMPUTED = (
+    "SELECT upper(email) FROM customers",
+    "SELECT email || '' FROM customers",
+    "SELECT c FROM customers c",
+    "SELECT c.* FROM (SELECT customers FROM customers) c",
+    "WITH x AS (SELECT email AS e FROM customers) SELECT e || '' FROM x",
+    "SELECT (SELECT email FROM customers LIMIT 1) || 'x'",
+    "SELECT ARRAY(SELECT email FROM customers)",
+    "SELECT least(email, 'zzz') FROM customers",
+    "SELECT coalesce(email, 'x') FROM customers",
+    "SELECT ROW(email) FROM customers",
+)
+
+
 def run(client: psycopg.Connection[tuple[object, ...]], statement: str) -> str:
     cursor = client.execute(statement.encode(), prepare=False)
     return str(cursor.fetchall()) if cursor.description is not None else str(cursor.statusmessage)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("statement", COMPUTED)
+def test_what_is_computed_from_a_classified_column_comes_as_null(stack: Stack, statement: str, binary: bool) -> None:
+    with connect(stack, "planner") as client:
+        rows = client.execute(statement.encode(), prepare=False, binary=binary).fetchall()
+        assert rows
+        assert {value for row in rows for value in row} == {None}
+        if not statement.startswith("WITH"):
+            copied = client.cursor().copy(f"COPY ({statement}) TO STDOUT".encode())
+            with copied as reading:
+                assert set(b"".join(bytes(part) for part in reading).split()) == {b"\\N"}
 
 
 @pytest.mark.parametrize("statement", LEAKS)
@@ -226,7 +242,8 @@ def test_a_view_over_a_classified_column_is_masked_too(stack: Stack) -> None:
             rows = client.execute("SELECT contact FROM reachable").fetchall()
             assert rows
             assert set(rows) == {(None,)}
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                client.execute("SELECT i FROM initials")
+            assert set(client.execute("SELECT i FROM initials").fetchall()) == {(None,)}
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="used in WHERE"):
+                client.execute("SELECT id FROM initials WHERE i = 'b'")
     finally:
         admin(stack, "DROP VIEW reachable, initials")

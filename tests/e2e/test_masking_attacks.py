@@ -78,8 +78,6 @@ REFUSED = (
     "SELECT id FROM customers WINDOW w AS (PARTITION BY email)",
     "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY email) FROM customers",
     "SELECT x.id FROM customers x GROUP BY x.id HAVING x.email > 'a'",
-    "SELECT r FROM (SELECT id, email FROM customers) r",
-    "SELECT ((r.r)).email FROM (SELECT c AS r FROM customers c) r",
     "SELECT xt.e FROM customers c, XMLTABLE('/a' PASSING xmlelement(name a, c.email) COLUMNS e text PATH '.') xt",
     "SELECT email FROM customers TABLESAMPLE SYSTEM ((SELECT ascii(email) FROM customers LIMIT 1))",
     "WITH RECURSIVE r AS (SELECT id, email FROM customers WHERE id = 1"
@@ -96,6 +94,8 @@ REFUSED = (
 )
 
 MASKED = (
+    "SELECT r FROM (SELECT id, email FROM customers) r",
+    "SELECT ((r.r)).email FROM (SELECT c AS r FROM customers c) r",
     "SELECT contact FROM lure.first",
     "SELECT c2 FROM lure.second",
     "SELECT (c).email FROM customers c",

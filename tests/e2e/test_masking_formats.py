@@ -274,7 +274,7 @@ def test_clients_copy(masks: Stack) -> None:
     [
         ("COPY masks TO STDOUT (NULL '4111111111111234')", "NULL of its own"),
         ("COPY masks TO STDOUT (ENCODING 'LATIN1')", "another encoding"),
-        ("COPY (SELECT upper(pan) FROM masks) TO STDOUT", ""),
+        ("COPY (SELECT ascii(pan) / 0 FROM masks) TO STDOUT", "can tell its value"),
         ("COPY (SELECT id FROM masks WHERE pan > '4') TO STDOUT", ""),
         ("COPY masks TO '/tmp/masks'", ""),
     ],

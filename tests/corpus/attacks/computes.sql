@@ -144,7 +144,7 @@ SELECT id FROM patients WHERE ssn <<<< 'x'
 -- a notice behind a barrier
 SELECT id FROM v_barrier WHERE f_leaky(contact, 'x')
 
--- a user's cast function
+-- a user's cast function | verdict=masked
 SELECT (f_to_person(ssn)).ssn FROM patients
 
 -- a function's identity

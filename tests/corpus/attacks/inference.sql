@@ -36,13 +36,13 @@ SELECT 15 > ALL (SELECT severity FROM visits WHERE severity IS NOT NULL)
 -- JOIN ON
 SELECT w.id FROM wards w JOIN patients p ON p.ward = w.id AND p.ssn > '5' ORDER BY 1
 
--- JOIN ON between two of them
+-- JOIN ON between two of them | verdict=permitted
 SELECT b.floor, p.id FROM badges b JOIN patients p ON p.ssn = b.ssn ORDER BY 1, 2
 
--- JOIN USING
+-- JOIN USING | verdict=permitted
 SELECT b.id, p.id FROM badges b JOIN patients p USING (ssn) ORDER BY 1, 2
 
--- NATURAL JOIN
+-- NATURAL JOIN | verdict=permitted
 SELECT count(*) FROM (SELECT ssn FROM badges) b NATURAL JOIN patients
 
 -- outer join tells by NULLs
@@ -112,7 +112,7 @@ SELECT * FROM v_where
 -- count over a view's condition
 SELECT count(*) FROM v_where
 
--- a view's join
+-- a view's join | verdict=permitted
 SELECT * FROM v_join ORDER BY id
 
 -- the union's duplicates

@@ -167,7 +167,7 @@ SELECT block_data FROM tools.pg_get_wal_block_info((pg_current_wal_lsn() - 60000
 -- currtid2
 SELECT currtid2('patients', '(0,1)'), (SELECT max(ssn) FROM patients)
 
--- by ctid
+-- by ctid | verdict=masked
 SELECT ssn || '' FROM patients WHERE ctid < '(1,0)'
 
 -- the index's definition
@@ -197,19 +197,19 @@ SELECT numeric_send(salary), int8send(account), date_send(born) FROM patients
 -- input function called
 SELECT textin(textout(ssn)) FROM patients
 
--- an operator's function called
+-- an operator's function called | verdict=masked
 SELECT textcat(ssn, '') FROM patients
 
--- comparison function called
+-- comparison function called | verdict=masked
 SELECT bttextcmp(ssn, '5') FROM patients
 
 -- hash function called
 SELECT hashtextextended(ssn, 1) FROM patients
 
--- support function
+-- support function | verdict=masked
 SELECT text_larger(ssn, '') FROM patients
 
--- OPERATOR spelling
+-- OPERATOR spelling | verdict=masked
 SELECT ssn OPERATOR(pg_catalog.||) '' FROM patients
 
 -- an index support function

@@ -37,6 +37,8 @@ MISSPELT = [
         "type: keep-lost",
         r"masking\.yaml:8.*maskers\.pan: has a type that is none of null",
     ),
+    ("masking", "allow: [join-foreign-key]", "allow: [join-foreign]", "'join-foreign' is no kind of inference"),
+    ("masking", "allow: [join-foreign-key]", "permit: [order]", "no key that policy reads"),
     ("masking", "n: 4", "n: four", "n is not a whole number"),
     ("masking", "pan: {type: keep-last, n: 4,", "pan: {type: keep-last,", r"must have type and n, fill"),
     ("masking", 'type: "null"', "type: bucket, size: 1", r"default: .bucket.: size is not"),
