@@ -33,7 +33,8 @@ clients: setup ## Obtain and build the clients of other languages that the tests
 	@$(PYTHON) -m tools.clients
 
 test-clients: clients ## Unmodified clients through the gateway and directly: no byte may differ. FULL=1 for all of SQLAlchemy.
-	$(if $(FULL),TWOKEY_FULL=1) $(BIN)/pytest $(PYTEST_FLAGS) tests/clients
+	@$(PYTHON) -m tools.postgres_binaries 18
+	$(if $(FULL),TWOKEY_FULL=1) $(BIN)/pytest --postgres maven:18 $(PYTEST_FLAGS) tests/clients
 
 check: setup lint types imports rego proto ## Format, lint, types, import contracts, policies, API.
 

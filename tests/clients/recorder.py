@@ -302,9 +302,11 @@ def _values(body: bytes) -> list[bytes | None]:
     for _ in range(struct.unpack_from("!H", body)[0]):
         (length,) = struct.unpack_from("!i", body, position)
         position += 4
+        if length < -1 or position + length > len(body):
+            return [*values, b"<a value of %d bytes> " % length + body[position:]]
         values.append(None if length < 0 else body[position : position + length])
         position += max(length, 0)
-    return values
+    return values if position == len(body) else [*values, b"<behind the values> " + body[position:]]
 
 
 def _number(value: bytes) -> int:

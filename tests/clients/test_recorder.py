@@ -105,3 +105,37 @@ def test_the_tap_relays_and_keeps_both_directions() -> None:
             answering.join(10)
         (kept,) = tap.recording.conversations
         assert (kept.client, kept.server) == (b"hello", b"HELLO")
+
+
+TOLD = b"".join(
+    [
+        described(field("a", 1, 23), field("b", 0, 25)),
+        wire.data_row([b"7", b"seven"]),
+        wire.fields(b"N", [("S", "NOTICE"), ("C", "00000"), ("M", "mind the gap")]),
+        wire.fields(b"E", [("S", "ERROR"), ("C", "22012"), ("M", "division by zero")]),
+        wire.message(b"C", b"SELECT 1\0"),
+        wire.message(b"d", b"1\tone\n"),
+        wire.ready(b"T"),
+    ]
+)
+ASKED = wire.parse(b"s", b"SELECT $1") + wire.bind(b"", b"s", (b"7",)) + wire.execute(b"") + wire.SYNC
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["server", "client"])
+def test_no_byte_may_be_another(ours: bool) -> None:
+    """Every single bit of what either side says, lengths included: a broken recording may not be readable at all."""
+    whole = TOLD if ours else ASKED
+    unseen = []
+    for place in range(len(whole)):
+        for bit in range(8):
+            broken = bytearray(whole)
+            broken[place] ^= 1 << bit
+            one, other = (
+                recording(bytes(told) if ours else TOLD, ASKED if ours else bytes(told)) for told in (whole, broken)
+            )
+            try:
+                if difference(one, other) == "":
+                    unseen.append((place, bit))
+            except (ValueError, struct.error, IndexError, UnicodeDecodeError):
+                continue
+    assert unseen == []

@@ -65,6 +65,7 @@ def test_sqlalchemys_dialect_suite_ends_alike(stage: Stage, driver: str, tmp_pat
             timeout_s=2900 if FULL else 440,
         )
         told[side] = played.stdout[-6000:] + played.stderr[-2000:]
+        assert report.exists(), told[side]
         found[side] = outcomes(report)
     assert list(found["direct"].values()).count("passed") > LEAST, told["direct"]
     assert {name for name, outcome in found["direct"].items() if outcome in {"failure", "error"}} == set()
