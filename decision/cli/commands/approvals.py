@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 import grpc
 from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
@@ -10,6 +12,7 @@ from decision.cli import client, options, output, render
 from decision.cli.errors import CliError
 from decision.cli.options import Who
 
+Stub = approval_pb2_grpc.ApprovalServiceStub
 CHANNEL = "cli"
 MAX_REASON = 2000
 DONE = {approval_pb2.STATE_APPROVED, approval_pb2.STATE_REDEEMED}
@@ -52,7 +55,7 @@ def list_(*, who: Who, as_json: bool, everything: bool) -> None:
     Example: twokey approvals list --all --json --token-file bob.token
     """
     with client.connect(who) as caller:
-        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
+        stub = caller.stub(Stub)
         request = approval_pb2.ListRequest(all=everything)
         found = stub.List(request, metadata=caller.metadata, timeout=client.TIMEOUT_S).approvals
     if as_json:
@@ -87,7 +90,7 @@ def show(*, approval_id: str, who: Who, as_json: bool) -> None:
     Example: twokey approvals show apr_… --token-file bob.token
     """
     with client.connect(who) as caller:
-        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
+        stub = caller.stub(Stub)
         request = approval_pb2.GetRequest(id=approval_id)
         approval = stub.Get(request, metadata=caller.metadata, timeout=client.TIMEOUT_S)
     if as_json:
@@ -167,10 +170,8 @@ def approve(
     \b
     Example: twokey approvals approve apr_… --reason "ticket 4711" --token-file bob.token
     """
-    with client.connect(who) as caller:
-        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
-        request = approval_pb2.ApproveRequest(id=approval_id, reason=reason, channel=CHANNEL)
-        _answered(stub.Approve(request, metadata=caller.metadata, timeout=client.TIMEOUT_S), as_json)
+    request = approval_pb2.ApproveRequest(id=approval_id, reason=reason, channel=CHANNEL)
+    _tell(who, lambda stub: stub.Approve, request, as_json)
 
 
 @approvals.command()
@@ -190,10 +191,8 @@ def deny(
     \b
     Example: twokey approvals deny apr_… --reason "not on a Friday" --token-file bob.token
     """
-    with client.connect(who) as caller:
-        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
-        request = approval_pb2.DenyRequest(id=approval_id, reason=reason, channel=CHANNEL)
-        _answered(stub.Deny(request, metadata=caller.metadata, timeout=client.TIMEOUT_S), as_json)
+    request = approval_pb2.DenyRequest(id=approval_id, reason=reason, channel=CHANNEL)
+    _tell(who, lambda stub: stub.Deny, request, as_json)
 
 
 @approvals.command()
@@ -213,10 +212,15 @@ def withdraw(
     \b
     Example: twokey approvals withdraw apr_… --token-file agent.token
     """
+    _tell(who, lambda stub: stub.Withdraw, approval_pb2.WithdrawRequest(id=approval_id, reason=reason), as_json)
+
+
+def _tell(
+    who: Who, rpc: Callable[[Stub], Callable[..., approval_pb2.Approval]], request: object, as_json: bool
+) -> None:
     with client.connect(who) as caller:
-        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
-        request = approval_pb2.WithdrawRequest(id=approval_id, reason=reason)
-        _answered(stub.Withdraw(request, metadata=caller.metadata, timeout=client.TIMEOUT_S), as_json)
+        send = rpc(caller.stub(Stub))
+        _answered(send(request, metadata=caller.metadata, timeout=client.TIMEOUT_S), as_json)
 
 
 def _answered(approval: approval_pb2.Approval, as_json: bool) -> None:
@@ -238,7 +242,7 @@ def watch(*, who: Who, as_json: bool) -> None:
     Example: twokey approvals watch --json --token-file bob.token | while read -r line; do …; done
     """
     with client.connect(who) as caller:
-        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
+        stub = caller.stub(Stub)
         for approval in stub.Watch(approval_pb2.WatchRequest(), metadata=caller.metadata):
             if as_json:
                 _emit(approval)
@@ -266,7 +270,7 @@ def wait(
     """
     last: approval_pb2.Approval | None = None
     with client.connect(who) as caller:
-        stub = caller.stub(approval_pb2_grpc.ApprovalServiceStub)
+        stub = caller.stub(Stub)
         request = approval_pb2.WatchRequest(ids=[approval_id])
         try:
             for approval in stub.Watch(request, metadata=caller.metadata, timeout=timeout_s):
