@@ -117,6 +117,20 @@ def test_what_the_target_parses_and_we_do_not_is_refused_all_the_same(message: b
     assert target == POISON + wire.SYNC
 
 
+@pytest.mark.parametrize("refused", [wire.parse(b"", b"syntax"), wire.parse(b"", b"SELECT 1; SELECT 2")])
+def test_after_a_parse_that_failed_the_unnamed_statement_before_it_is_gone(refused: bytes) -> None:
+    """The target still has it: what it refused went by another name."""
+    one = Dialogue().named()
+    one.client(wire.parse(b"", b"DELETE x"), wire.SYNC)
+    one.target(P1, wire.ready(b"I"))
+    one.client(refused, wire.SYNC)
+    one.target(C3 + error("42601"), wire.ready(b"I"))
+    _, target, commands = one.client(wire.bind(b"", b""), wire.execute(b""), wire.SYNC)
+    assert (target, commands) == (POISON + wire.SYNC, [])
+    client, _, _ = one.target(error("42601"), wire.ready(b"I"))
+    assert b"26000" in client
+
+
 def test_several_statements_in_a_parse_are_refused_by_the_target() -> None:
     one = Dialogue().named()
     _, target, _ = one.client(wire.parse(b"s", b"SELECT 1; SELECT 2"), wire.SYNC)
