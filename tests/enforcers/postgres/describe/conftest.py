@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 
 from enforcers.postgres.catalog.snapshot import Catalog
@@ -57,6 +59,13 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def world(server: Server) -> lineage_world.World:
     return lineage_world.make(server.dsn)
+
+
+@pytest.fixture(scope="module")
+def connection(world: lineage_world.World) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(world.dsn) as connected:
+        connected.execute("SET jit = off")
+        yield connected
 
 
 def names(*path: str, role: str = "postgres") -> SessionNames:

@@ -7,7 +7,6 @@ inferences, the rows of a table that was written in the flows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,13 +50,6 @@ CHANGES = {
     ("child", "extra"): ("extra || 'q'",),
 }
 WRITTEN = ("n", "gen")
-
-
-@pytest.fixture(scope="module")
-def connection(world: World) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(world.dsn) as connected:
-        connected.execute("SET jit = off")
-        yield connected
 
 
 @dataclass(frozen=True)
