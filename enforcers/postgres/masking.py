@@ -21,6 +21,10 @@ __all__ = ["Masker", "RowMasker", "UnmaskableError", "masker_of", "row_masker"]
 _ROW: Final = 68  # D
 _NULL: Final = 0xFFFFFFFF
 _NULL_CELL: Final = b"\xff\xff\xff\xff"
+# Lengths and headers of what is short, which is nearly all: making one anew costs more than all else of a value.
+_SHORT: Final = 1024
+_LENGTHS: Final[list[bytes]] = [length.to_bytes(4, "big") for length in range(_SHORT)]
+_HEADERS: Final[list[bytes]] = [b"D" + length.to_bytes(4, "big") for length in range(_SHORT)]
 
 
 class RowMasker:
@@ -90,12 +94,23 @@ class RowMasker:
                 header = len(out)
                 out.append(b"")
                 begin = position + 5
-            out.append(data[begin : value - 4])
-            out.append(_NULL_CELL if masked is None else len(masked).to_bytes(4, "big") + masked)
-            grown += (0 if masked is None else len(masked)) - cell
+            if masked is None:
+                out.append(data[begin : value - 4])
+                out.append(_NULL_CELL)
+                grown -= cell
+            else:
+                size = len(masked)
+                if size == cell:  # its length stays, and what stands before it
+                    out.append(data[begin:value])
+                else:
+                    out.append(data[begin : value - 4])
+                    out.append(_LENGTHS[size] if size < _SHORT else size.to_bytes(4, "big"))
+                    grown += size - cell
+                out.append(masked)
             begin = at
         if header >= 0:
-            out[header] = b"D" + (end - position - 1 + grown).to_bytes(4, "big")
+            length = end - position - 1 + grown
+            out[header] = _HEADERS[length] if length < _SHORT else b"D" + length.to_bytes(4, "big")
         return begin
 
 

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from enforcers.postgres.maskers.base import Masker, UnmaskableError
 
-_AT = b"@"
+_AT: Final = 64
 _HIDDEN = b"***"
 # Kept of an address, besides a country's two letters. A closed list: what stands behind a value's last dot can be
 # anything at all.
 _GENERIC = frozenset({b"com", b"org", b"net", b"edu", b"gov", b"mil", b"int", b"info", b"biz", b"name"})
-_NO_TOP = b"***@***.***"
-_MASKED = {top: b"***@***." + top for top in _GENERIC}
-_BLANK = 32
+_BLANK: Final = 32
+_DOT: Final = 46
 EMAIL_LENGTH = 13  # of the longest masked address, in characters
 
 
@@ -77,16 +78,39 @@ class Email(Masker):
         return padded(masked, self.width) if self.width else masked
 
     def _masked(self, data: bytes, start: int, end: int) -> bytes:
-        at = data.find(_AT, start, end)
-        if at <= start or data.find(_AT, at + 1, end) >= 0:
+        # By hand: compiled, a byte looked at costs a twentieth of a call of find.
+        at = dot = -1
+        for index in range(start, end):
+            byte = data[index]
+            if byte == _AT:
+                if at >= 0:
+                    return _HIDDEN
+                at = index
+            elif byte == _DOT:
+                dot = index
+        if at <= start or dot <= at + 1:
             return _HIDDEN
-        dot = data.rfind(b".", at + 1, end)
-        if dot <= at + 1:
-            return _HIDDEN
-        top = data[dot + 1 : end].lower()
-        masked = _MASKED.get(top, _NO_TOP)
-        if masked is _NO_TOP and len(top) == 2 and top.isalpha():
-            masked = b"***@***." + top
-        first = data[start : start + 1]
-        # One of several, and ASCII: never half a character.
-        return first + masked if at - start > 1 and first.isalnum() else masked
+        top = data[dot + 1 : end]
+        shown = _SHOWN.get(top)
+        if shown is None:
+            shown = _shown(top.lower())
+        # One character of several, and ASCII: never half of one.
+        return shown[data[start] if at - start > 1 else 0]
+
+
+def _shown(top: bytes) -> list[bytes]:
+    """As `_spelt`, of what of this top-level domain is kept; made once for each that can be."""
+    kept = top if top in _GENERIC or (len(top) == 2 and top.isalpha()) else _HIDDEN
+    shown = _SHOWN.get(kept)
+    if shown is None:
+        shown = _SHOWN[kept] = _spelt(kept)
+    return shown
+
+
+def _spelt(kept: bytes) -> list[bytes]:
+    """By the byte that the value begins with: what stands for addresses of this top-level domain."""
+    masked = b"***@***." + kept
+    return [bytes((first,)) + masked if bytes((first,)).isalnum() else masked for first in range(256)]
+
+
+_SHOWN: Final[dict[bytes, list[bytes]]] = {top: _spelt(top) for top in _GENERIC}

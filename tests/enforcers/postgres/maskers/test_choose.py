@@ -252,3 +252,31 @@ def test_a_hash_without_a_key_is_refused() -> None:
 def test_a_place_is_named_by_its_number() -> None:
     with pytest.raises(UnmaskableError, match="column 3 of the result"):
         masker_of(MaskedColumn(label="pii", masker="email", position=3), type_oid=23)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("anna@example.org", "a***@***.org"),
+        ("Anna.Lee@mail.example.DE", "A***@***.de"),
+        ("a@b.com", "***@***.com"),
+        ("äa@b.com", "***@***.com"),
+        ("_x@b.com", "***@***.com"),
+        ("xy@b.secretword", "x***@***.***"),
+        ("xy@b.***", "x***@***.***"),
+        ("xy@b.1a", "x***@***.***"),
+        ("xy@b.", "x***@***.***"),
+        ("xy@.com", "***"),
+        ("x.y@com", "***"),
+        ("@b.com", "***"),
+        ("xy@b.com@c.org", "***"),
+        ("4111111111111234", "***"),
+        ("", "***"),
+    ],
+)
+def test_of_an_address_only_what_is_said_is_kept(value: str, shown: str) -> None:
+    for width in (0, 30):
+        masker = masker_of(MASKS["email"], type_oid=1042 if width else 25, modifier=width + 4 if width else -1)
+        assert (masker(value.ljust(width).encode()) or b"").decode() == shown.ljust(width)
+    many = [masker_of(MASKS["email"], type_oid=25)(f"xy@b.{n:04}".encode()) for n in range(2000)]
+    assert set(many) == {b"x***@***.***"}
