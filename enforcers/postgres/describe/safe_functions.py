@@ -43,9 +43,11 @@ _DENIED = frozenset(
     ]
 )
 _ALLOWED_PG = frozenset(["pg_typeof", "pg_size_pretty", "pg_size_bytes", "pg_column_size", "pg_client_encoding"])
+# timezone(text, timetz) is volatile until 14: it looks at the clock for what a zone's offset is today.
 _ALLOWED_VOLATILE = frozenset(
-    ["random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "clock_timestamp", "timeofday", "pg_sleep_none"]
-)
+    ["random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "clock_timestamp", "timeofday", "pg_sleep_none",
+     "timezone"]
+)  # fmt: skip
 _ALLOWED_SQL = frozenset(
     [
         "lpad",

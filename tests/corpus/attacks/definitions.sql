@@ -43,7 +43,7 @@ SELECT id FROM m_plain WHERE ssn > '5' ORDER BY id
 -- a materialised view's whole row
 SELECT m FROM m_plain m
 
--- a materialised view by COPY
+-- a materialised view by COPY | min=18
 COPY m_plain TO STDOUT
 
 -- a generated column
