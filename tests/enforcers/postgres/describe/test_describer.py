@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Control, Description, SyntaxProblem
 from tests.enforcers.postgres.describe.conftest import Server, names
@@ -348,3 +349,45 @@ def test_caches_are_bounded(server: Server) -> None:
         describer.describe_message(text, catalog=server.catalog, names=names())
     assert len(describer._exact) <= 8
     assert len(describer._shapes) <= 8
+
+
+def test_a_known_text_is_known_where_it_was_described_only(server: Server) -> None:
+    """Found by its first bytes, whichever object says how names resolve; never under other names or another catalog."""
+    describer = Describer(8)
+
+    def ask(number: int, catalog: Catalog = server.catalog, *path: str) -> Description:
+        text = b"SELECT id FROM lines WHERE id = %d" % number
+        found = describer.describe_message(text, catalog=catalog, names=names(*path))
+        assert isinstance(found, list)
+        assert found[0].text == text
+        return found[0]
+
+    first = ask(1)
+    for number in range(20):
+        again = ask(number)
+        assert again.template is first.template
+        assert again.shape_digest == first.shape_digest
+    elsewhere = ask(1, server.catalog, "nowhere")
+    assert elsewhere.opaque
+    assert not first.opaque
+    later = ask(1, dataclasses.replace(server.catalog, version=server.catalog.version + 1_000_000))
+    assert later.template is not first.template
+    assert ask(3).template is first.template
+    for number in range(40):
+        ask(number, server.catalog, f"nowhere{number}")
+    assert ask(1).template == first.template
+    assert len(describer._recent) <= 8
+
+
+def test_what_the_target_would_not_read_is_no_known_text(server: Server) -> None:
+    """Also where all else of it has a known shape: PostgreSQL refuses it before it parses."""
+    describer = Describer(8)
+
+    def ask(value: bytes) -> object:
+        text = b"SELECT id FROM lines WHERE sku = '%s'" % value
+        return describer.describe_message(text, catalog=server.catalog, names=names())
+
+    for value in (b"a", b"b", b"c"):
+        assert isinstance(ask(value), list)
+    for value in (b"\xff", b"\xc0\x80", b"a\0b"):
+        assert isinstance(ask(value), SyntaxProblem)
