@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from twokey.type.v1 import decision_pb2, operation_pb2, subject_pb2
 
-from decision.cli import escape, values
+from decision.cli import escape, lineage, values
 
 HEAD = 4000
 TAIL = 1000
@@ -112,6 +112,7 @@ def touches(sql: operation_pb2.SqlOperation, *, everything: bool = False) -> lis
         via = "" if relation.via in {"", "direct"} else f", by {safe(relation.via)}"
         lines.append(f"{safe(relation.kind) or 'relation':<10} {name}: {access}{via}")
     lines += _columns(sql)
+    lines += lineage.lines(sql)
     for function in sql.functions:
         if everything or not function.safe:
             facts = [function.language, function.volatility, "security definer" if function.security_definer else ""]
