@@ -27,7 +27,8 @@ CREATE FUNCTION wrap(i int) RETURNS text LANGUAGE sql AS 'SELECT up(look(i))';
 CREATE FUNCTION those(i int) RETURNS TABLE (a int, b text) LANGUAGE sql AS 'SELECT id, ssn FROM p WHERE id > i';
 CREATE FUNCTION atomic(a text, b text) RETURNS text LANGUAGE sql IMMUTABLE RETURN left(a, 2) || b;
 CREATE DOMAIN short AS text CHECK (length(VALUE) < 4);
-CREATE ROLE lineage_reader;
+CREATE ROLE lineage_reader; CREATE ROLE lineage_group; CREATE ROLE lineage_member;
+GRANT lineage_reader TO lineage_group; GRANT lineage_group TO lineage_member;
 -- Keys, checks and the like: what a write would probe, and joins along them.
 CREATE TABLE house (id int PRIMARY KEY, code text UNIQUE, street text);
 CREATE TABLE flat (id int PRIMARY KEY, house int REFERENCES house, floor int NOT NULL CHECK (floor < 100), key text, tag varchar(3), big bigint, CHECK (length(key) > floor));

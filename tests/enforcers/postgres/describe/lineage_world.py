@@ -41,12 +41,12 @@ def make(dsn: str) -> World:
     return asyncio.run(_prepare(dsn))
 
 
-def described(world: World, sql: str) -> Description:
+def described(world: World, sql: str, *, role: str = "lineage_reader") -> Description:
     names = SessionNames(
         database="lineage",
         search_path=("pg_catalog", "public"),
-        effective_role="lineage_reader",
-        session_role="lineage_reader",
+        effective_role=role,
+        session_role=role,
     )
     found = Describer(4).describe_message(sql.encode(), catalog=world.catalog, names=names)
     assert isinstance(found, list)

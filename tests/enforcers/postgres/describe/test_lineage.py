@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from enforcers.postgres.description import Description
+from enforcers.postgres.machine_lineage import executed, fetched
 from tests.enforcers.postgres.describe.lineage_world import World, described
 
 DESCRIBE = Path(__file__).parents[4] / "enforcers" / "postgres" / "describe"
@@ -57,7 +58,7 @@ def test_the_kinds_of_inference_are_a_closed_list() -> None:
         assert f"`{kind}`" in text, kind
         assert f'"{kind}"' in sources, kind
     seen = {item.split(":")[1] for line in LINES for item in line[2].split() if ":" in item}
-    assert KINDS - seen == {"unlisted"}
+    assert KINDS - seen == {"unlisted"}  # below
     assert seen <= KINDS
 
 
@@ -78,3 +79,37 @@ def test_several_statements_of_one_shape_tell_the_same(world: World) -> None:
     ):
         first, second = described(world, one), described(world, other)
         assert first.template == second.template
+
+
+def _told(description: Description) -> set[str]:
+    return {f"{item.relation}.{item.column}:{item.kind}" for item in description.template.inferences}
+
+
+def test_execute_tells_what_was_prepared(world: World) -> None:
+    prepared = described(world, "PREPARE q AS SELECT upper(ssn), name FROM p WHERE id = $1")
+    found = executed(described(world, "EXECUTE q(1)"), prepared)
+    assert not found.template.opaque
+    assert printed(found) == ["p.ssn~ p.name=", "p.id:where", "-"]
+    estimated = executed(described(world, "EXPLAIN EXECUTE q(1)"), prepared)
+    assert _told(estimated) >= {"p.id:where", "p.ssn:estimate", "p.name:estimate"}
+    stored = executed(described(world, "CREATE TABLE made AS EXECUTE q(1)"), prepared)
+    assert {(flow.source.column, flow.target.column) for flow in stored.template.flows} == {("ssn", ""), ("name", "")}
+
+
+def test_fetch_tells_what_the_cursor_reads(world: World) -> None:
+    one = described(world, "DECLARE c CURSOR FOR SELECT ssn FROM p ORDER BY salary")
+    other = described(world, "DECLARE c CURSOR FOR SELECT title FROM d")
+    fetch = described(world, "FETCH 3 FROM c")
+    assert printed(fetched(fetch, (one,))) == ["p.ssn=", "p.salary:order", "-"]
+    assert _told(fetched(fetch, (one, other))) == {"p.salary:order", "p.ssn:unlisted", "d.title:unlisted"}
+    assert _told(fetched(described(world, "MOVE 3 IN c"), (one,))) == {"p.salary:order"}
+
+
+def test_what_a_role_owns_it_could_have_arranged(world: World) -> None:
+    """A join along a foreign key is one only between tables that the session's role does not own."""
+    sql = "SELECT h.code FROM flat f JOIN house h ON h.id = f.house"
+    assert _told(described(world, sql)) == {"flat.house:join-foreign-key", "house.id:join-foreign-key"}
+    assert _told(described(world, sql, role="postgres")) == {"flat.house:join", "house.id:join"}
+    assert _told(described(world, sql, role="nobody knows")) == {"flat.house:join", "house.id:join"}
+    member = "SELECT 1 FROM mine m JOIN theirs t ON t.mine = m.id"
+    assert _told(described(world, member, role="lineage_member")) == {"mine.id:join", "theirs.mine:join"}
