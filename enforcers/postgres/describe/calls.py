@@ -75,7 +75,8 @@ def _no_function(context: Context, name: str, schema: str, arguments: list[Value
 
 def applied(context: Context, found: Resolution, values: Sequence[Value]) -> Value:
     """A function or operator of these operands, each judged by what is known to be told of it."""
-    quiet, size = found.quiet, 0
+    collates = context.facts.collates
+    quiet, size = found.quiet and not collates, 0
     sources: Sources = {}
     for item in values:
         quiet = quiet and item.quiet
@@ -90,7 +91,7 @@ def applied(context: Context, found: Resolution, values: Sequence[Value]) -> Val
     for item, told in zip(values, found.told, strict=True):
         if not item.sources:
             continue
-        by = told or outgrown
+        by = told or outgrown or (found.name if collates else "")
         if by:
             context.facts.told(item, by)
         for key, way in item.sources.items():

@@ -58,7 +58,7 @@ def logic(context: Context, body: Node, scope: Scope) -> Value:
 def min_max(context: Context, body: Node, scope: Scope) -> Value:
     arms = expressions.parts(context, body, scope)
     value = either(arms)
-    if not resolution.compares_quietly(context, value.type):
+    if context.facts.collates or not resolution.compares_quietly(context, value.type):
         return expressions.told(context, arms, "greatest or least", value.type)
     return computed(arms, value.type)
 

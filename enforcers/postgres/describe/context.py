@@ -77,6 +77,7 @@ class Facts:
     known_rows: int | None = None
     most_rows: int | None = None  # that a write changes, where its shape tells
     collects: bool = False  # many rows become one value
+    collates: bool = False  # COLLATE was met: what compares text may find no collation to do it by
     output_open: bool = False  # the columns of the result are not all known
     writes: bool = False
     changes_names: bool = False

@@ -32,6 +32,7 @@ from enforcers.postgres.describe.lineage import (
     BOOL,
     COPY,
     GROWN,
+    INT2,
     INT4,
     NOTHING,
     RECORD,
@@ -121,7 +122,6 @@ _BARE = {
 # Those of them that tell nothing, and the type of what they make (0: that of a part, or none).
 _QUIET = {
     "BooleanTest": BOOL,
-    "CollateClause": 0,
     "GroupingFunc": INT4,
     "List": 0,
     "MergeSupportFunc": TEXT,
@@ -325,7 +325,8 @@ def _indirection(context: Context, body: Node, scope: Scope) -> Value:
     called = ""
     for item in body.get("indirection", []):
         if "A_Indices" in item:
-            values.append(walk(context, item, scope))
+            bounds = item["A_Indices"]
+            values += [_subscript(context, bounds[part], scope) for part in ("lidx", "uidx") if bounds.get(part)]
             element = resolution.element_of(context.catalog, kind)
             kind = kind if item["A_Indices"].get("is_slice") else element
         elif "String" in item:
@@ -338,7 +339,20 @@ def _indirection(context: Context, body: Node, scope: Scope) -> Value:
     return told(context, values, called) if called else computed(values, kind)
 
 
+def _subscript(context: Context, node: Any, scope: Scope) -> Value:
+    """What is no integer yet becomes one, by a cast that fails beyond its range (array_subscript_transform)."""
+    value = walk(context, node, scope)
+    return value if value.type in {INT2, INT4, UNKNOWN} else told(context, [value], "a subscript")
+
+
+def _collate(context: Context, body: Node, scope: Scope) -> Value:
+    """Two collations that meet in a subquery's columns leave none, and what compares by it fails, but not on NULL."""
+    context.facts.collates = True
+    return computed([walk(context, body.get("arg"), scope)])
+
+
 def _sublink(context: Context, body: Node, scope: Scope) -> Value:
+    """Never quiet: more than one row is an error, and what finds the rows may fail or take long."""
     tested = walk(context, body.get("testexpr"), scope)
     link = body.get("subLinkType")
     names = strings(body.get("operName"))
@@ -361,20 +375,20 @@ def _sublink(context: Context, body: Node, scope: Scope) -> Value:
     values = [column.value for column in columns]
     if exists:
         context.facts.infer(deciding, "exists")
-        return Value(deciding, BOOL)
+        return Value(deciding, BOOL, quiet=False)
     if link in {"ANY_SUBLINK", "ALL_SUBLINK"}:
         operator = names[-1] if names else "="
         schema = names[-2] if len(names) > 1 else ""
         value = operators.applied(context, operator, schema, tested, values) if values else tested
         context.facts.infer(joined([value, rows]), "exists")
-        return computed([value, rows], BOOL)
+        return Value(computed([value, rows]).sources, BOOL, quiet=False)
     if link == "ARRAY_SUBLINK":
         context.facts.infer(deciding, "exists")
         kind = resolution.array_of(context.catalog, values[0].type) if values else 0
-        return Value(computed([*values, rows]).sources, kind, size=GROWN)
+        return Value(computed([*values, rows]).sources, kind, quiet=False, size=GROWN)
     if len(values) != 1:  # a row of them, for SET (a, b) = (…)
-        return computed([*values, rows], RECORD)
-    return Value(joined([values[0], rows]), values[0].type, values[0].quiet, values[0].size)
+        return Value(computed([*values, rows]).sources, RECORD, quiet=False)
+    return Value(joined([values[0], rows]), values[0].type, quiet=False, size=values[0].size)
 
 
 def _select(context: Context, body: Node, scope: Scope) -> Value:
@@ -411,6 +425,7 @@ _HANDLERS: dict[str, Callable[[Context, Node, Scope], Value]] = {
     "BoolExpr": conditionals.logic,
     "CaseExpr": conditionals.case,
     "CoalesceExpr": conditionals.coalesce,
+    "CollateClause": _collate,
     "ColumnRef": _column_ref,
     "CurrentOfExpr": _current_of,
     "FuncCall": _call,

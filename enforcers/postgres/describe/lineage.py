@@ -17,7 +17,7 @@ Key = tuple[int, int]  # relation oid, attribute number
 Sources = dict[Key, str]
 
 UNKNOWN = 705  # the type of a string constant or NULL that nothing has named yet
-BOOL, INT4, INT8, TEXT, NUMERIC, RECORD = 16, 23, 20, 25, 1700, 2249
+BOOL, INT2, INT4, INT8, TEXT, NUMERIC, RECORD = 16, 21, 23, 20, 25, 1700, 2249
 LONGEST = 256  # times a stored value or a constant: beyond that an ordinary value could fail for its length
 GROWN = 1 << 30
 

@@ -203,3 +203,44 @@ SELECT make_date(2000, ascii(ssn) - 40, 1) FROM patients WHERE id = 1
 
 -- a pattern over its length
 SELECT 'x' LIKE CASE WHEN flag THEN '\' ELSE 'x' END FROM patients WHERE id = 1
+
+-- a subquery of several rows behind coalesce | verdict=denied
+SELECT coalesce(ssn, (SELECT name FROM wards)) FROM patients WHERE id = 3
+
+-- a subquery whose condition fails, behind coalesce | verdict=denied
+SELECT coalesce(ssn, (SELECT 'x' FROM wards WHERE 1 / (id - 1) > 0 LIMIT 1)) FROM patients WHERE id = 3
+
+-- a subquery of several rows behind AND | verdict=denied
+SELECT flag AND (SELECT true FROM wards) FROM patients WHERE id = 1
+
+-- EXISTS that fails behind AND | verdict=denied
+SELECT flag AND EXISTS (SELECT 1 FROM wards WHERE 1 / (id - 1) > 0) FROM patients WHERE id = 1
+
+-- EXISTS that takes long behind AND | verdict=denied time
+SELECT flag AND EXISTS (SELECT 1 FROM generate_series(1, 2000000) OFFSET 1999999) FROM patients WHERE id = 1
+
+-- IN that fails behind OR | verdict=denied
+SELECT flag OR 1 IN (SELECT id FROM wards WHERE 1 / (id - 1) > 0) FROM patients WHERE id = 1
+
+-- ARRAY of a subquery that fails, behind coalesce | verdict=denied
+SELECT coalesce(tags, ARRAY(SELECT name FROM wards WHERE 1 / (id - 1) > 0)) FROM patients WHERE id = 3
+
+-- a negative length fails unless the text is NULL | verdict=denied
+SELECT substring(ssn, 1, -1) FROM patients WHERE id = 3
+
+-- a subscript beyond an integer | verdict=denied
+SELECT tags[account] FROM patients WHERE id = 3
+
+-- a bound of a slice beyond an integer | verdict=denied
+SELECT (ARRAY[1, 2])[salary:2] FROM patients WHERE id = 3
+
+-- two collations leave none to compare by | verdict=denied
+SELECT ssn = (left(x.c, 1) || left(x.d, 1)) FROM patients,
+  (SELECT name COLLATE "C" AS c, name COLLATE "POSIX" AS d FROM wards) x WHERE patients.id = 3
+
+-- the column under one collation, a catalog's name under another | verdict=denied
+SELECT ssn = n.nspname FROM (SELECT id, ssn COLLATE "POSIX" AS ssn FROM patients) p, pg_namespace n WHERE id = 3
+
+-- what has no collation to compute by, behind coalesce | verdict=denied
+SELECT coalesce(ssn, lower(x.c || x.d)) FROM patients,
+  (SELECT name COLLATE "C" AS c, name COLLATE "POSIX" AS d FROM wards) x WHERE patients.id = 3
