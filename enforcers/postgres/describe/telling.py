@@ -5,11 +5,12 @@ the list here, by the C function that does the work, so that all names of one fu
 (safe_functions.py) is another thing: `/` can only compute on its arguments, yet `1/(ascii(ssn)-49)` tells by failing.
 
 What was reviewed for each: it raises no error whatever the value of the argument is, or, where positions are given,
-of those arguments; its result is at most
-`growth` times as long as its arguments together; it looks at nothing else. tools/telling_functions.py prints for a
-server which functions that makes, and which candidates are left, for review of a new major version.
+of those arguments; its result is at most `growth` times as long as its arguments together; it looks at nothing else.
+tools/telling_functions.py prints for a server which functions that makes, and which candidates are left, for review of
+a new major version.
 
-Left out on purpose: `substring(text, int, int)` (a negative length fails, but not beside NULL), arithmetic on integers and numeric (overflow), everything that parses text, LIKE and regular expressions (a pattern can fail half-way,
+Left out on purpose: `substring(text, int, int)` (a negative length fails, but not beside NULL), arithmetic on integers
+and numeric (overflow), everything that parses text, LIKE and regular expressions (a pattern can fail half-way,
 depending on how far the text matched), formatting with a picture, date arithmetic (range), ceil and round of numeric
 (overflow), json functions (depth), comparing arrays (elements).
 """
