@@ -78,6 +78,29 @@ mask contains {"rule": "MASK-OUTPUT", "reason": reason, "next": "", "column": co
 	reason := sprintf("%s is masked for %s (label %s)", [facts.column_key(masked.origin), input.subject.role, masked.label])
 }
 
+# METADATA
+# title: Who can write a column sees no hashes of it
+# description: Denies output masked by a keyed hash to a subject that holds a role which may write here. Whoever writes a value and reads its hash can build a table of hashes.
+# custom: {id: MASK-HASH}
+deny contains {"rule": "MASK-HASH", "reason": reason, "next": next} if {
+	some masked in origins
+	masker_for(masked.origin).type == "hash"
+	writing := {role | some role in input.subject.roles; may_write(role)}
+	count(writing) > 0
+	reason := sprintf("%s (label %s) is masked by a hash, and %s may write here as %s: written values and their hashes would tell the others", [
+		facts.column_key(masked.origin),
+		masked.label,
+		facts.subject_name,
+		concat(", ", sort([role | some role in writing])),
+	])
+	next := "use an identity without that role, or give the label another masker"
+}
+
+may_write(name) if {
+	some group in facts.for_environment(policy.roles[name].grants)
+	group in {"write", "define"}
+}
+
 # Output columns that depend on a classified column otherwise than as a masked copy of it, by place and counted from 1.
 computed contains {"position": position + 1, "name": output.name, "source": source, "label": label} if {
 	facts.is_operation

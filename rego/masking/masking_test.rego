@@ -68,6 +68,27 @@ test_mask_output_denies_a_role_that_no_data_clears if {
 	t.decide_with(question, cleared).outcome == "allow"
 }
 
+# MASK-HASH
+hashed := {"masking": {"maskers": {"email": {"type": "hash"}}}, "roles": {
+	"steward": {"grants": {"*": ["read", "write"]}},
+	"reader": {"grants": {"*": ["read"], "production": ["read"]}},
+}}
+
+holding(role) := object.union(reads_email, {"subject": {"roles": ["planner", role]}})
+
+test_mask_hash_allows if {
+	t.decide_with(reads_email, hashed).outcome == "mask-columns"
+	t.decide_with(holding("reader"), hashed).outcome == "mask-columns"
+	t.decide_with(holding("steward"), object.remove(hashed, ["masking"])).outcome == "mask-columns"
+}
+
+test_mask_hash_denies if {
+	decision := t.decide_with(holding("steward"), hashed)
+	t.denied_by(decision, "MASK-HASH")
+	some reason in decision.reasons
+	contains(reason.reason, "may write here as steward")
+}
+
 # MASK-COMPUTED
 upper_email := sql(reads_email, {
 	"columns": [t.column("customers", "email", "other")],
