@@ -166,6 +166,16 @@ def test_a_column_with_a_newer_keywords_name_stays_masked_behind_a_view(stack: S
         admin(stack, "DROP TABLE logins CASCADE")
 
 
+def settled(client: psycopg.Connection[tuple[object, ...]], sql: str) -> list[tuple[object, ...]]:
+    """The rows, at most once sent again because the target's catalog had just changed."""
+    try:
+        return client.execute(sql.encode()).fetchall()
+    except psycopg.errors.InsufficientPrivilege as error:
+        if "Send it again" not in str(error):
+            raise
+    return client.execute(sql.encode()).fetchall()
+
+
 @pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
 def test_a_generated_column_shows_nothing_of_a_masked_one(stack: Stack, version: int, kind: str) -> None:
     column = f"ALTER TABLE customers ADD COLUMN copy text GENERATED ALWAYS AS (lower(email)) {kind}"
@@ -177,17 +187,20 @@ def test_a_generated_column_shows_nothing_of_a_masked_one(stack: Stack, version:
     admin(stack, f"GRANT SELECT ON copies TO {DATABASE}_ro")
     try:
         with connect(stack, "planner") as client:
+            # The column is new: until the gateway has seen it an answer may be refused as one that changed meanwhile.
+            for sql, place in (
+                ("SELECT copy FROM customers", 0),
+                ("SELECT * FROM customers", -1),
+                ("SELECT copy FROM copies", 0),
+                ("SELECT c FROM customers c", 0),
+            ):
+                assert {row[place] for row in settled(client, sql)} == {None}, sql
             for sql in (
-                "SELECT copy FROM customers",
-                "SELECT * FROM customers",
-                "SELECT copy FROM copies",
-                "SELECT c FROM customers c",
                 "SELECT id FROM customers WHERE copy LIKE 'a%'",
                 "SELECT count(*) FROM customers GROUP BY copy",
             ):
-                with pytest.raises(psycopg.errors.InsufficientPrivilege) as caught:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege, match="email"):
                     client.execute(sql)
-                assert "email" in str(caught.value), sql
             assert client.execute("SELECT id FROM customers WHERE id = 1").fetchall() == [(1,)]
     finally:
         admin(stack, "DROP VIEW copies; ALTER TABLE customers DROP COLUMN copy")

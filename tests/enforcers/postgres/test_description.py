@@ -6,7 +6,7 @@ import dataclasses
 
 from twokey.type.v1 import operation_pb2
 
-from enforcers.postgres.description import Control, Description, Verification
+from enforcers.postgres.description import Control, CopyForm, Description, Verification
 
 # No field has its default, or the value of another: what with_text forgets, or takes from elsewhere, shows.
 FULL = Description(
@@ -42,6 +42,7 @@ FULL = Description(
     savepoint="savepoint",
     named=b"named",
     chain=True,
+    copy_form=CopyForm("csv", b";", b"nil", b"'", b"|", frozenset({"name"}), force_all=True, problem="problem"),
 )
 
 
