@@ -42,7 +42,16 @@ FULL = Description(
     savepoint="savepoint",
     named=b"named",
     chain=True,
-    copy_form=CopyForm("csv", b";", b"nil", b"'", b"|", frozenset({"name"}), force_all=True, problem="problem"),
+    copy_form=CopyForm(
+        format="csv",
+        delimiter=b";",
+        null=b"nil",
+        quote=b"'",
+        escape=b"|",
+        force_quote=frozenset({"name"}),
+        force_all=True,
+        problem="problem",
+    ),
 )
 
 
