@@ -107,11 +107,14 @@ def test_a_renamed_column_does_not_lose_its_label_silently(diary: Stack) -> None
 def test_a_label_reaches_parents_and_partitions(diary: Stack, on: tuple[str, ...]) -> None:
     lines = "".join(f"public.{name}.entry: private\n" for name in on)
     with classified(diary, lines), connect(diary, "planner") as client:
-        for sql in ("SELECT entry FROM diary", "SELECT entry FROM diary_1", "SELECT * FROM diary_1"):
-            found = answer(client, sql)
-            assert "canary" not in str(found)
-            assert isinstance(found, list), found
-            assert {row[-1] for row in found} == {None}
+        for sql, rows in (
+            ("SELECT entry FROM diary", [(None,)]),
+            ("SELECT entry FROM diary_1", [(None,)]),
+            ("SELECT * FROM diary_1", [(1, None)]),
+        ):
+            # The tables are new: until the gateway has seen all of them it may ask to send a statement again.
+            assert "canary" not in str(answer(client, sql))
+            comes(client, sql, rows)
 
 
 def test_a_label_of_the_catalog_holds_behind_cursors_and_prepared_statements(diary: Stack) -> None:
