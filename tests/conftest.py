@@ -4,6 +4,7 @@ run on."""
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -27,7 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Everything that starts a server reads the variable, processes included."""
+    """Everything that starts a server reads the variable, processes included. Ctrl-C reaches what tests start, also
+    where a shell started the suite in its background and so has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         os.environ[VARIABLE] = str(choose(config.getoption("--postgres")))
     except CliError as error:
