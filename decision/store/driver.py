@@ -85,25 +85,19 @@ class Cursor:
 
     async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Self:
         """Raises sqlite3.Error."""
-
-        def step(connection: sqlite3.Connection) -> _Done:
-            cursor = connection.cursor()
-            try:
-                cursor.execute(statement, parameters)
-                return _done(cursor)
-            finally:
-                cursor.close()
-
-        self._done = await self._connection.run(step)
-        return self
+        return await self._run(lambda cursor: cursor.execute(statement, parameters))
 
     async def executemany(self, statement: str, parameters: Iterable[Sequence[Any]]) -> Self:
         """Raises sqlite3.Error."""
+        return await self._run(lambda cursor: cursor.executemany(statement, parameters))
+
+    async def _run(self, ask: Callable[[sqlite3.Cursor], object]) -> Self:
+        """Ask, fetch and close in one step of the connection's thread."""
 
         def step(connection: sqlite3.Connection) -> _Done:
             cursor = connection.cursor()
             try:
-                cursor.executemany(statement, parameters)
+                ask(cursor)
                 return _done(cursor)
             finally:
                 cursor.close()
