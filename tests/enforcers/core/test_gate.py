@@ -306,11 +306,16 @@ def durable() -> decision_pb2.DecideResponse:
     return answer
 
 
-async def test_a_leased_act_begins_only_when_its_intent_is_durable(gate: SessionGate, service: ScriptedService) -> None:
+async def durably_leased(gate: SessionGate, service: ScriptedService) -> Ruling:
     script(service, durable())
     await gate.ask(question())
     ruling = gate.leased(KEY)
     assert ruling is not None
+    return ruling
+
+
+async def test_a_leased_act_begins_only_when_its_intent_is_durable(gate: SessionGate, service: ScriptedService) -> None:
+    ruling = await durably_leased(gate, service)
     assert ruling.window is None
     go = asyncio.Event()
 
@@ -337,10 +342,7 @@ async def test_a_leased_act_begins_only_when_its_intent_is_durable(gate: Session
 
 async def test_a_session_that_ended_begins_nothing(gate: SessionGate, service: ScriptedService) -> None:
     """Revoked while the intent was on its way: the log says that nothing ran, once."""
-    script(service, durable())
-    await gate.ask(question())
-    ruling = gate.leased(KEY)
-    assert ruling is not None
+    ruling = await durably_leased(gate, service)
     go = asyncio.Event()
 
     async def wait(_: object) -> None:
@@ -370,10 +372,7 @@ async def test_an_intent_that_is_not_durable_in_time_says_that_nothing_ran(
     gate: SessionGate, service: ScriptedService, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     monkeypatch.setattr("enforcers.core.recorder.PATIENCE", 0.2 if why == "late" else 5.0)
-    script(service, durable())
-    await gate.ask(question())
-    ruling = gate.leased(KEY)
-    assert ruling is not None
+    ruling = await durably_leased(gate, service)
     go = asyncio.Event()
 
     async def answer(_: object) -> grpc.StatusCode | None:
@@ -773,10 +772,7 @@ async def test_outcomes_of_decided_acts_hold_the_session_too(
 
 async def test_a_beginning_is_told_once_and_later(gate: SessionGate, service: ScriptedService) -> None:
     """begin_soon never calls back before it returns, nor twice; what is no such act is left to begin()."""
-    script(service, durable())
-    await gate.ask(question())
-    ruling = gate.leased(KEY)
-    assert ruling is not None
+    ruling = await durably_leased(gate, service)
     told: list[object] = []
     one = act(ruling, 1)
     assert gate.begin_soon(one, told.append)
@@ -799,10 +795,7 @@ async def test_who_waits_too_long_is_told_so_and_the_record_follows(
 ) -> None:
     monkeypatch.setattr("enforcers.core.recorder.PATIENCE", 0.1)
     monkeypatch.setattr("enforcers.core.recorder.SWEEP_SECONDS", 0.05)
-    script(service, durable())
-    await gate.ask(question())
-    ruling = gate.leased(KEY)
-    assert ruling is not None
+    ruling = await durably_leased(gate, service)
     go = asyncio.Event()
 
     async def wait(_: object) -> None:
