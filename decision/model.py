@@ -118,6 +118,23 @@ class ApprovalTerms:
     expires_s: int
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an act counts against: so many of its kind in so many seconds, by everyone of one closure together."""
+
+    name: str
+    limit: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUse:
+    """How far a budget is used. Of an act that was let through, itself included."""
+
+    budget: Budget
+    used: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyResult:
     """`data.twokey.main.decision`, checked. revision is that of the policy that answered."""
@@ -131,6 +148,7 @@ class PolicyResult:
     durability: Durability
     window: tuple[int, int] | None  # records, delay_ms
     revision: str
+    counts: tuple[Budget, ...] = ()  # what the act counts against, if it is let through
 
 
 class ApprovalState(enum.StrEnum):

@@ -15,6 +15,8 @@ from decision.model import (
     ActKey,
     Approval,
     ApprovalState,
+    Budget,
+    BudgetUse,
     IdentityKey,
     Party,
     PolicyResult,
@@ -173,6 +175,25 @@ class ApprovalStore(Protocol):
 
     def watch(self, ids: Sequence[str]) -> AsyncIterator[Approval]:
         """The current state of each, then each change (all when ids is empty). Bounded: a slow watcher is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The units of a budget that are taken, by the whole seconds until each is free again, ascending."""
+
+    budget: Budget
+    free_in: tuple[int, ...]
+
+
+class BudgetStore(Protocol):
+    """Durable units of budgets, on the store's clock. A unit counts for everyone whose closure meets that of whom it was
+    taken for, until the budget's seconds have passed. May raise StoreError."""
+
+    async def used(self, budgets: Sequence[Budget], closure: Sequence[str]) -> Sequence[Used]: ...
+
+    async def take(self, seen: Sequence[Used], closure: Sequence[str], *, unit: str) -> Sequence[BudgetUse]:
+        """One unit of each, all or none, where no more are taken by now than were `seen` when policy was asked: else
+        StateError BUDGET_CHANGED, and policy must be asked again. How many are taken then, this one included."""
 
 
 class Recorder(Protocol):

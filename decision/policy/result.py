@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 from decision.errors import PolicyError
-from decision.model import ApprovalTerms, Durability, Obligation, Outcome, PolicyResult, Reason
+from decision.model import ApprovalTerms, Budget, Durability, Obligation, Outcome, PolicyResult, Reason
 from decision.policy import maskers
 
 Word = TypeVar("Word", bound=enum.StrEnum)
 
 _KEYS = frozenset({"outcome", "reasons", "obligations", "needs", "approval", "lease", "durability", "window"})
-_NEEDS = frozenset({"values", "estimate"})
+_NEEDS = frozenset({"values", "estimate", "budgets"})
+_MAX_LIMIT = 1000  # units of a budget
+_MAX_SECONDS = 86_400
 
 _MAX_ITEMS = 4096
 _MAX_TEXT = 4096
@@ -50,7 +52,8 @@ def check_result(raw: object, *, revision: str, on_shape: bool) -> PolicyResult:
     `raw` is parsed JSON; `revision` that of the policy that answered; `on_shape` says that the question held no
     values: only then may the answer carry a lease or need values (design, section 4). Raises PolicyError.
     """
-    fields = _object(raw, "the decision", _KEYS)
+    counted = isinstance(raw, dict) and "counts" in raw  # policies of one's own may know no budgets
+    fields = _object(raw, "the decision", _KEYS | {"counts"} if counted else _KEYS)
     outcome = _enum(Outcome, fields["outcome"], "outcome")
     reasons = tuple(_reason(item, index) for index, item in enumerate(_list(fields["reasons"], "reasons")))
     obligations = tuple(_obligation(item, i) for i, item in enumerate(_list(fields["obligations"], "obligations")))
@@ -69,6 +72,7 @@ def check_result(raw: object, *, revision: str, on_shape: bool) -> PolicyResult:
         durability=durability,
         window=window,
         revision=revision,
+        counts=_counts(fields["counts"]) if counted else (),
     )
     _agree(result, on_shape=on_shape)
     return result
@@ -86,6 +90,10 @@ def _agree(result: PolicyResult, *, on_shape: bool) -> None:
         _refuse("outcome require-approval comes without approval terms")
     if result.lease_ttl_ms is not None and not (passes and on_shape and not result.needs):
         _refuse("a lease may only come with an allow or mask-columns given on the shape")
+    if result.lease_ttl_ms is not None and result.counts:
+        _refuse("what counts against a budget comes with a lease")
+    if "budgets" in result.needs and not result.counts:
+        _refuse("budgets are needed though nothing counts against any")
     windowed = result.durability is Durability.WINDOWED
     if windowed and (result.lease_ttl_ms is None or result.window is None):
         _refuse("durability windowed comes without a lease or a window")
@@ -106,8 +114,21 @@ def _reason(raw: object, index: int) -> Reason:
 def _needs(raw: object) -> tuple[str, ...]:
     needs = tuple(_text(item, "needs") for item in _list(raw, "needs"))
     if not _NEEDS.issuperset(needs) or len(set(needs)) != len(needs):
-        _refuse("needs holds something else than values and estimate, each once")
+        _refuse("needs holds something else than values, estimate and budgets, each once")
     return needs
+
+
+def _counts(raw: object) -> tuple[Budget, ...]:
+    found: dict[str, Budget] = {}
+    for index, item in enumerate(_list(raw, "counts")):
+        where = f"counts[{index}]"
+        fields = _object(item, where, {"budget", "limit", "seconds"})
+        name = _text(fields["budget"], f"{where}.budget", least=1)
+        limit = _int(fields["limit"], f"{where}.limit", 1, _MAX_LIMIT)
+        found[name] = Budget(name, limit, _int(fields["seconds"], f"{where}.seconds", 1, _MAX_SECONDS))
+        if len(found) != index + 1:
+            _refuse("counts names a budget twice")
+    return tuple(sorted(found.values(), key=lambda one: one.name))
 
 
 def _approval(raw: object) -> ApprovalTerms | None:

@@ -27,9 +27,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from decision.clock import SystemClock
 from decision.errors import StoreError
-from decision.ports import ApprovalStore, Clock, SessionStore
+from decision.ports import ApprovalStore, BudgetStore, Clock, SessionStore
 from decision.store import tables
 from decision.store.approvals import SqlApprovals
+from decision.store.budgets import SqlBudgets
 from decision.store.clock import StoreClock
 from decision.store.database import DEADLINE_S, WRITES, Database, describe
 from decision.store.driver import Connection
@@ -47,13 +48,14 @@ class _DbapiConnection(Protocol):
 
 
 class Store:
-    """An open store: `sessions`, `approvals`, `clock` (the store's time, which never goes back), and `close()`."""
+    """An open store: `sessions`, `approvals`, `budgets`, `clock` (the store's time, which never goes back), and `close()`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.clock: Clock = database.clock
         self.sessions: SessionStore = SqlSessions(database)
         self.approvals: ApprovalStore = SqlApprovals(database)
+        self.budgets: BudgetStore = SqlBudgets(database)
 
     async def close(self) -> None:
         """Waits for running transactions, bounded. Idempotent. Every later call raises StoreError."""

@@ -107,3 +107,15 @@ verdict_closure = Table(
     Column("element", Text, primary_key=True),
     Column("number", Integer, nullable=False),
 )
+
+# One row per element of the closure that a unit was taken for (decision.store.budgets).
+budget_units = Table(
+    "budget_units",
+    metadata,
+    Column("unit", String(64), primary_key=True),  # the decision that took it
+    Column("budget", Text, primary_key=True),
+    Column("element", Text, primary_key=True),
+    Column("taken", BigInteger, nullable=False),
+    Index("ix_budget_units_element", "budget", "element", "taken"),
+    Index("ix_budget_units_taken", "taken"),
+)

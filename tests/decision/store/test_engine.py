@@ -102,6 +102,7 @@ async def test_sessions_opened_before_their_kinds_were_stored_are_found(url: str
     await store.close()
     with sqlite3.connect(file_of(url)) as connection:  # as 0001 made it
         connection.executescript(
+            "DROP TABLE budget_units;"
             "CREATE TABLE old AS SELECT session, element FROM session_closure; DROP TABLE session_closure;"
             "CREATE TABLE session_closure (session VARCHAR(64) NOT NULL REFERENCES sessions (id),"
             " element TEXT NOT NULL,"
