@@ -52,7 +52,8 @@ _CHOICES: Final[Mapping[str, frozenset[str]]] = {
 def check(files: Mapping[str, Document]) -> None:
     """`files` by name without ending. Raises PolicyLoadError with file, line, key and the fix."""
     groups = frozenset(str(group) for _, group in _entries(files.get("verbs"), ()))
-    classes = frozenset(name for name, _ in _entries(files.get("settings"), ("classes",)))
+    kinds = [_entries(files.get("settings"), (kind,)) for kind in ("classes", "values")]
+    classes = frozenset(name for entries in kinds for name, _ in entries)
     roles = frozenset(name for name, _ in _entries(files.get("roles"), ()))
     _check_roles(files.get("roles"), groups, classes)
     _check_risks(files.get("risks"), groups)

@@ -103,6 +103,19 @@ setting_in(setting, _) if {
 }
 
 setting_in(setting, classes) if {
+	setting.action in {"set", "set-local"}
+	some class in classes
+	setting.value in policy.settings.values[class][setting.name]
+}
+
+# Back to what the session was opened with.
+setting_in(setting, classes) if {
+	setting.action == "reset"
+	some class in classes
+	policy.settings.values[class][setting.name]
+}
+
+setting_in(setting, classes) if {
 	some class in setting_classes(setting.name)
 	class in classes
 }

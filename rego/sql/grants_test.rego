@@ -128,8 +128,7 @@ test_sql_setting_allows if {
 
 test_sql_setting_denies if {
 	every name in [
-		"role", "session_authorization", "row_security", "session_replication_role", "statement_timeout",
-		"client_encoding", "standard_conforming_strings", "twokey.plan", "debug_print_plan", "no_such_setting",
+		"role", "session_authorization", "session_replication_role", "client_encoding", "standard_conforming_strings", "twokey.plan", "debug_print_plan", "no_such_setting",
 	] {
 		t.denied_by(t.decide(t.operation(t.executor, t.set_to(name, "on"))), "SQL-SETTING")
 		t.denied_by(t.decide(t.operation(t.planner, t.set_to(name, "on"))), "SQL-SETTING")
@@ -137,6 +136,33 @@ test_sql_setting_denies if {
 	every name in ["search_path", "transaction_read_only", "default_transaction_read_only"] {
 		t.denied_by(t.decide(t.operation(t.planner, t.set_to(name, "off"))), "SQL-SETTING")
 	}
+}
+
+# By value: names that resolve to less, row security that errs in place of filtering.
+test_sql_setting_allows_what_narrows if {
+	every subject in [t.planner, t.executor] {
+		every name, values in {"search_path": [""], "row_security": ["on", "off"]} {
+			every value in values { t.decide(t.operation(subject, t.set_to(name, value))).outcome == "allow" }
+			back := {"command": "RESET", "verbs": ["sql.reset"], "settings": [t.setting(name, "reset", "")]}
+			t.decide(t.operation(subject, back)).outcome == "allow"
+		}
+		t.decide(t.operation(subject, t.set_to("statement_timeout", ""))).outcome == "allow"
+		t.decide(t.operation(subject, t.set_to("restrict_nonsystem_relation_kind", "view, foreign-table"))).outcome == "allow"
+	}
+}
+
+test_a_lock_that_reading_takes_is_a_read if {
+	locking := {"command": "LOCK TABLE", "relations": [t.relation("orders", ["lock"])]}
+	reading := object.union(locking, {"verbs": ["sql.lock-read"]})
+	t.decide(t.operation(t.planner, reading)).outcome == "allow"
+	t.denied_by(t.decide(t.operation(t.planner, object.union(locking, {"verbs": ["sql.lock"]}))), "SQL-VERB")
+}
+
+test_sql_setting_denies_what_does_not_narrow if {
+	every name, value in {"search_path": "public", "row_security": "maybe", "restrict_nonsystem_relation_kind": ""} {
+		t.denied_by(t.decide(t.operation(t.planner, t.set_to(name, value))), "SQL-SETTING")
+	}
+	t.decide(t.operation(t.stranger, t.set_to("search_path", ""))).outcome == "deny"
 }
 
 test_sql_setting_denies_a_setting_hidden_in_a_select if {

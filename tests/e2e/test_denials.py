@@ -77,7 +77,6 @@ PLANNER_WRITES = (
     "SELECT set_config('role', 'company_rw', false)",
     "SET default_transaction_read_only = off",
     "BEGIN READ WRITE",
-    "SET statement_timeout = 0",
     "ALTER SYSTEM SET work_mem = '1GB'",
     "COPY orders TO PROGRAM 'cat'",
     "SELECT pg_read_file('/etc/passwd')",

@@ -155,10 +155,6 @@ async def test_max_rows_is_exact(stack: Stack, count: int, extended: bool) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "SET LOCAL statement_timeout = 0",
-        "SET statement_timeout = 0",
-        "RESET statement_timeout",
-        "SELECT set_config('statement_timeout', '0', true)",
         "SELECT set_config('transaction_read_only', 'off', true)",
         "SELECT set_config('search_path', 'pg_temp', false)",
         "SET TRANSACTION READ WRITE",

@@ -178,7 +178,7 @@ def test_every_group_named_by_data_exists() -> None:
     for risk in data["risks"].values():
         named |= set(risk["deny"]) | set(risk["hold"])
     assert named <= groups
-    classes = set(data["settings"]["classes"])
+    classes = set(data["settings"]["classes"]) | set(data["settings"]["values"])
     assert set(data["harmless"]["settings"]) <= classes
     assert {c for role in data["roles"].values() for c in role.get("settings", [])} <= classes
 

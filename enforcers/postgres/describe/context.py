@@ -67,6 +67,7 @@ class Facts:
     flows: dict[tuple[Key, tuple[str, str, str], str, bool], str] = field(default_factory=dict)  # -> the way
     # Of each subquery that is being described: what decides which rows it has.
     deciding: list[Sources] = field(default_factory=list)
+    setting_found: str | None = None  # name of the one row of pg_settings that the statement reads (pg_settings.py)
     shown: list[OutColumn] | None = None  # columns that reach the client otherwise than as a result (COPY TO)
     inlining: set[int] = field(default_factory=set)  # SQL functions whose bodies are being read
     inlined: dict[tuple[object, ...], Inlined] = field(default_factory=dict)

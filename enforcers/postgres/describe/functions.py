@@ -271,6 +271,24 @@ def constant_text(node: Node | None) -> str | None:
     return None
 
 
+def plain_text(node: Node | None) -> str | None:
+    """A string constant that is used as it is written: not through a cast that could make another text of it."""
+    kind, body = unwrap(node or {})
+    if kind == "TypeCast":
+        wanted = body.get("typeName", {})
+        plain = strings(wanted.get("names")) in (["text"], ["pg_catalog", "text"])
+        return plain_text(body.get("arg")) if plain and not wanted.get("arrayBounds") else None
+    return constant_text(node) if kind == "A_Const" else None
+
+
+def _setting_name(context: Context, node: Node) -> str | None:
+    """What set_config sets: a constant, or the one row of pg_settings that the whole query finds (as pg_dump asks)."""
+    kind, body = unwrap(node)
+    if kind == "ColumnRef" and strings(body.get("fields")) == ["name"] and context.top:
+        return context.facts.setting_found
+    return plain_text(node)
+
+
 def _named_effects(context: Context, name: str, arguments: Sequence[Node]) -> None:
     facts = context.facts
     if name in {"nextval", "setval"}:
@@ -279,7 +297,7 @@ def _named_effects(context: Context, name: str, arguments: Sequence[Node]) -> No
         facts.writes = True
         _sequence(context, constant_text(arguments[0]) if arguments else None)
     elif name == "set_config" and len(arguments) == 3:
-        setting, value = constant_text(arguments[0]), constant_text(arguments[1])
+        setting, value = _setting_name(context, arguments[0]), plain_text(arguments[1])
         local = unwrap(arguments[2])[1].get("boolval")
         facts.verb("sql.set")
         if setting is None or (value is None and value_matters(setting)):

@@ -15,6 +15,7 @@ SHOWN = frozenset(
         "transaction_read_only",
         "default_transaction_read_only",
         "transaction_isolation",
+        "restrict_nonsystem_relation_kind",
     ]
 )
 NAMES = frozenset({"search_path", "role", "session_authorization", "*"})

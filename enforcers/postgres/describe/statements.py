@@ -20,6 +20,7 @@ from enforcers.postgres.describe import (
 from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source, unwrap
 from enforcers.postgres.describe.flows import Assigned
 from enforcers.postgres.describe.lineage import Value, computed
+from enforcers.postgres.describe.pg_settings import setting_found
 
 DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
@@ -28,6 +29,8 @@ def describe(context: Context, kind: str, body: Node) -> list[OutColumn]:
     """A client's statement. The columns it returns are marked as output."""
     scope = Scope()
     if kind in DATA:
+        if kind == "SelectStmt":
+            context.facts.setting_found = setting_found(context, body)
         columns = queries.query(context, {kind: body}, scope, may_be_open=True)
         if any(column.name == OPEN for column in columns):
             context.facts.output_open = True

@@ -97,8 +97,10 @@ def _set(context: Context, body: Node, scope: Scope) -> None:
         return
     facts.verb("sql.set")
     if kind == "SET_DEFAULT":
-        touch_setting(context, name, "reset" if not local else "set-local", "")
+        touch_setting(context, name, "reset", "")  # SET LOCAL … TO DEFAULT too: to what the session began with
         return
+    if kind == "SET_CURRENT":
+        facts.doubt("dynamic-setting", f"{name} FROM CURRENT")
     values = []
     for item in body.get("args", []):
         node_kind, value = unwrap(item)
@@ -284,15 +286,20 @@ def _sent(context: Context, columns: list[OutColumn]) -> list[OutColumn] | None:
     return None
 
 
+_ACCESS_SHARE = 1  # AccessShareLock of src/include/storage/lockdefs.h: what reading takes
+
+
 def _lock(context: Context, body: Node, scope: Scope) -> None:
     facts = context.facts
-    facts.verb("sql.lock")
-    facts.writes = True
+    reading = body.get("mode") == _ACCESS_SHARE
+    facts.verb("sql.lock-read" if reading else "sql.lock")
+    written = facts.writes
     for item in body.get("relations", []):
         relation = relations.lookup(context, item.get("RangeVar", {}))
         if relation is not None:
             facts.access(relation, "lock", context.via)
             relations.family(context, relation, "lock")
+    facts.writes = written or not reading
 
 
 def _truncate(context: Context, body: Node, scope: Scope) -> None:

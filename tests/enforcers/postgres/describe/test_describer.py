@@ -153,6 +153,8 @@ def test_settings(one: One) -> None:
 
     assert found('SET Search_Path = a, "B"') == [("search_path", "set", "a, B")]
     assert found("SET LOCAL row_security = 0") == [("row_security", "set-local", "off")]
+    assert found("SET LOCAL search_path TO DEFAULT") == [("search_path", "reset", "")]
+    assert found("SET search_path = ''") == [("search_path", "set", "")]
     assert found('SET ROLE "Reader"') == [("role", "set", "Reader")]
     assert found("RESET ALL") == [("*", "reset", "")]
     assert found("SET application_name = 'secret'") == [("application_name", "set", "")]
@@ -391,3 +393,61 @@ def test_what_the_target_would_not_read_is_no_known_text(server: Server) -> None
         assert isinstance(ask(value), list)
     for value in (b"\xff", b"\xc0\x80", b"a\0b"):
         assert isinstance(ask(value), SyntaxProblem)
+
+
+def test_set_config_means_what_is_written(one: One) -> None:
+    """A cast may make another text of a constant: then neither name nor value is known."""
+    assert not one("SELECT set_config('search_path', ''::text, false)").template.opaque
+    for text in (
+        "SELECT set_config('search_path', ''::bytea::text, false)",
+        "SELECT set_config('search_pathx'::varchar(11), '', false)",
+        "SELECT set_config('row_security', 'off'::boolean::text, false)",
+        "SELECT set_config('row_security', 'off' || '', false)",
+        "SET search_path FROM CURRENT",
+    ):
+        found = one(text).template
+        assert [reason.code for reason in found.opaque_reasons] == ["dynamic-setting"], text
+
+
+_DUMPS = "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'row_security'"
+
+
+def test_a_setting_that_a_query_over_pg_settings_names(one: One) -> None:
+    found = one(_DUMPS).template
+    assert not found.opaque
+    assert [(item.name, item.action, item.value) for item in found.settings] == [
+        ("row_security", "set", "view, foreign-table")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("name = 'row_security'", "name <> 'row_security'"),
+        ("name = 'row_security'", "name = 'row_security' OR true"),
+        ("name = 'row_security'", "name = lower('ROW_SECURITY')"),
+        ("name = 'row_security'", "setting = 'row_security'"),
+        ("FROM pg_settings", "FROM customers"),
+        ("FROM pg_settings", "FROM pg_settings, customers"),
+        ("FROM pg_settings", "FROM (SELECT 'role' AS name) AS pg_settings"),
+        ("FROM pg_settings", "FROM pg_settings AS s(category, setting, name)"),
+        ("set_config(name,", "(SELECT set_config(name,"),
+        ("set_config(name,", "set_config(category,"),
+        ("SELECT ", "WITH pg_settings AS (SELECT 'role' AS name) SELECT "),
+    ],
+)
+def test_any_other_query_sets_nobody_knows_what(one: One, old: str, new: str) -> None:
+    text = _DUMPS.replace(old, new, 1)
+    if new.startswith("(SELECT"):
+        text = text.replace("false) FROM", "false) FROM (VALUES ('role')) AS v(name)) FROM", 1)
+    assert "dynamic-setting" in {reason.code for reason in one(text).template.opaque_reasons}, text
+
+
+def test_the_lock_that_reading_takes_is_no_write(one: One) -> None:
+    reading = one("LOCK TABLE customers, contact IN ACCESS SHARE MODE")
+    assert list(reading.template.verbs) == ["sql.lock-read"]
+    assert not reading.writes_or_locks
+    for mode in ("", " IN ROW SHARE MODE", " IN EXCLUSIVE MODE NOWAIT"):
+        found = one(f"LOCK TABLE customers{mode}")
+        assert list(found.template.verbs) == ["sql.lock"]
+        assert found.writes_or_locks

@@ -1,0 +1,72 @@
+"""pg_dump under a masked role: what touches nothing classified is dumped as it is directly; the rest comes masked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from decision.cli.demo.stack import Stack
+from tests.corpus.field import READER, Field
+from tests.corpus.link import Place
+
+_KEY = re.compile(r"^\\(un)?restrict .*$", re.MULTILINE)  # a random word that psql wants
+_CLASSIFIED = ("patients", "visits", "badges", "digests", "doctors", "events*", "letters", "scratch", "staff", "rnd.*")
+
+
+def _dump(field: Field, place: Place, *options: str) -> str:
+    done = subprocess.run(
+        [str(field.stack.database.psql.with_name("pg_dump")), "--no-sync", *options],
+        env={
+            **Stack.base_environment(),
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(place.port),
+            "PGUSER": place.user,
+            "PGPASSWORD": place.password,
+            "PGDATABASE": place.database,
+            "PGSSLMODE": "disable",
+            "PGGSSENCMODE": "disable",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return _KEY.sub("", done.stdout)
+
+
+def _both(field: Field, *options: str) -> tuple[str, str]:
+    return _dump(field, field.direct("a", READER), *options), _dump(field, field.gateway("work"), *options)
+
+
+@pytest.mark.target
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-t", "wards"),
+        ("-t", "wards", "--inserts", "--enable-row-security", "--lock-wait-timeout=5000"),
+        ("-n", "shop"),
+        ("-n", "other", "--serializable-deferrable"),
+        ("--schema-only",),
+        ("--no-large-objects", *(f"--exclude-table={name}" for name in _CLASSIFIED)),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_classified_is_dumped_as_it_is_directly(field: Field, options: tuple[str, ...]) -> None:
+    direct, gateway = _both(field, *options)
+    assert gateway == direct
+    assert "CREATE TABLE" in direct or "COPY" in direct or "INSERT" in direct
+
+
+@pytest.mark.target
+@pytest.mark.parametrize("form", ["--column-inserts", "--no-comments"])
+def test_a_classified_table_is_dumped_masked(field: Field, form: str) -> None:
+    direct, gateway = _both(field, "-t", "badges", "--data-only", form)
+    values = {cell.strip(" ',);") for line in direct.splitlines() for cell in re.split(r"[\t(]|, ", line)}
+    ours = {cell.strip(" ',);") for line in gateway.splitlines() for cell in re.split(r"[\t(]|, ", line)}
+    assert len(direct.splitlines()) == len(gateway.splitlines())
+    hidden = values - ours
+    assert hidden
+    assert not [value for value in hidden if len(value) > 5 and value in gateway]
