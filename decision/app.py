@@ -117,7 +117,7 @@ class Service:
 
         connections = {connection.name: connection for connection in settings.connections}
         kinds = {name: connection.kind for name, connection in connections.items()}
-        questions = Questions(engine, clock, metrics)
+        questions = Questions(engine, clock, metrics, budgets=store.budgets)
         self.revocations = Revocations(engine.revision, engine.classified)
         self.revocations.recall(await stored(store.sessions.closed_last(RECALLED)))
         engine.on_change(lambda revision: self._on_revision(revision, engine.classified))
@@ -139,6 +139,7 @@ class Service:
             questions=questions,
             sessions=self.sessions,
             approvals=store.approvals,
+            budgets=store.budgets,
             recorder=log,
             clock=clock,
             metrics=metrics,

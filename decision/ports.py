@@ -186,8 +186,8 @@ class Used:
 
 
 class BudgetStore(Protocol):
-    """Durable units of budgets, on the store's clock. A unit counts for everyone whose closure meets that of whom it was
-    taken for, until the budget's seconds have passed. May raise StoreError."""
+    """Durable units of budgets, on the store's clock. A unit counts for everyone whose closure meets that of whom it
+    was taken for, until the budget's seconds have passed. May raise StoreError."""
 
     async def used(self, budgets: Sequence[Budget], closure: Sequence[str]) -> Sequence[Used]: ...
 

@@ -110,6 +110,7 @@ def _context() -> Schema:
             "quorum": INTEGER,
         }
     )
+    budgets = closed({"present": BOOLEAN, "used": listed(closed({"name": STRING, "free_in": listed(INTEGER)}))})
     session = closed({"role": STRING, "connection": STRING, "closure": listed(STRING)})
     return closed(
         {
@@ -119,6 +120,7 @@ def _context() -> Schema:
             "approval": approval,
             "sessions": listed(session),
             "reason": STRING,
+            "budgets": budgets,
         }
     )
 

@@ -94,6 +94,11 @@ def obligation(item: decision_pb2.Obligation) -> str:
     return safe(item.type) + (f": {safe(', '.join(said))}" if said else "")
 
 
+def budget(name: str, used: int, limit: int) -> str:
+    """lookups: 3 of 20 used, 17 left"""
+    return f"{safe(name)}: {used} of {limit} used, {max(0, limit - used)} left"
+
+
 def reasons(items: Sequence[decision_pb2.Reason]) -> list[str]:
     return [f"{safe(item.rule)}: {safe(item.reason)}" for item in items]
 

@@ -91,6 +91,16 @@ def bound(record: Record) -> list[str]:
     return shown
 
 
+def budgets(record: Record) -> list[str]:
+    """lookups: 3 of 20 used, 17 left; one each."""
+    found: list[str] = []
+    for item in _items(record.get("budgets")):
+        limit, used = item.get("limit"), item.get("used")
+        if isinstance(limit, int) and isinstance(used, int):
+            found.append(render.budget(text(item, "budget"), used, limit))
+    return found
+
+
 def line(record: Record) -> str:
     """One record in one line."""
     kind = text(record, "kind")
@@ -162,6 +172,7 @@ def _decision(record: Record) -> list[str]:
     kinds = [text(item, "type") for item in _items(record.get("obligations")) if item.get("type") != "mask-columns"]
     if kinds:
         lines.append(f"    obligations {', '.join(kinds)}")
+    lines += [f"    budget {one}" for one in budgets(record)]
     if text(record, "approval"):
         lines.append(f"    approval {text(record, 'approval')}")
     if text(record, "execution"):

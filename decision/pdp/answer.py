@@ -14,6 +14,7 @@ from decision.errors import DecisionError, TokenError
 from decision.model import (
     JSON,
     Approval,
+    BudgetUse,
     Durability,
     Obligation,
     Outcome,
@@ -24,6 +25,7 @@ from decision.model import (
     new_id,
 )
 from decision.pdp import opa_input
+from decision.ports import Used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Answer:
     execution: str = ""
     operation: str = ""
     record: int = -1
+    budgets: tuple[BudgetUse, ...] = ()
 
 
 def denial(
@@ -93,7 +96,22 @@ def answer_body(answer: Answer) -> dict[str, object]:
         "lease_ttl_ms": answer.lease_ttl_ms,
         "approval": "" if answer.approval is None else answer.approval.id,
         "execution": answer.execution,
+        "budgets": [budget_body(use) for use in answer.budgets],
     }
+
+
+def budget_body(use: BudgetUse) -> dict[str, object]:
+    return {
+        "budget": use.budget.name,
+        "limit": use.budget.limit,
+        "seconds": use.budget.seconds,
+        "used": use.used,
+    }
+
+
+def budgets_used(used: Sequence[Used]) -> tuple[BudgetUse, ...]:
+    """As policy was shown them: for answers that take nothing."""
+    return tuple(BudgetUse(one.budget, len(one.free_in)) for one in used)
 
 
 def input_body(document: JSON | None) -> object:

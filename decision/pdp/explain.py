@@ -17,6 +17,7 @@ from decision.pdp import opa_input
 from decision.pdp.answer import (
     Answer,
     answer_body,
+    budgets_used,
     call_denied_body,
     input_body,
     refusal_text,
@@ -153,6 +154,7 @@ class Explain:
             obligations=result.obligations,
             revision=result.revision,
             operation=operation.id,
+            budgets=budgets_used(answered.used),
         )
         body = {
             **session_body(session),

@@ -22,7 +22,7 @@ from twokey.type.v1 import operation_pb2
 from decision.audit.record import MAX_INTEGER, timestamp
 from decision.errors import BadRequestError
 from decision.model import Approval, Party, Session, Subject, VerifiedToken
-from decision.ports import People
+from decision.ports import People, Used
 
 VERSION = 1
 MAX_REASON = 1000  # characters
@@ -108,6 +108,7 @@ class Context:
     approval: ApprovalContext | None = None
     sessions: Sequence[Session] = ()
     reason: str = ""  # the client's own words for why; an answer given to any is never leased
+    budgets: Sequence[Used] | None = None  # None: not looked up; policy asks for them where something counts
 
 
 def operation_question(
@@ -327,6 +328,14 @@ def context_document(context: Context) -> Document:
             for session in context.sessions
         ],
         "reason": context.reason,
+        "budgets": _budgets(context.budgets),
+    }
+
+
+def _budgets(used: Sequence[Used] | None) -> Document:
+    return {
+        "present": used is not None,
+        "used": [{"name": one.budget.name, "free_in": list(one.free_in)} for one in used or ()],
     }
 
 

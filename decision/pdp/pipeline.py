@@ -19,7 +19,15 @@ from twokey.type.v1 import operation_pb2
 
 from decision.audit import record
 from decision.audit.record import MAX_INTEGER, Checked, RecordFormatError
-from decision.errors import BadRequestError, DecisionError, NotFoundError, PolicyError, RecordError, StateError
+from decision.errors import (
+    BadRequestError,
+    DecisionError,
+    NotFoundError,
+    PolicyError,
+    PolicyUnavailableError,
+    RecordError,
+    StateError,
+)
 from decision.metrics import Metrics
 from decision.model import (
     JSON,
@@ -36,6 +44,7 @@ from decision.pdp.answer import (
     Answer,
     answer_body,
     approval_body,
+    budgets_used,
     denial,
     denial_of,
     input_body,
@@ -47,11 +56,12 @@ from decision.pdp.answer import (
 from decision.pdp.deadlines import stored
 from decision.pdp.questions import Answered, Questions
 from decision.pdp.sessions import Sessions
-from decision.ports import ApprovalDraft, ApprovalStore, Clock, Recorder
+from decision.ports import ApprovalDraft, ApprovalStore, BudgetStore, Clock, Recorder
 
 _OPERATION_ID: Final = re.compile(r"op_[a-z2-7]{26}\Z")
 _HINT: Final = 1000
 _PREPARED: Final = 64 << 10  # bytes of a statement whose record is begun before there is an answer
+_BUDGET_TRIES: Final = 32  # statements of one closure that can be decided at once before some are told to come again
 _NOT_APPROVED: Final[Mapping[ApprovalState, str]] = {
     ApprovalState.PENDING: "APPROVAL_PENDING",
     ApprovalState.DENIED: "APPROVAL_DENIED",
@@ -93,6 +103,7 @@ class Pipeline:
         questions: Questions,
         sessions: Sessions,
         approvals: ApprovalStore,
+        budgets: BudgetStore,
         recorder: Recorder,
         clock: Clock,
         metrics: Metrics,
@@ -102,6 +113,7 @@ class Pipeline:
         self._questions = questions
         self._sessions = sessions
         self._approvals = approvals
+        self._budgets = budgets
         self._recorder = recorder
         self._clock = clock
         self._metrics = metrics
@@ -126,6 +138,17 @@ class Pipeline:
         if ask.operation.connection != session.connection:
             raise BadRequestError("the operation is for another connection than the session's")
         approval = await self._approved(ask, session) if ask.approval else None
+        for _ in range(_BUDGET_TRIES):
+            try:
+                return await self._answer(trail, session, approval)
+            except StateError as error:
+                if error.code != "BUDGET_CHANGED":
+                    raise
+        raise PolicyUnavailableError("too many statements count against one budget at once; ask again")
+
+    async def _answer(self, trail: _Trail, session: Session, approval: Approval | None) -> Answer:
+        """Raises StateError BUDGET_CHANGED where policy was shown less than is used by now: nothing has happened."""
+        ask = trail.ask
         answered = await self._questions.operation(
             session=session,
             kind=self._kinds.get(session.connection, ""),
@@ -166,7 +189,8 @@ class Pipeline:
 
     async def _permit(self, trail: _Trail, session: Session, answered: Answered, approval: Approval | None) -> Answer:
         result, ask = answered.result, trail.ask
-        lease = result.lease_ttl_ms if answered.on_shape and approval is None else None
+        free = not (approval or result.counts)  # neither approved nor counted: what can be reused
+        lease = result.lease_ttl_ms if answered.on_shape and free else None
         windowed = (
             result.durability is Durability.WINDOWED
             and lease is not None
@@ -186,6 +210,9 @@ class Pipeline:
             operation=ask.operation.id,
         )
         self._sessions.check_still_live(session, self._clock.now())
+        if answered.used:
+            taken = self._budgets.take(answered.used, answered.subject.closure, unit=answer.id)
+            answer = replace(answer, budgets=tuple(await stored(taken)))
         if approval is not None:
             execution = new_id("exe")
             redeemed = await stored(
@@ -290,7 +317,8 @@ def _body(trail: _Trail) -> dict[str, object]:
 
 
 def _denied(ask: Ask, now: datetime, answered: Answered, reasons: tuple[Reason, ...]) -> Answer:
-    return denial("POLICY_DENIED", reasons, now=now, revision=answered.result.revision, operation=ask.operation.id)
+    told = denial("POLICY_DENIED", reasons, now=now, revision=answered.result.revision, operation=ask.operation.id)
+    return replace(told, budgets=budgets_used(answered.used))
 
 
 def _check(ask: Ask) -> None:

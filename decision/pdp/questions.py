@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -12,13 +12,15 @@ from twokey.type.v1 import operation_pb2
 
 from decision.errors import PolicyError, PolicyUnavailableError
 from decision.metrics import Metrics
-from decision.model import JSON, Approval, PolicyResult, Session, Subject
+from decision.model import JSON, Approval, Outcome, PolicyResult, Session, Subject
 from decision.pdp import opa_input
-from decision.ports import Clock, PolicyEngine
+from decision.pdp.deadlines import stored
+from decision.ports import BudgetStore, Clock, PolicyEngine, Used
 
 OPA_DEADLINE_S: Final = 1.0
 _REVISION_TRIES: Final = 3
-_KNOWN_NEEDS: Final = frozenset({"values", "estimate"})
+_KNOWN_NEEDS: Final = frozenset({"values", "estimate", "budgets"})
+_OF_STORE: Final = frozenset({"budgets"})  # what the service itself finds out
 
 
 def _nothing(_document: JSON) -> None:
@@ -34,17 +36,25 @@ class Answered:
     subject: Subject
     on_shape: bool
     missing: tuple[str, ...] = ()
+    used: Sequence[Used] = ()  # the budgets that policy was shown
 
 
 class Questions:
     """Puts questions to the engine with a deadline, people and answer under one revision."""
 
     def __init__(
-        self, engine: PolicyEngine, clock: Clock, metrics: Metrics, *, deadline_s: float = OPA_DEADLINE_S
+        self,
+        engine: PolicyEngine,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        budgets: BudgetStore,
+        deadline_s: float = OPA_DEADLINE_S,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._metrics = metrics
+        self._budgets = budgets
         self._deadline = deadline_s
 
     @property
@@ -98,41 +108,52 @@ class Questions:
         *,
         meanwhile: Callable[[JSON], None],
     ) -> Answered:
-        async def put(*, with_values: bool) -> Answered:
+        async def put(*, with_values: bool, used: Sequence[Used] | None) -> Answered:
             document = opa_input.operation_question(
                 subject=subject,
                 session=session,
                 kind=kind,
                 operation=operation,
-                context=context,
+                context=context if used is None else replace(context, budgets=used),
                 with_values=with_values,
             )
             asyncio.get_running_loop().call_soon(meanwhile, document)  # when this task next waits, as it does for OPA
             result = await self.ask(document)
             if not _KNOWN_NEEDS.issuperset(result.needs):
                 raise PolicyError("policy needs something nobody knows")
-            return Answered(result=result, document=document, subject=subject, on_shape=not with_values)
-
-        shape = await put(with_values=False)
-        if not shape.result.needs:
-            return shape
-        missing = missing_facts(operation, shape.result.needs)
-        if missing:
             return Answered(
-                result=shape.result, document=shape.document, subject=subject, on_shape=True, missing=missing
+                result=result, document=document, subject=subject, on_shape=not with_values, used=used or ()
             )
-        answered = await put(with_values=True)
-        if not answered.result.needs:
-            return answered
-        missing = missing_facts(operation, answered.result.needs)
-        if not missing:
-            raise PolicyError("policy was given what it needs and asks for it again")
-        return Answered(
-            result=answered.result, document=answered.document, subject=subject, on_shape=False, missing=missing
-        )
+
+        with_values, used = False, None
+        while True:
+            answered = await put(with_values=with_values, used=used)
+            needs = frozenset(answered.result.needs)
+            if not needs:
+                return _whole(answered)
+            asked_of_enforcer = needs - _OF_STORE
+            if asked_of_enforcer:
+                missing = missing_facts(operation, asked_of_enforcer)
+                if missing:
+                    return replace(answered, missing=missing)
+            again = (not asked_of_enforcer or with_values) and (not needs & _OF_STORE or used is not None)
+            if again:
+                raise PolicyError("policy was given what it needs and asks for it again")
+            with_values = with_values or bool(asked_of_enforcer)
+            if needs & _OF_STORE and used is None:
+                used = await stored(self._budgets.used(answered.result.counts, subject.closure))
 
 
-def missing_facts(operation: operation_pb2.Operation, needs: tuple[str, ...]) -> tuple[str, ...]:
+def _whole(answered: Answered) -> Answered:
+    """An act counts against nothing that policy was not shown. Raises PolicyError."""
+    if answered.result.outcome in {Outcome.ALLOW, Outcome.MASK_COLUMNS} and (
+        tuple(one.budget for one in answered.used) != answered.result.counts
+    ):
+        raise PolicyError("policy lets an act count against a budget without asking how far it is used")
+    return answered
+
+
+def missing_facts(operation: operation_pb2.Operation, needs: Collection[str]) -> tuple[str, ...]:
     """Which of `needs` the enforcer hasn't given. A given "unknown" is an answer."""
     if not operation.sql.HasField("values"):
         return tuple(sorted({*needs, "values"}))

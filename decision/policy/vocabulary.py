@@ -33,6 +33,9 @@ _OBLIGATIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 _MASKING: Final = frozenset({"clear", "default", "inference", "labels", "maskers", "roles"})
+_BUDGET: Final = frozenset({"name", "per_hour", "kinds", "labels", "roles", "environments", "connections"})
+_MAX_NAME: Final = 128
+_MAX_PER_HOUR: Final = 1000
 # The ways in which a column decides something that can be seen: docs/operation.md, `inferences`.
 _INFERENCES: Final = frozenset(
     {
@@ -64,7 +67,7 @@ def check(files: Mapping[str, Document]) -> None:
     _words(files.get("leases"), ("groups",), groups, "group of verbs.yaml")
     _names(files.get("masking"), ("clear",), roles)
     _names(files.get("masking"), ("roles",), roles)
-    _check_maskers(files.get("masking"))
+    _check_masking(files.get("masking"), roles)
     _check_obligations(files.get("obligations"), roles, groups)
 
 
@@ -95,13 +98,14 @@ def _check_budgets(document: Document | None) -> None:
                 document.fail(("environments", environment, key), "is no number of rows", "write one, or -1 for none")
 
 
-def _check_maskers(document: Document | None) -> None:
+def _check_masking(document: Document | None, roles: Collection[str]) -> None:
     if document is None:
         return
     _keys(document, (), document.data, _MASKING)
     if _at(document, ("inference",)) is not None:
-        _keys(document, ("inference",), _at(document, ("inference",)), frozenset({"allow"}))
+        _keys(document, ("inference",), _at(document, ("inference",)), frozenset({"allow", "budgets"}))
         _words(document, ("inference", "allow"), _INFERENCES, "kind of inference (docs/operation.md)")
+        _check_inference_budgets(document, roles)
     places: list[Path] = [("default",)] if _at(document, ("default",)) is not None else []
     places.extend(("maskers", label) for label, _ in _entries(document, ("maskers",)))
     for role, _ in _entries(document, ("roles",)):
@@ -111,6 +115,37 @@ def _check_maskers(document: Document | None) -> None:
         if wrong:
             document.fail(place, wrong, "docs/policy.md lists the maskers and their parameters")
     _check_labels(document, [place for place in places if place != ("default",)])
+
+
+def _check_inference_budgets(document: Document, roles: Collection[str]) -> None:
+    path: Path = ("inference", "budgets")
+    entries = _at(document, path)
+    if entries is None:
+        return
+    if not isinstance(entries, list):
+        document.fail(path, "is not a list", "write `- {name: lookups, kinds: [where], per_hour: 20}`")
+    known = _at(document, ("labels",))
+    names: set[object] = set()
+    for number, entry in enumerate(entries):
+        here = (*path, number)
+        _keys(document, here, entry, _BUDGET)
+        name, limit = entry.get("name"), entry.get("per_hour")
+        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
+            document.fail((*here, "name"), "is no name", "give the budget one that people will read")
+        if name in names:
+            document.fail(
+                (*here, "name"), f"{name!r} stands above already", "units are counted by name: choose another"
+            )
+        names.add(name)
+        if type(limit) is not int or not 0 < limit <= _MAX_PER_HOUR:
+            document.fail((*here, "per_hour"), "is no number of statements", f"write one from 1 to {_MAX_PER_HOUR}")
+        _words(document, (*here, "kinds"), {*_INFERENCES, "*"}, "kind of inference (docs/operation.md)")
+        _words(document, (*here, "roles"), {*roles, "*"}, "role of roles.yaml")
+        if isinstance(known, list):
+            _words(document, (*here, "labels"), {*map(str, known), "*"}, "label of `labels`")
+        for key in ("labels", "environments", "connections"):
+            if not isinstance(entry.get(key, []), list):
+                document.fail((*here, key), "is not a list", "write one, such as [a, b]")
 
 
 def _check_labels(document: Document, maskers_of: Collection[Path]) -> None:

@@ -19,6 +19,7 @@ from decision.errors import PolicyError
 from decision.model import (
     Approval,
     ApprovalState,
+    BudgetUse,
     Durability,
     IdentityKey,
     Obligation,
@@ -115,6 +116,7 @@ def decision(answer: Answer) -> type_pb2.Decision:
         needs=answer.needs,
         reason_code=answer.code,
         time=timestamp(answer.time),
+        budgets=[_budget(use) for use in answer.budgets],
     )
     if answer.window is not None:
         message.window.records = answer.window[0]
@@ -127,6 +129,10 @@ def decision(answer: Answer) -> type_pb2.Decision:
         message.approval.quorum = answer.approval.quorum
         message.approval.expires.FromDatetime(answer.approval.expires)
     return message
+
+
+def _budget(use: BudgetUse) -> type_pb2.BudgetUse:
+    return type_pb2.BudgetUse(budget=use.budget.name, limit=use.budget.limit, seconds=use.budget.seconds, used=use.used)
 
 
 def decide_response(answer: Answer) -> decision_pb2.DecideResponse:

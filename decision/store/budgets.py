@@ -1,9 +1,9 @@
 """Units of budgets as rows: how many acts of a kind a closure has had, and the one more that it takes.
 
-Whether there is a unit left is policy's to say, from what it is shown here. So taking one is a compare-and-set: it holds
-only where no more are taken than policy was shown. Two statements that were both shown the last free unit can't both
-have it; the second is told so and policy is asked again. A unit is durable before the act that it is taken for begins,
-and isn't given back when the act fails: what was learned by then is not known here.
+Whether there is a unit left is policy's to say, from what it is shown here. So taking one is a compare-and-set: it
+holds only where no more are taken than policy was shown. Two statements that were both shown the last free unit can't
+both have it; the second is told so and policy is asked again. A unit is durable before the act that it is taken for
+begins, and isn't given back when the act fails: what was learned by then is not known here.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class _DbapiConnection(Protocol):
 
 
 class Store:
-    """An open store: `sessions`, `approvals`, `budgets`, `clock` (the store's time, which never goes back), and `close()`."""
+    """An open store: its parts, the `clock` (the store's time, which never goes back), and `close()`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

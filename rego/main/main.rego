@@ -81,7 +81,7 @@ releasable if count(groups) > 0
 # Asked for only where nothing else decides already.
 default needs := []
 
-needs := [need | some need in sql.needs] if {
+needs := [need | some need in (sql.needs | masking.needs)] if {
 	passable
 	count(open_requires) == 0
 }
@@ -188,6 +188,7 @@ default lease := null
 lease := {"ttl_ms": min({granted.ttl_ms | some granted in sql.leases})} if {
 	outcome == "allow"
 	count(requires) == 0
+	count(masking.counts) == 0
 	input.values.present == false
 	count(sql.leases) > 0
 }
@@ -230,4 +231,5 @@ decision := {
 	"lease": lease,
 	"durability": durability,
 	"window": window,
+	"counts": [counted | some counted in masking.counts],
 }

@@ -163,6 +163,7 @@ permitted_inferences := object.get(policy.masking, ["inference", "allow"], [])
 # custom: {id: MASK-INFERENCE}
 deny contains {"rule": "MASK-INFERENCE", "reason": reason, "next": next} if {
 	some found in told
+	not budgeted(found)
 	reason := sprintf("%s (label %s) is used in %s%s, which could tell its values", [
 		facts.column_key(found.inference),
 		found.label,

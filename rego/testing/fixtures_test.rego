@@ -129,6 +129,7 @@ question(kind, subject) := {
 		"approval": no_approval,
 		"sessions": [],
 		"reason": "",
+		"budgets": {"present": false, "used": []},
 	},
 }
 

@@ -33,6 +33,7 @@ PEOPLE = """principals:
 agents:
   - {name: executor-7, identities: [{iss: "https://idp.example", sub: r1}], owner: alice}
   - {name: planner-3, identities: [{iss: "https://idp.example", sub: r2}], owner: bob}
+  - {name: planner-4, identities: [{iss: "https://idp.example", sub: r3}], owner: bob}
 """
 
 
@@ -146,10 +147,17 @@ def document_of(folder: Path, secret: str, **changes: Any) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, *, disk: Disk | None = None, watch: bool = False, clock: Clock | None = None
+    folder: Path,
+    *,
+    disk: Disk | None = None,
+    watch: bool = False,
+    clock: Clock | None = None,
+    data: Path | None = None,
 ) -> AsyncIterator[Running]:
+    """data: a folder of policy data of one's own."""
     secret = secrets.token_urlsafe(32)
-    document = document_of(folder, secret)
+    policy = {"rego": str(ROOT / "rego"), "data": None if data is None else str(data)}
+    document = document_of(folder, secret, policy=policy)
     service = Service(Settings.model_validate(document), document, disk=disk, clock=clock, watch=watch, drain_s=1.0)
     await service.start()
     stop = asyncio.Event()

@@ -80,6 +80,7 @@ def describe(answer: decision_pb2.ExplainResponse) -> list[str]:
         if reason.next:
             lines.append(f"  next     {render.safe(reason.next)}")
     lines += [f"obligation {render.obligation(obligation)}" for obligation in decision.obligations]
+    lines += [f"budget     {render.budget(one.budget, one.used, one.limit)}" for one in decision.budgets]
     if decision.HasField("approval"):
         groups = ", ".join(render.safe(group) for group in decision.approval.groups)
         lines.append(f"approval   {decision.approval.quorum} of {groups}")

@@ -22,6 +22,7 @@ from decision.model import (
     JSON,
     ApprovalState,
     ApprovalTerms,
+    Budget,
     Durability,
     IdentityKey,
     Obligation,
@@ -96,7 +97,7 @@ class World:
     def __init__(self, store: Store, log: SegmentLog, disk: FailingDisk) -> None:
         self.engine, self.store, self.log, self.disk = Engine(), store, log, disk
         clock, metrics = SystemClock(), Metrics()
-        questions = Questions(self.engine, clock, metrics, deadline_s=0.2)
+        questions = Questions(self.engine, clock, metrics, budgets=store.budgets, deadline_s=0.2)
         self.revocations = Revocations("r1")
         connection = Connection(name="crm", kind="postgres", environment="production", classification=None)
         self.sessions = Sessions(
@@ -113,6 +114,7 @@ class World:
             questions=questions,
             sessions=self.sessions,
             approvals=store.approvals,
+            budgets=store.budgets,
             recorder=log,
             clock=clock,
             metrics=metrics,
@@ -244,6 +246,93 @@ async def test_a_session_revoked_while_policy_thinks_gets_nothing(world: World) 
 
     world.engine.answer = lambda _document: revoke()
     assert (await world.decide(session)).code == "REVOKED"
+
+
+LOOKUPS = Budget("lookups", 3, 3600)
+COUNTED = replace(ALLOW, counts=(LOOKUPS,))
+
+
+def budgeted(document: Any) -> PolicyResult:
+    """What the shipped policy says to a statement that counts."""
+    shown = document["context"]["budgets"]
+    if not shown["present"]:
+        return replace(COUNTED, outcome=Outcome.DENY, needs=("budgets",))
+    (one,) = shown["used"]
+    assert one["name"] == "lookups"
+    return COUNTED if len(one["free_in"]) < LOOKUPS.limit else replace(COUNTED, outcome=Outcome.DENY)
+
+
+async def test_what_counts_takes_a_unit_before_the_act_and_is_never_leased(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = budgeted
+    for used in (1, 2, 3):
+        answer = await world.decide(session)
+        assert (answer.outcome, answer.lease_ttl_ms) == (Outcome.ALLOW, None)
+        assert [(use.budget, use.used) for use in answer.budgets] == [(LOOKUPS, used)]
+        told = {"budget": "lookups", "limit": 3, "seconds": 3600, "used": used}
+        assert (await world.last())["budgets"] == [told]
+    answer = await world.decide(session)
+    assert (answer.outcome, answer.code) == (Outcome.DENY, "POLICY_DENIED")
+    assert [use.used for use in answer.budgets] == [3]
+    assert len((await world.last())["input"]["context"]["budgets"]["used"][0]["free_in"]) == 3
+    assert len((await world.store.budgets.used([LOOKUPS], ("alice",)))[0].free_in) == 3
+
+
+async def test_a_lease_on_what_counts_is_dropped(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = lambda document: (
+        replace(LEASED, counts=(LOOKUPS,)) if document["context"]["budgets"]["present"] else budgeted(document)
+    )
+    answer = await world.decide(session)
+    assert (answer.outcome, answer.lease_ttl_ms, answer.durability) == (Outcome.ALLOW, None, Durability.BEFORE)
+
+
+async def test_many_at_once_never_have_more_than_the_budget(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = budgeted
+    answers = await asyncio.gather(*(world.decide(session) for _ in range(12)))
+    assert sorted(answer.outcome.value for answer in answers) == ["allow"] * 3 + ["deny"] * 9
+    assert {use.used for answer in answers if answer.outcome is Outcome.ALLOW for use in answer.budgets} == {1, 2, 3}
+
+
+async def test_an_allow_that_counts_without_having_asked_is_none(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = lambda _document: COUNTED
+    assert (await world.decide(session)).code == "POLICY_INVALID"
+    world.engine.answer = lambda document: ALLOW if document["context"]["budgets"]["present"] else budgeted(document)
+    assert (await world.decide(session)).code == "POLICY_INVALID"
+    world.engine.answer = lambda _document: replace(COUNTED, outcome=Outcome.DENY, needs=("budgets",))
+    assert (await world.decide(session)).code == "POLICY_INVALID"
+    assert (await world.store.budgets.used([LOOKUPS], ("alice",)))[0].free_in == ()
+
+
+async def test_without_a_store_nothing_that_counts_passes(world: World) -> None:
+    session = await world.session()
+    world.engine.answer = budgeted
+    await world.store.close()
+    assert (await world.decide(session)).outcome is Outcome.DENY
+
+
+async def test_a_unit_is_gone_also_where_the_record_fails(world: World) -> None:
+    """The safe side: the answer is a denial, and the unit isn't given back."""
+    session = await world.session()
+    world.engine.answer = budgeted
+    world.disk.sync_fails = True
+    assert (await world.decide(session)).outcome is Outcome.DENY
+    assert len((await world.store.budgets.used([LOOKUPS], ("alice",)))[0].free_in) == 1
+
+
+async def test_values_and_budgets_are_both_found(world: World) -> None:
+    session = await world.session()
+
+    def answer(document: Any) -> PolicyResult:
+        missing = [] if document["values"]["present"] else ["values"]
+        missing += [] if document["context"]["budgets"]["present"] else ["budgets"]
+        return replace(COUNTED, outcome=Outcome.DENY, needs=tuple(missing)) if missing else COUNTED
+
+    world.engine.answer = answer
+    assert (await world.decide(session)).outcome is Outcome.ALLOW
+    assert len(world.engine.asked) == 2
 
 
 async def test_needs_that_were_met_are_not_met_again(world: World) -> None:

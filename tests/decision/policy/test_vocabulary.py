@@ -13,6 +13,8 @@ from decision.errors import PolicyLoadError
 from decision.policy.bundle import load_policy, shipped_rego
 from tests.decision.policy.support import make_sources
 
+ALLOWED = "allow: [join-foreign-key]"
+
 MISSPELT = [
     ("risks", "deny: [remove]", "deny: [remov]", r"risks\.yaml:4.*\*.*deny.*'remov' is no group of verbs\.yaml"),
     ("risks", "hold_delete: true", "hold_delet: true", r"risks\.yaml:6.*hold_delet.*no key that policy reads"),
@@ -38,6 +40,23 @@ MISSPELT = [
         r"masking\.yaml:8.*maskers\.pan: has a type that is none of null",
     ),
     ("masking", "allow: [join-foreign-key]", "allow: [join-foreign]", "'join-foreign' is no kind of inference"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budget: []", "is no key that policy reads"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: 3", "is not a list"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [3]", "is not a mapping"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{per_hour: 3}}]", "is no name"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{name: a, per_hour: 0}}]", "is no number of statements"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{name: a, per_hour: true}}]", "is no number of statements"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{name: a, per_hour: 1001}}]", "is no number of statements"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{name: a, per_day: 3}}]", "is no key that policy reads"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{name: a, per_hour: 3, kinds: [were]}}]", "'were' is no kind"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{name: a, per_hour: 3, roles: [x]}}]", "'x' is no role"),
+    ("masking", ALLOWED, f"{ALLOWED}\n  budgets: [{{name: a, per_hour: 3, labels: pan}}]", "is not a list"),
+    (
+        "masking",
+        ALLOWED,
+        f"{ALLOWED}\n  budgets: [{{name: a, per_hour: 3}}, {{name: a, per_hour: 4}}]",
+        "stands above already",
+    ),
     ("masking", "allow: [join-foreign-key]", "permit: [order]", "no key that policy reads"),
     ("masking", "n: 4", "n: four", "n is not a whole number"),
     ("masking", "pan: {type: keep-last, n: 4,", "pan: {type: keep-last,", r"must have type and n, fill"),
