@@ -76,6 +76,7 @@ bench: setup ## Measure gateway against direct, rung by rung (BENCH_FLAGS: --qui
 
 fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), 20,000 statements of a masked role (FUZZ_STATEMENTS), and the property tests for longer.
 	$(PYTHON) -m tests.fuzz.run --inputs $(or $(FUZZ_INPUTS),1000000) --seed $(or $(FUZZ_SEED),0)
+	@$(PYTHON) -m tools.postgres_binaries 18
 	$(PYTHON) -m tests.corpus.judge --statements $(or $(FUZZ_STATEMENTS),20000) --seed $(or $(FUZZ_SEED),1)
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=1800 $(TESTS)
 

@@ -1,18 +1,21 @@
 """Judges generated statements: no canary, no answer that depends on a secret, nothing changed that touches none.
 
-    python -m tests.corpus.judge [--statements N] [--seed N] [--worlds N]
+    python -m tests.corpus.judge [--statements N] [--seed N] [--worlds N] [--postgres maven:18]
 
-Each world is a random schema with a stack of its own. The exit status is 1 where anything was found.
+Each world is a random schema with a stack of its own. The exit status is 1 where anything was found. The server is one
+with the contrib modules, which the field loads; `python -m tools.postgres_binaries 18` obtains it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 
+from decision.cli.demo.postgres import VARIABLE, choose
 from tests.corpus import worlds
 from tests.corpus.attack import Answer
 from tests.corpus.canaries import SIDES
@@ -101,7 +104,9 @@ def main() -> int:
     parser.add_argument("--statements", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--worlds", type=int, default=4)
+    parser.add_argument("--postgres", default=os.environ.get(VARIABLE, "maven:18"))
     options = parser.parse_args()
+    os.environ[VARIABLE] = str(choose(options.postgres))
     failed = False
     total: Counter[str] = Counter()
     for seed in _worlds(options.seed, options.worlds):

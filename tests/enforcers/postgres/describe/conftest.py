@@ -17,7 +17,7 @@ from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description, SessionNames
 from tests.enforcers.postgres.conftest import trusting_server
-from tests.enforcers.postgres.describe import lineage_world
+from tests.enforcers.postgres.describe import given, lineage_world
 
 SETUP = Path(__file__).with_name("setup.sql")
 
@@ -51,6 +51,9 @@ async def _prepare(dsn: str) -> Catalog:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
+    if given.CATALOGS:
+        yield Server("", given.CATALOGS["corpus"])
+        return
     with trusting_server() as port:
         dsn = f"postgresql://postgres@127.0.0.1:{port}"
         yield Server(f"{dsn}/corpus", asyncio.run(_prepare(f"{dsn}/postgres")))
@@ -58,6 +61,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def world(server: Server) -> lineage_world.World:
+    if given.CATALOGS:
+        return lineage_world.World("", given.CATALOGS["lineage"])
     return lineage_world.make(server.dsn)
 
 
