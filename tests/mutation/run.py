@@ -102,6 +102,7 @@ def python(modules: Sequence[str], ledger: Ledger, *, rules: bool) -> Iterable[t
 
 def rego(ledger: Ledger) -> Iterable[tuple[str, str, str, int]]:
     tests = digest((ROOT / "rego").rglob("*_test.rego"))
+    policies.unchanged()
     for path in policies.FILES:
         source = digest([path])
         for mutant in policies.mutants(path):
