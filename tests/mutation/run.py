@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests.mutation import policies
 from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.trial import Trial
 
 os.environ["TWOKEY_PURE"] = "1"
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,8 +93,6 @@ def python(modules: Sequence[str], ledger: Ledger, *, rules: bool) -> Iterable[t
             killed = ledger.killed(mutant.key, source, tests)
             if killed is None:
                 if trial is None:
-                    from tests.mutation.trial import Trial
-
                     trial = Trial()
                 killed = trial.outcome(mutant).killed
                 ledger.keep(mutant.key, source, tests, killed)

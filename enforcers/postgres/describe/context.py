@@ -12,7 +12,7 @@ from typing import Any
 
 from enforcers.postgres.catalog.objects import Column, Function, Relation, Type
 from enforcers.postgres.catalog.snapshot import Catalog
-from enforcers.postgres.describe.lineage import COPY, NOTHING, Key, Sources, Value
+from enforcers.postgres.describe.lineage import COPY, NOTHING, Key, Mark, Sources, Value
 from enforcers.postgres.description import Control, CopyForm
 
 Node = Mapping[str, Any]  # a node of pg_query's JSON
@@ -40,6 +40,7 @@ class Inlined:
     columns: list[OutColumn]
     inferences: tuple[tuple[Key, str, str], ...]
     volatile: bool
+    marks: tuple[Mark, ...]
 
 
 @dataclass(slots=True)

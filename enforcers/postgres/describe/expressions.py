@@ -7,6 +7,7 @@ Node kinds that are neither listed as plain nor handled make the statement opaqu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -259,24 +260,29 @@ def target(context: Context, node: Node, scope: Scope) -> list[OutColumn]:
     return [OutColumn(name or label(kind, inner), value=_deferred(context, value, scope))]
 
 
-_DEFERRED = frozenset(["expression", "case"])
+_DEFERRED = frozenset(["expression", "case", "aggregate"])
 
 
 def _deferred(context: Context, node: Any, scope: Scope) -> Value:
-    """An item of a target list. What computing it tells is told when it is asked for: what a query does not use of a
-    subquery or view, the target leaves out, unless it is volatile or makes rows (remove_unused_subquery_outputs)."""
+    """An item of a target list. What computing it reads and tells is told when it is asked for: what a query does not
+    use of a subquery or view, the target leaves out, unless it is volatile or makes rows
+    (remove_unused_subquery_outputs)."""
     facts = context.facts
-    before, volatile = facts.inferences, facts.volatile
+    before, volatile, read = facts.inferences, facts.volatile, len(facts.columns)
     facts.inferences, facts.volatile = {}, False
     value = walk(context, node, scope)
     found, facts.inferences = facts.inferences, before
-    pending = [item for item in found if item[1] in _DEFERRED]
-    at_once = facts.volatile or len(pending) < len(found) or not pending
+    at_once = facts.volatile or any(item[1] not in _DEFERRED for item in found)
     facts.volatile = facts.volatile or volatile
     if at_once:
         before.update(found)
         return value
-    return Value(value.sources, value.type, value.quiet, value.size, tuple(pending))
+    marks = tuple(islice(facts.columns.items(), read, None))
+    for key, _ in marks:
+        del facts.columns[key]
+    if not found and not marks:
+        return value
+    return Value(value.sources, value.type, value.quiet, value.size, tuple(found), marks)
 
 
 def _column_ref(context: Context, body: Node, scope: Scope) -> Value:

@@ -7,6 +7,7 @@ candidate counts, and the worst of them is assumed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -138,6 +139,8 @@ def expand(context: Context, function: Function, bound: Mapping[str, Value]) -> 
         facts.volatile = facts.volatile or known.volatile
         for key, kind, told in known.inferences:
             facts.infer({key: ""}, kind, told)
+        for column, marked in known.marks:
+            facts.columns.setdefault(column, marked)
         return known.columns
     label = f"{function.schema}.{function.name}()"
     if function.oid in facts.inlining:
@@ -146,12 +149,14 @@ def expand(context: Context, function: Function, bound: Mapping[str, Value]) -> 
     if context.too_deep or len(facts.inlined) > MAX_INLINED:
         facts.doubt("too-complex", "functions call functions too often")
         return []
-    before, volatile = facts.inferences, facts.volatile
+    before, volatile, read = facts.inferences, facts.volatile, len(facts.columns)
     facts.inferences, facts.volatile = {}, False
     facts.inlining.add(function.oid)
     columns = _statements(context, function, label, bound)
     facts.inlining.discard(function.oid)
-    facts.inlined[memo] = Inlined(columns, tuple(facts.inferences), facts.volatile)
+    facts.inlined[memo] = Inlined(
+        columns, tuple(facts.inferences), facts.volatile, tuple(islice(facts.columns.items(), read, None))
+    )
     before.update(facts.inferences)
     facts.inferences, facts.volatile = before, facts.volatile or volatile
     return columns

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from enforcers.postgres.catalog.objects import Relation
+
 COPY = "="  # the value itself; "" is: through functions that tell nothing; else the name of one that tells
 Key = tuple[int, int]  # relation oid, attribute number
 Sources = dict[Key, str]
+Mark = tuple[tuple[int, int, str], tuple[Relation, str]]  # an entry of context.Facts.columns
 
 UNKNOWN = 705  # the type of a string constant or NULL that nothing has named yet
 BOOL, INT2, INT4, INT8, TEXT, NUMERIC, RECORD = 16, 21, 23, 20, 25, 1700, 2249
@@ -30,8 +33,9 @@ class Value:
     type: int = 0
     quiet: bool = True  # computing it neither fails nor takes time nor changes state, whatever the rows hold
     size: int = 1
-    # What computing it would tell, of a column that nobody may ever ask a subquery for: column, kind, function.
+    # Of a subquery's column that nobody may ever ask for, what computing it would tell (column, kind, function) and read.
     pending: tuple[tuple[Key, str, str], ...] = ()
+    marks: tuple[Mark, ...] = ()
 
 
 NOTHING = Value()

@@ -16,6 +16,8 @@ def computes(context: Context, column: OutColumn) -> None:
     """The target computes this column, whether or not it is used."""
     for inference in column.value.pending:
         context.facts.inferences[inference] = None
+    for key, read in column.value.marks:
+        context.facts.columns.setdefault(key, read)
 
 
 def mark(context: Context, column: OutColumn, use: str) -> None:

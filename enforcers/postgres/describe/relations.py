@@ -208,7 +208,7 @@ def view(context: Context, relation: Relation) -> list[OutColumn]:
 
 def _seen_as(relation: Relation, column: Column, below: Value) -> Value:
     sources = {(relation.oid, column.attnum): COPY, **below.sources}
-    return Value(sources, column.type_oid, below.quiet, below.size, below.pending)
+    return Value(sources, column.type_oid, below.quiet, below.size, below.pending, below.marks)
 
 
 def _opaque_column(relation: Relation, column: Column) -> OutColumn:

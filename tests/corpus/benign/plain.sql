@@ -352,3 +352,15 @@ COPY wards TO STDOUT (FORMAT binary)
 
 -- copy of a query | modes=simple
 COPY (SELECT id, name FROM patients ORDER BY id) TO STDOUT
+
+-- a view's plain column beside an expression over a classified one
+SELECT id FROM v_upper ORDER BY id
+
+-- a view's plain column beside a whole row
+SELECT id FROM v_json ORDER BY id
+
+-- a view's group beside aggregates of classified columns
+SELECT ward FROM v_agg ORDER BY ward
+
+-- a subquery's plain column beside what fails over a classified one
+SELECT id FROM (SELECT id, 1 / (ascii(ssn) - 200) AS unused FROM patients) x ORDER BY id
