@@ -33,7 +33,7 @@ class Value:
     type: int = 0
     quiet: bool = True  # computing it neither fails nor takes time nor changes state, whatever the rows hold
     size: int = 1
-    # Of a subquery's column that nobody may ever ask for, what computing it would tell (column, kind, function) and read.
+    # Of a column that nobody may ever ask a subquery for: what computing it tells (column, kind, function) and reads.
     pending: tuple[tuple[Key, str, str], ...] = ()
     marks: tuple[Mark, ...] = ()
 
