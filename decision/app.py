@@ -135,6 +135,7 @@ class Service:
             connections=connections,
             unfit=maskers.unfit,
         )
+        store.on_ended_elsewhere(self.sessions.ended_elsewhere)
         pipeline = Pipeline(
             questions=questions,
             sessions=self.sessions,

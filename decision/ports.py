@@ -87,8 +87,8 @@ class SessionStore(Protocol):
 
     async def get(self, session: str) -> Session | None: ...
 
-    async def close(self, session: str, reason: str) -> bool:
-        """True when it was open."""
+    async def close(self, session: str, reason: str, *, told: bool = True) -> bool:
+        """True when it was open. `told`: replicas that share the store hear of it at once."""
 
     async def list(self, *, include_closed: bool = False) -> Sequence[Session]: ...
 

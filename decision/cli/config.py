@@ -36,12 +36,16 @@ class Loaded:
         return Path(os.path.normpath(self.root / Path(path).expanduser()))
 
     @property
-    def store_path(self) -> Path:
-        return self.absolute(self.config.store.removeprefix("sqlite:///"))
+    def store(self) -> str:
+        """Its URL, with an absolute path where it is a file."""
+        prefix, store = "sqlite:///", self.config.store
+        return f"{prefix}{self.absolute(store.removeprefix(prefix))}" if store.startswith(prefix) else store
 
     @property
     def state_dir(self) -> Path:
-        return self.store_path.parent
+        """Where a file store is; of replicas that share a store each has its own, beside its configuration."""
+        prefix = "sqlite:///"
+        return Path(self.store.removeprefix(prefix)).parent if self.store.startswith(prefix) else self.absolute("state")
 
     @property
     def run_file(self) -> Path:

@@ -71,7 +71,7 @@ def decision(loaded: Loaded, run: Run, *, grpc: str, http: str) -> JSON:
             }
             for connection in config.connections
         ],
-        "store": f"sqlite:///{loaded.store_path}",
+        "store": loaded.store,
         "audit": {"dir": str(loaded.absolute(config.audit.dir))},
         "opa": {
             "path": run.opa or None,

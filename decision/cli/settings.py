@@ -275,10 +275,15 @@ class Enforcers(Strict):
 
 
 def _store(value: str) -> str:
-    if value.startswith(("postgresql:", "postgres:")):
-        raise ValueError("a PostgreSQL store is not built yet; use sqlite:///state/twokey.db")
+    if value.startswith(("postgresql://", "postgres://")):
+        parts = urlsplit(value)
+        if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
+            raise ValueError("holds a password; name a password file: postgresql://user@host/twokey?passfile=/path")
+        if not parts.path.strip("/"):
+            raise ValueError("names no database; write postgresql://user@host/twokey?passfile=/path")
+        return value
     if not value.startswith("sqlite:///") or len(value) < len("sqlite:///x") or "?" in value:
-        raise ValueError("must be a URL like sqlite:///state/twokey.db")
+        raise ValueError("must be a URL like sqlite:///state/twokey.db or postgresql://user@host/twokey")
     return value
 
 

@@ -318,10 +318,20 @@ class Sessions:
         if kind != "closed":
             self._revocations.revoked([session], reason)
             self._metrics.sessions_revoked.inc()
-        was_open = await stored(self._store.close(session, reason))
+        # An enforcer's own closing of its session is nothing that other replicas' enforcers wait to hear.
+        was_open = await stored(self._store.close(session, reason, told=kind != "closed"))
         if was_open and kind is not None:
             await self._record_closed([_closed_body(session, reason, kind, by)])
         return was_open
+
+    def ended_elsewhere(self, sessions: Sequence[str]) -> None:
+        """Another replica has ended these: their enforcers may be ours."""
+        reason = "the session has ended"
+        fresh = [session for session in sessions if session not in self._ended]
+        for session in fresh:
+            self._cache.pop(session, None)
+            self._ended[session] = reason
+        self._revocations.revoked(fresh, reason)
 
     async def close_silent(self) -> Sequence[str]:
         """End the sessions of enforcers that were silent too long (design, invariant 11). Raises StoreError."""

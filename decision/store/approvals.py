@@ -31,6 +31,7 @@ from decision.store.approval_rows import (
     session_live,
     verdict_columns,
 )
+from decision.store.bus import APPROVALS
 from decision.store.clock import to_us
 from decision.store.codec import identity_hash, key_hash
 from decision.store.database import Database
@@ -53,6 +54,7 @@ class SqlApprovals:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._watchers = Watchers()
+        database.bus.hear(APPROVALS, self._watchers.changed, self._watchers.missed)
 
     async def find_or_create(self, draft: ApprovalDraft) -> tuple[Approval, bool]:
         if draft.quorum < 1 or not 0 < draft.expires_s <= MAX_EXPIRES_S:
@@ -61,10 +63,12 @@ class SqlApprovals:
         async def work(connection: AsyncConnection, now: int) -> tuple[Approval, bool]:
             usable = await _usable(connection, draft, now)
             if usable is not None:
+                await self._tell(connection, [usable.id])
                 return usable, False
             await _room(connection, draft, now)
             values = draft_columns(draft, new_id("apr"), now)
             await connection.execute(insert(_approvals).values(values))
+            await self._tell(connection, [str(values["id"])])
             return await load_one(connection, str(values["id"])), True
 
         approval, new = await self._database.write(work)
@@ -169,6 +173,7 @@ class SqlApprovals:
                 *await _sweep_to(connection, "lapsed", ApprovalState.APPROVED, due, now),
                 *await _sweep_to(connection, "outcome-unknown", ApprovalState.REDEEMED, unknown, now),
             ]
+            await self._tell(connection, [one.id for one in moved])
             if moved and record is not None:
                 await record(moved)
             return moved
@@ -195,9 +200,17 @@ class SqlApprovals:
         return found
 
     async def _move(self, work: Callable[[AsyncConnection, int], Awaitable[Approval]]) -> Approval:
-        approval = await self._database.write(work)
+        async def told(connection: AsyncConnection, now: int) -> Approval:
+            moved = await work(connection, now)
+            await self._tell(connection, [moved.id])
+            return moved
+
+        approval = await self._database.write(told)
         self._watchers.changed([approval.id])
         return approval
+
+    async def _tell(self, connection: AsyncConnection, approvals: Sequence[str]) -> None:
+        await self._database.bus.tell(connection, APPROVALS, approvals)
 
 
 async def _usable(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> Approval | None:

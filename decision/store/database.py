@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decision.errors import DecisionError, StateError, StoreError
 from decision.store import tables
+from decision.store.bus import Bus
 from decision.store.clock import StoreClock
 
 T = TypeVar("T")
@@ -27,18 +29,28 @@ Write = Callable[[AsyncConnection, int], Awaitable[T]]
 
 DEADLINE_S = 10.0  # one transaction, the wait for the write lock included
 GRACE_S = 2.0  # for its rollback
-WRITES = "twokey_writes"  # execution option: engine.py begins such a transaction with the write lock
 
 _log = structlog.get_logger(__name__)
 
 
-class Database:
-    """Reads and writes on one engine. Raises StoreError, StateError, and what a caller's own hook raises."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """One database: how its transactions begin for who reads and who writes, and how replicas on it hear each other."""
 
-    def __init__(self, engine: AsyncEngine, clock: StoreClock) -> None:
+    reader: AsyncEngine
+    writer: AsyncEngine
+    bus: Bus
+    migration_lock: int | None = None  # an advisory lock, where a writing transaction takes none by itself
+
+
+class Database:
+    """Reads and writes on one database. Raises StoreError, StateError, and what a caller's own hook raises."""
+
+    def __init__(self, engines: Engines, clock: StoreClock) -> None:
         self.clock = clock
-        self._reader = engine
-        self._writer = engine.execution_options(**{WRITES: True})
+        self.bus = engines.bus
+        self._reader = engines.reader
+        self._writer = engines.writer
         self._one_writer = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -63,6 +75,15 @@ class Database:
                     async with self._writer.begin() as connection:
                         await self._touch_clock(connection)
                     raise
+
+        return await self._run(transaction())
+
+    async def note(self, work: Read[T]) -> T:
+        """As `write`, for what no time and no other row depends on: it neither moves the clock nor waits its turn."""
+
+        async def transaction() -> T:
+            async with self._writer.begin() as connection:
+                return await work(connection)
 
         return await self._run(transaction())
 
@@ -96,6 +117,7 @@ class Database:
         self._closed = True
         if self._running:
             await asyncio.wait(self._running, timeout=DEADLINE_S + GRACE_S)
+        await self.bus.close()
         await self._reader.dispose()
 
 

@@ -2,19 +2,22 @@
 
 When an enforcer was last heard is kept in memory on the monotonic clock, so that a wall clock set forward does not end
 everybody's sessions. After a restart every enforcer has the full time again, counted from the opening of the store.
+Replicas that share a store tell each other of the signs they had by numbers that grow: what counts is when a replica
+saw one grow, by its own monotonic clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError
 from decision.model import Session
 from decision.ports import Live
 from decision.store import tables
+from decision.store.bus import SESSIONS
 from decision.store.clock import from_us, to_us
 from decision.store.codec import kind_hash, subject_json, subject_of
 from decision.store.database import Database
@@ -24,6 +27,14 @@ MAX_ENFORCERS = 10_000  # signs of life kept
 
 _sessions = tables.sessions
 _closure = tables.session_closure
+_signs = tables.enforcer_signs
+# Sorted, so that two replicas that do this at once never wait for each other in a ring. A sign lost with the server is
+# told again within a second: no wait for the disk.
+_NO_WAIT = text("SET LOCAL synchronous_commit TO off")
+_SIGN = text(
+    "INSERT INTO enforcer_signs (name, beats) SELECT name, 1 FROM unnest(CAST(:names AS text[])) AS name ORDER BY name"
+    " ON CONFLICT (name) DO UPDATE SET beats = enforcer_signs.beats + 1"
+)
 
 
 class SqlSessions:
@@ -33,6 +44,8 @@ class SqlSessions:
         self._database = database
         self._seen: dict[str, float] = {}
         self._started = database.clock.monotonic()
+        self._untold: set[str] = set()  # heard here, not yet told to the other replicas
+        self._beats: dict[str, int] = {}
 
     async def open(self, session: Session, *, seen: Collection[str] | None = None) -> None:
         """One transaction. `seen` are the kinds of live sessions of its closure that policy was told of; when there is
@@ -58,9 +71,9 @@ class SqlSessions:
 
         return await self._database.read(work)
 
-    async def close(self, session: str, reason: str) -> bool:
+    async def close(self, session: str, reason: str, *, told: bool = True) -> bool:
         async def work(connection: AsyncConnection, now: int) -> bool:
-            return bool(await _close(connection, [session], reason, now))
+            return bool(await self._close(connection, [session], reason, now, told=told))
 
         return await self._database.write(work)
 
@@ -99,10 +112,36 @@ class SqlSessions:
         """In memory only: never raises, costs nothing."""
         self._seen.pop(enforcer, None)  # to the end: the dict is in the order of the last sign of life
         self._seen[enforcer] = self._database.clock.monotonic()
+        if self._database.bus.shared and len(self._untold) < MAX_ENFORCERS:
+            self._untold.add(enforcer.replace("\0", "\ufffd"))
         if len(self._seen) > MAX_ENFORCERS:
             del self._seen[next(iter(self._seen))]
 
+    async def _exchange_signs(self) -> None:
+        """Tell the other replicas whom this one heard, and take over whom they did."""
+        names, self._untold = sorted(self._untold), set()
+
+        async def tell(connection: AsyncConnection) -> Sequence[Row[str, int]]:
+            if names:
+                await connection.execute(_NO_WAIT)
+                await connection.execute(_SIGN, {"names": names})
+            return (await connection.execute(select(_signs.c.name, _signs.c.beats).limit(MAX_ENFORCERS))).all()
+
+        try:
+            found = await self._database.note(tell)
+        except BaseException:
+            self._untold.update(names)
+            raise
+        now = self._database.clock.monotonic()
+        own = set(names)
+        for row in found:
+            if row.beats != self._beats.get(row.name, 0) + (row.name in own):  # somebody else's sign too
+                self._seen[row.name] = now
+        self._beats = {row.name: row.beats for row in found}
+
     async def close_silent(self, *, seconds: float) -> Sequence[str]:
+        if self._database.bus.shared:
+            await self._exchange_signs()
         limit = self._database.clock.monotonic() - seconds
 
         def silent(enforcer: str) -> bool:
@@ -116,10 +155,26 @@ class SqlSessions:
             query = select(_sessions.c.id, _sessions.c.enforcer).where(_sessions.c.closed.is_(None))
             found = await connection.execute(query.where(_sessions.c.enforcer.in_(names)).limit(LIST_LIMIT))
             ids = [row.id for row in found if silent(row.enforcer)]  # again: one may have spoken meanwhile
-            return await _close(connection, ids, "enforcer silent", now)
+            if self._database.bus.shared:
+                await connection.execute(delete(_signs).where(_signs.c.name.in_([one for one in names if silent(one)])))
+            return await self._close(connection, ids, "enforcer silent", now)
 
         names = await self._database.read(look)
         return await self._database.write(work) if names else []
+
+    async def _close(
+        self, connection: AsyncConnection, ids: Sequence[str], reason: str, now: int, *, told: bool = True
+    ) -> Sequence[str]:
+        """Those of `ids` that were open, now closed."""
+        closed = []
+        for one in ids:
+            change = update(_sessions).where(_sessions.c.id == one, _sessions.c.closed.is_(None))
+            if (await connection.execute(change.values(closed=now, close_reason=reason))).rowcount == 1:
+                closed.append(one)
+                await connection.execute(delete(_closure).where(_closure.c.session == one))
+        if told:
+            await self._database.bus.tell(connection, SESSIONS, closed)
+        return closed
 
 
 def _live(closure: Sequence[str], now: int) -> Select[str, str]:
@@ -135,17 +190,6 @@ def _elements(session: Session) -> list[dict[str, object]]:
         {"session": session.id, "element": one, "kind": kind, "expires": expires}
         for one in sorted(set(session.subject.closure))
     ]
-
-
-async def _close(connection: AsyncConnection, ids: Sequence[str], reason: str, now: int) -> list[str]:
-    """Those of `ids` that were open, now closed."""
-    closed = []
-    for one in ids:
-        change = update(_sessions).where(_sessions.c.id == one, _sessions.c.closed.is_(None))
-        if (await connection.execute(change.values(closed=now, close_reason=reason))).rowcount == 1:
-            closed.append(one)
-            await connection.execute(delete(_closure).where(_closure.c.session == one))
-    return closed
 
 
 def _columns(session: Session) -> dict[str, object]:

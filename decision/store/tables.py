@@ -19,7 +19,35 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
 )
+from sqlalchemy.engine import Dialect
+
+
+class _NoNul(TypeDecorator[str]):
+    """Text from callers, ids that they name included. PostgreSQL holds no NUL in a text, so no database gets one: it
+    is stored as U+FFFD, and an id with one is an id that nobody has."""
+
+    impl: type[String] = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
+        return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+
+
+class Words(_NoNul):
+    impl = Text
+    cache_ok = True
+
+
+class Id(_NoNul):
+    """At most 64 characters, where the database counts them."""
+
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(64)
+
 
 metadata = MetaData()
 
@@ -33,17 +61,17 @@ clock = Table(
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("subject", JSON, nullable=False),
-    Column("connection", Text, nullable=False),
-    Column("environment", Text, nullable=False),
-    Column("protocol", Text, nullable=False),
-    Column("client_address", Text, nullable=False),
-    Column("enforcer", Text, nullable=False),
+    Column("connection", Words, nullable=False),
+    Column("environment", Words, nullable=False),
+    Column("protocol", Words, nullable=False),
+    Column("client_address", Words, nullable=False),
+    Column("enforcer", Words, nullable=False),
     Column("opened", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Column("closed", BigInteger),
-    Column("close_reason", Text, nullable=False),
+    Column("close_reason", Words, nullable=False),
     Index("ix_sessions_closed_enforcer", "closed", "enforcer"),
 )
 
@@ -53,25 +81,34 @@ sessions = Table(
 session_closure = Table(
     "session_closure",
     metadata,
-    Column("session", String(64), ForeignKey("sessions.id"), primary_key=True),
-    Column("element", Text, primary_key=True),
-    Column("kind", String(64), nullable=False),
+    Column("session", Id, ForeignKey("sessions.id"), primary_key=True),
+    Column("element", Words, primary_key=True),
+    Column("kind", Id, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Index("ix_session_closure_kinds", "element", "kind", "expires", "session"),
+)
+
+# On a store that replicas share: an enforcer's signs of life at any of them, as a number that each sign raises. Whoever
+# sees it stand still for too long on their own monotonic clock has not heard from it (sessions.py).
+enforcer_signs = Table(
+    "enforcer_signs",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("beats", BigInteger, nullable=False),
 )
 
 approvals = Table(
     "approvals",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("state", String(32), nullable=False),
     Column("act", LargeBinary(32), nullable=False),  # SHA-256 over the act key: finds it; the key itself is compared
     Column("key", JSON, nullable=False),
     Column("requester", JSON, nullable=False),
     Column("asker", LargeBinary(32), nullable=False),  # SHA-256 over the subject's identity
-    Column("session", String(64), nullable=False),
-    Column("connection", Text, nullable=False),
-    Column("environment", Text, nullable=False),
+    Column("session", Id, nullable=False),
+    Column("connection", Words, nullable=False),
+    Column("environment", Words, nullable=False),
     Column("operation", LargeBinary, nullable=False),
     Column("reasons", JSON, nullable=False),
     Column("groups", JSON, nullable=False),
@@ -79,9 +116,9 @@ approvals = Table(
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Column("decided", BigInteger),
-    Column("execution", String(64), unique=True),
+    Column("execution", Id, unique=True),
     Column("finished", BigInteger),  # when the outcome of the redeemed act was recorded
-    Column("revision", Text, nullable=False),
+    Column("revision", Words, nullable=False),
     Index("ix_approvals_act", "act", "state"),
     Index("ix_approvals_asker", "asker", "state"),
     Index("ix_approvals_state_expires", "state", "expires"),
@@ -90,12 +127,12 @@ approvals = Table(
 verdicts = Table(
     "verdicts",
     metadata,
-    Column("approval", String(64), ForeignKey("approvals.id"), primary_key=True),
+    Column("approval", Id, ForeignKey("approvals.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("reviewer", JSON, nullable=False),
     Column("approve", Boolean, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("channel", Text, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("channel", Words, nullable=False),
     Column("time", BigInteger, nullable=False),
 )
 
@@ -103,8 +140,8 @@ verdicts = Table(
 verdict_closure = Table(
     "verdict_closure",
     metadata,
-    Column("approval", String(64), ForeignKey("approvals.id"), primary_key=True),
-    Column("element", Text, primary_key=True),
+    Column("approval", Id, ForeignKey("approvals.id"), primary_key=True),
+    Column("element", Words, primary_key=True),
     Column("number", Integer, nullable=False),
 )
 
@@ -112,9 +149,9 @@ verdict_closure = Table(
 budget_units = Table(
     "budget_units",
     metadata,
-    Column("unit", String(64), primary_key=True),  # the decision that took it
-    Column("budget", Text, primary_key=True),
-    Column("element", Text, primary_key=True),
+    Column("unit", Id, primary_key=True),  # the decision that took it
+    Column("budget", Words, primary_key=True),
+    Column("element", Words, primary_key=True),
     Column("taken", BigInteger, nullable=False),
     Index("ix_budget_units_element", "budget", "element", "taken"),
     Index("ix_budget_units_taken", "taken"),

@@ -31,11 +31,22 @@ class Watcher:
         else:
             self._queued.add(approval)
 
+    def missed(self) -> None:
+        """Something may have changed unheard: what it names is read again, and who watches all begins anew."""
+        for approval in self._only:
+            self.offer(approval)
+        if not self._only:
+            self._slow = True
+            if self._queue.empty():
+                self._queue.put_nowait("")
+
     async def next(self) -> str:
         """The next changed approval. Raises StateError SLOW_WATCHER once changes were lost."""
         if self._slow:
             raise StateError("Too many changes were not read in time; watch again", code="SLOW_WATCHER")
         approval = await self._queue.get()
+        if self._slow:
+            raise StateError("Some changes may have been missed; watch again", code="SLOW_WATCHER")
         self._queued.discard(approval)
         return approval
 
@@ -61,3 +72,7 @@ class Watchers:
         for approval in approvals:
             for watcher in self._all:
                 watcher.offer(approval)
+
+    def missed(self) -> None:
+        for watcher in self._all:
+            watcher.missed()

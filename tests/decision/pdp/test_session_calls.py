@@ -125,7 +125,7 @@ async def test_a_kill_cuts_also_while_the_store_fails_but_nobody_elses(run: Runn
     store: Any = run.service.sessions._store  # a fault injected below every port
     works_get, works_close = store.get, store.close
 
-    async def broken(*_: object) -> Session:
+    async def broken(*_: object, **__: object) -> Session:
         raise StoreError("the disk is gone")
 
     store.get = store.close = broken

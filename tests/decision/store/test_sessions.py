@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from decision.errors import StateError, StoreError
 from decision.ports import Live
 from decision.store.engine import Store, open_store
+from tests.decision.store.conftest import Direct
 from tests.decision.store.support import AGENT, ManualClock, session, subject
 
 
@@ -41,15 +41,12 @@ async def test_close_is_true_once(store: Store, clock: ManualClock) -> None:
     assert not await store.sessions.close("ses_unknown", "x")
 
 
-async def test_closed_sessions_leave_nothing_in_the_index_of_closures(store: Store, url: str) -> None:
+async def test_closed_sessions_leave_nothing_in_the_index_of_closures(store: Store, direct: Direct) -> None:
     one, other = session(), session(enforcer="enf-2")
     for each in (one, other):
         await store.sessions.open(each)
     await store.sessions.close(one.id, "")
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
-        rows = connection.execute("SELECT DISTINCT session FROM session_closure").fetchall()
-    connection.close()
-    assert rows == [(other.id,)]
+    assert [tuple(row) for row in direct("SELECT DISTINCT session FROM session_closure")] == [(other.id,)]
 
 
 async def test_the_same_id_twice_is_refused_and_changes_nothing(store: Store) -> None:

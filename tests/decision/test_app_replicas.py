@@ -1,0 +1,174 @@
+"""Two decision services on one PostgreSQL, behind one address: a client's next connection may meet the other one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+import pytest
+from psycopg import sql
+from twokey.approval.v1 import approval_pb2
+from twokey.decision.v1 import decision_pb2
+from twokey.type.v1 import decision_pb2 as type_pb2
+
+from decision.app import Service
+from decision.cli.demo.database import Database, scratch_folder
+from decision.settings import Settings
+from tests.decision.running import Running, document_of, operation
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[Database]:
+    database = Database(scratch_folder("twokey-replicas-"))
+    try:
+        database.start()
+        yield database
+    finally:
+        database.remove()
+
+
+@contextlib.asynccontextmanager
+async def relay(addresses: list[str]) -> AsyncIterator[str]:
+    """One address; each connection goes to the next of `addresses`."""
+    turns = itertools.cycle(addresses)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = next(turns).rpartition(":")
+        upstream, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, back), pump(upstream, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield "{}:{}".format(*server.sockets[0].getsockname())
+    finally:
+        server.close()
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, postgres_server: Database) -> AsyncIterator[tuple[Running, Running]]:
+    schema = f"two_{secrets.token_hex(4)}"
+    conninfo = psycopg.conninfo.make_conninfo(
+        host="127.0.0.1", port=postgres_server.port, user="postgres", password=postgres_server.admin_password
+    )
+    with closing(psycopg.connect(conninfo, dbname="postgres", autocommit=True)) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    passwords = tmp_path / "pgpass"
+    passwords.touch(mode=0o600)
+    passwords.write_text(f"*:*:*:*:{postgres_server.admin_password}\n")
+    store = f"postgresql://postgres@127.0.0.1:{postgres_server.port}/postgres?passfile={passwords}&search_path={schema}"
+
+    secret, tls = secrets.token_urlsafe(32), None
+    async with AsyncExitStack() as ending:
+        services: list[Service] = []
+        for name in ("one", "two"):
+            folder = tmp_path / name
+            folder.mkdir()
+            document: dict[str, Any] = document_of(folder, secret, store=store)
+            tls = document["run"]["tls"] = tls or document["run"]["tls"]
+            service = Service(Settings.model_validate(document), document, watch=False, drain_s=1.0)
+            await service.start()
+            ending.push_async_callback(service.stop)
+            stop = asyncio.Event()
+            background = asyncio.ensure_future(service.run(stop))
+            ending.push_async_callback(asyncio.wait, [background])
+            ending.callback(stop.set)
+            services.append(service)
+        assert tls is not None
+        address = await ending.enter_async_context(relay([str(one.ready_line["grpc"]) for one in services]))
+        credentials = grpc.ssl_channel_credentials(tls["ca"].encode())
+        met = []
+        for service in services:
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channel = await ending.enter_async_context(grpc.aio.secure_channel(address, credentials, options))
+            await channel.channel_ready()
+            met.append(Running(service, channel, secret, folder=tmp_path))
+        yield met[0], met[1]
+
+
+def delete(text: str) -> Any:
+    return operation(text, "delete")
+
+
+async def test_a_hold_at_one_is_approved_at_the_other_and_redeemed_at_either_once(
+    replicas: tuple[Running, Running],
+) -> None:
+    one, two = replicas
+    session = await one.session("executor-7", "executor")
+    act = delete("DELETE FROM orders WHERE id = 1")
+    held = await two.decide(session, act)
+    assert held.decision.outcome == type_pb2.OUTCOME_REQUIRE_APPROVAL
+    approval = held.decision.approval.id
+
+    watch = one.approval.Watch(approval_pb2.WatchRequest(ids=[approval]), metadata=one.enforcer, timeout=30)
+    first = await watch.read()
+    assert first.state == approval_pb2.STATE_PENDING
+    await two.approval.Approve(
+        approval_pb2.ApproveRequest(id=approval, reason="ok"), metadata=two.bearer("bob", "reviewer"), timeout=20
+    )
+    states = []
+    while approval_pb2.STATE_APPROVED not in states:
+        states.append((await watch.read()).state)
+    watch.cancel()
+
+    async def redeem(at: Running) -> int:
+        again = delete("DELETE FROM orders WHERE id = 1")
+        return int((await at.decide(session, again, approval=approval)).decision.outcome)
+
+    answers = await asyncio.gather(*(redeem(at) for at in (one, two, one, two)))
+    assert sorted(answers).count(type_pb2.OUTCOME_ALLOW) == 1
+
+
+async def test_a_session_ended_at_one_is_over_at_the_other_within_a_second(
+    replicas: tuple[Running, Running],
+) -> None:
+    one, two = replicas
+    session = await one.session("executor-7", "executor")
+    read = operation("SELECT 1", "select")
+    assert (await two.decide(session, read)).decision.outcome == type_pb2.OUTCOME_ALLOW
+    watch = two.decision.WatchRevocations(
+        decision_pb2.WatchRevocationsRequest(enforcer="enf-1"), metadata=two.enforcer, timeout=30
+    )
+    await watch.read()
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await one.decision.Revoke(
+        decision_pb2.RevokeRequest(session=session, reason="stolen"),
+        metadata=one.bearer("carol", "admin"),
+        timeout=20,
+    )
+    while session not in (await watch.read()).revoked_sessions:
+        pass
+    assert loop.time() - begun < 1.0
+    refused = await two.decide(session, operation("SELECT 1", "select"))
+    assert refused.decision.outcome == type_pb2.OUTCOME_DENY
+    watch.cancel()
+
+
+async def test_of_two_exclusive_roles_opened_at_once_at_two_services_one_is(
+    replicas: tuple[Running, Running],
+) -> None:
+    """P19: alice's two agents... one owner, planner and executor, each at its own service."""
+    one, two = replicas
+    for _ in range(5):
+        opened = await asyncio.gather(one.open("alice", "planner"), two.open("executor-7", "executor"))
+        ids = [each.session.id for each in opened if each.session.id]
+        assert len(ids) == 1
+        for session in ids:
+            await one.decision.CloseSession(
+                decision_pb2.CloseSessionRequest(session=session), metadata=one.enforcer, timeout=20
+            )
