@@ -134,4 +134,5 @@ async def _guarded(transaction: Coroutine[Any, Any, T]) -> T:
 def describe(error: BaseException) -> str:
     """What went wrong, without the statement and its parameters, which may hold a client's values."""
     original = getattr(error, "orig", None)
-    return str(original) if original is not None else type(error).__name__
+    # PostgreSQL's further lines (DETAIL) quote rows.
+    return str(original).partition("\n")[0] if original is not None else type(error).__name__

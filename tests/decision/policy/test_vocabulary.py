@@ -21,7 +21,12 @@ MISSPELT = [
     ("risks", "hold_delete: true", "hold_delete: 1", "neither true nor false"),
     ("risks", '"*":', "production:", r'has no entry "\*"'),
     ("roles", '{"*": [read, explain, export, control]}', '{"*": [red]}', "'red' is no group"),
-    ("roles", "settings: [harmless, narrowing, protective, all]", "settings: [harmles]", "'harmles' is no class of settings.yaml"),
+    (
+        "roles",
+        "settings: [harmless, narrowing, protective, all]",
+        "settings: [harmles]",
+        "'harmles' is no class of settings.yaml",
+    ),
     ("roles", "opaque: hold", "opaque: höld", "means nothing"),
     ("roles", "functions: careful", "functions: safe", "means nothing"),
     ("roles", "read_only: true", "readonly: true", "no key that policy reads"),

@@ -275,7 +275,7 @@ async def test_one_execution_id_redeems_one_approval(store: Store) -> None:
     one = await opened(store)
     first, second = await approved(store, one, "a"), await approved(store, one, "b")
     await store.approvals.redeem(first.id, key=act("a"), session=one, execution="exe_1")
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(StoreError, match="UNIQUE|unique"):
         await store.approvals.redeem(second.id, key=act("b"), session=one, execution="exe_1")
     with pytest.raises(StateError):
         await store.approvals.redeem(second.id, key=act("b"), session=one, execution="")
