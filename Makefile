@@ -12,7 +12,7 @@ TESTS ?= tests
 PYTEST_FLAGS ?=
 BENCH_FLAGS ?=
 
-.PHONY: help setup demo test clients test-clients test-all check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz lock clean
+.PHONY: help setup demo test clients test-clients test-all check fmt format lint types imports rego proto proto-breaking proto-image generate bench fuzz mutate lock clean
 
 help: ## List the tasks.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), 
 	@$(PYTHON) -m tools.postgres_binaries 18
 	$(PYTHON) -m tests.corpus.judge --statements $(or $(FUZZ_STATEMENTS),20000) --seed $(or $(FUZZ_SEED),1)
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=1800 $(TESTS)
+
+mutate: setup ## Take away each rule of masking's analysis and policy in turn: some test must fail (MUTATE_FLAGS: --only rules, --modules …).
+	$(PYTHON) -m tests.mutation.run $(MUTATE_FLAGS)
 
 generate: setup ## Write rego/schemas/input.json anew from the API.
 	$(PYTHON) tools/input_schema.py

@@ -148,6 +148,24 @@ test_mask_tells_denies if {
 		some reason in decision.reasons
 		contains(reason.reason, "goes through pg_catalog./")
 	}
+	unnamed := t.decide(sql(upper_email, {"output": [t.computed("n", [t.source("customers", "email", "tells", "")])]}))
+	some reason in unnamed.reasons
+	contains(reason.reason, "goes through an expression, which")
+}
+
+# A copy of one column that depends on another too: each is judged by its own way.
+test_mask_computed_denies_what_a_copy_depends_on_besides if {
+	unlabelled := object.union(t.output("orders", "note"), {"sources": [
+		t.source("orders", "note", "copy", ""),
+		t.source("customers", "email", "safe", ""),
+	]})
+	t.rules(t.decide(sql(upper_email, {"output": [unlabelled]}))) == {"MASK-COMPUTED"}
+	labelled := object.union(t.output("customers", "email"), {"sources": [
+		t.source("customers", "email", "copy", ""),
+		t.source("cards", "pan", "safe", ""),
+	]})
+	columns := [t.column("customers", "email", "output"), t.column("cards", "pan", "other")]
+	t.rules(t.decide(sql(upper_email, {"output": [labelled], "columns": columns}))) == {"MASK-OUTPUT", "MASK-COMPUTED"}
 }
 
 # MASK-INFERENCE
@@ -173,6 +191,9 @@ test_mask_inference_denies if {
 		contains(reason.reason, "public.customers.email (label email) is used in ")
 	}
 	t.denied_by(t.decide_with(deciding("join-foreign-key"), {"masking": {"inference": {"allow": []}}}), "MASK-INFERENCE")
+	by_function := sql(deciding("where"), {"inferences": [t.inference("customers", "email", "expression", "pg_catalog./")]})
+	some reason in t.decide(by_function).reasons
+	contains(reason.reason, "is used in an expression that can tell (pg_catalog./), which")
 }
 
 # MASK-STORE, MASK-WRITE-DOWN
@@ -248,6 +269,7 @@ test_mask_other_denies_output_without_its_origin if {
 
 test_mask_other_denies_an_unknown_use if {
 	t.denied_by(t.decide(sql(reads_email, {"columns": [t.column("customers", "email", "")]})), "MASK-OTHER")
+	t.denied_by(t.decide(sql(upper_email, {"columns": [t.column("customers", "email", "")]})), "MASK-OTHER")
 }
 
 # MASK-STREAM

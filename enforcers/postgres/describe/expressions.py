@@ -49,22 +49,17 @@ from enforcers.postgres.describe.lineage import (
 # Kinds whose meaning is only that of their parts.
 PLAIN = frozenset(
     [
-        "A_ArrayExpr",
         "A_Indices",
         "A_Star",
-        "BoolExpr",
         "Boolean",
         "BooleanTest",
         "CaseWhen",
-        "CoalesceExpr",
-        "CollateClause",
         "Float",
         "BitString",
         "GroupingFunc",
         "GroupingSet",
         "Integer",
         "List",
-        "MinMaxExpr",
         "MultiAssignRef",
         "NamedArgExpr",
         "NullTest",
@@ -94,8 +89,6 @@ PLAIN = frozenset(
         "MergeSupportFunc",
         "SQLValueFunction",
         "Alias",
-        "WindowDef",
-        "SortBy",
     ]
 )
 _COLLECTS = frozenset(["JsonArrayAgg", "JsonArrayQueryConstructor", "JsonObjectAgg"])
@@ -117,6 +110,7 @@ _BARE = {
     "arg": "JsonKeyValue",
     "expr": "JsonValueExpr",
     "query": "SelectStmt",
+    "val": "JsonValueExpr",  # of JsonArgument: PASSING
 }
 
 
@@ -132,7 +126,6 @@ _QUIET = {
     "RowExpr": RECORD,
     "SetToDefault": UNKNOWN,
     "SQLValueFunction": 0,
-    "SortBy": 0,
     "A_Indices": 0,
 }
 
@@ -317,10 +310,15 @@ def window(context: Context, body: Node, scope: Scope) -> Value:
     return NOTHING
 
 
-def _sort(context: Context, body: Node, scope: Scope) -> Value:
+def sorts_by(context: Context, body: Node) -> None:
+    """ORDER BY … USING an operator."""
     if body.get("useOp"):
         for function in context.operator_functions(strings(body["useOp"])[-1]):
             functions.use(context, [function], "operator")
+
+
+def _sort(context: Context, body: Node, scope: Scope) -> Value:
+    sorts_by(context, body)
     return walk(context, body.get("node"), scope)
 
 

@@ -24,7 +24,7 @@ from enforcers.postgres.describe.context import OPEN, UNNAMED, Context, Node, Ou
 from enforcers.postgres.describe.labels import label
 from enforcers.postgres.describe.lineage import GROWN, UNKNOWN, Sources, Value, computed, either, joined
 
-_DATA = {"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
+_DATA = {"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
 
 
 def query(context: Context, node: Node, outer: Scope, *, may_be_open: bool = False) -> list[OutColumn]:
@@ -246,8 +246,7 @@ def _grouping(context: Context, items: Any, scope: Scope, columns: list[OutColum
             _grouping(context, body.get("args"), scope, columns, why)  # GROUP BY (1, 2) are positions too
             continue
         if kind == "SortBy":
-            if body.get("useOp"):
-                expressions.walk(context, item, scope)
+            expressions.sorts_by(context, body)
             _grouping(context, [body.get("node", {})], scope, columns, why)
             continue
         if kind == "A_Const" and "ival" in body:

@@ -49,3 +49,8 @@ CREATE FUNCTION worth(a text) RETURNS int LANGUAGE sql AS 'SELECT a::int';
 CREATE TABLE chain_a (id int PRIMARY KEY);
 CREATE TABLE chain_b (id int PRIMARY KEY, a int REFERENCES chain_a ON DELETE CASCADE);
 CREATE TABLE chain_c (b int REFERENCES chain_b);
+-- Ways that few statements take.
+CREATE FUNCTION initcap(a int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM p WHERE p.id = a';
+CREATE TABLE gen2 (id int, t text, u text GENERATED ALWAYS AS (upper(t)) STORED, w text GENERATED ALWAYS AS (t) STORED);
+CREATE TABLE kept (id int PRIMARY KEY); CREATE TABLE keeps (kept int REFERENCES kept ON DELETE RESTRICT);
+CREATE FUNCTION opened(a pair[], ssn text) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM unnest(a) u';
