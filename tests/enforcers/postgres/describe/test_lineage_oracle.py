@@ -151,5 +151,5 @@ def test_what_changes_with_a_column_is_described(world: World, connection: psyco
 def test_what_changes_by_new_syntax_is_described(world: World, connection: psycopg.Connection[Any], line: str) -> None:
     if connection.info.server_version < 180000:
         return  # older servers know only some of it
-    sql = line.split(" ¦ ")[0]
+    sql = line.split(" ¦ ", maxsplit=1)[0]
     assert disagreements(connection, described(world, sql), sql) == []
