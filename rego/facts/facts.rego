@@ -123,13 +123,13 @@ setting_in(setting, classes) if {
 # Touches neither names nor rights: what even an unregistered agent may do.
 harmless if {
 	is_operation
+	count(input.operation.sql.relations) == 0
 	described
+	count(input.operation.sql.columns) == 0
+	count(input.operation.sql.functions) == 0
 	count(verbs) > 0
 	count(verbs_outside(policy.harmless.groups)) == 0
 	every setting in input.operation.sql.settings { setting_in(setting, policy.harmless.settings) }
-	count(input.operation.sql.relations) == 0
-	count(input.operation.sql.columns) == 0
-	count(input.operation.sql.functions) == 0
 }
 
 # The shape says how many rows it can change, or return, at most.
@@ -174,19 +174,26 @@ masked_label(label) if {
 
 sees_masked if not "*" in clear_labels
 
+# The connection has classified columns, by the file or by the target's catalog: without any, no column has a label.
+labelled if some _ in data.twokey.config.classification[input.resource.id]
+
+labelled if some _ in input.operation.sql.column_labels
+
 # The label of a column of the question's connection that counts for the active role: undefined for one that isn't
 # classified. Of several labels it is one that the role sees masked, if there is any: a further label only tightens.
 label_of(column) := label if {
-	labels := labels_of(column)
-	masked := sort([label | some label in labels; masked_label(label)])
-	label := array.concat(masked, sort([label | some label in labels]))[0]
-}
+	masked := masked_labels(column)
+	count(masked) > 0
+	label := min(masked)
+} else := min(labels_of(column))
 
 # Labels add up: that of the classification file, and those that the target's own catalog gives (comments, security labels).
 # Looked up by key, because a connection may have thousands.
-labels_of(column) := {label |
-	some label in [data.twokey.config.classification[input.resource.id][column_key(column)]]
-} | object.get(catalog_labels, column_key(column), set())
+labels_of(column) := labels_at(column_key(column))
+
+labels_at(key) := {label |
+	some label in [data.twokey.config.classification[input.resource.id][key]]
+} | object.get(catalog_labels, key, set())
 
 catalog_labels[key] contains label if {
 	some column in input.operation.sql.column_labels
@@ -195,8 +202,10 @@ catalog_labels[key] contains label if {
 }
 
 # The labels of a column that the active role sees masked.
-masked_labels(column) := {label |
-	some label in labels_of(column)
+masked_labels(column) := masked_labels_at(column_key(column))
+
+masked_labels_at(key) := {label |
+	some label in labels_at(key)
 	masked_label(label)
 }
 
@@ -206,8 +215,13 @@ connection_labels contains label if some label in data.twokey.config.classificat
 connection_labels contains label if some label in input.operation.sql.target_labels
 
 # One spelling a column (decision/columns.py): a name with a dot, a double quote or a space at an end is quoted, so that no
-# two columns share it.
-column_key(column) := concat(".", [quoted(column.schema), quoted(column.relation), quoted(column.column)])
+# two columns share it. Most names are plain, which one look at the three of them tells.
+column_key(column) := key if {
+	key := concat(".", [column.schema, column.relation, column.column])
+	regex.match(`^\w*\.\w*\.\w*$`, key)
+}
+
+else := concat(".", [quoted(column.schema), quoted(column.relation), quoted(column.column)])
 
 quoted(name) := name if {
 	not contains(name, ".")
@@ -219,24 +233,26 @@ else := concat("", [`"`, replace(name, `"`, `""`), `"`])
 
 # Every value is there without which a duty would be silent. Where a missing one only denies, nothing is asked.
 complete if {
-	is_string(policy.verbs["sql.update"])
-	is_number(policy.approvals["default"].quorum)
-	is_number(policy.leases.ttl_ms)
-	is_array(policy.duties.static)
-	is_array(policy.duties.dynamic)
-	is_array(policy.duties.never_write)
-	is_string(policy.masking["default"].type)
-	risks := for_environment(policy.risks)
+	data_of_policy := policy # found once: each further way to it costs as much as the look itself
+	is_string(data_of_policy.verbs["sql.update"])
+	is_number(data_of_policy.approvals["default"].quorum)
+	is_number(data_of_policy.leases.ttl_ms)
+	duties := data_of_policy.duties
+	is_array(duties.static)
+	is_array(duties.dynamic)
+	is_array(duties.never_write)
+	is_string(data_of_policy.masking["default"].type)
+	risks := for_environment(data_of_policy.risks)
 	is_array(risks.deny)
 	is_array(risks.hold)
 	is_boolean(risks.hold_delete)
 	is_boolean(risks.hold_without_where)
-	budget := for_environment(policy.budgets.environments)
+	budget := for_environment(data_of_policy.budgets.environments)
 	is_number(budget.write)
 	is_number(budget.export)
 	is_number(budget.read)
-	is_array(policy.obligations.session)
-	is_array(policy.obligations.act)
+	is_array(data_of_policy.obligations.session)
+	is_array(data_of_policy.obligations.act)
 }
 
 # The description is whole: each field is there on which a denial could otherwise stay silent.
@@ -246,70 +262,71 @@ whole if {
 	is_operation
 	is_string(input.resource.id)
 	is_string(input.resource.environment)
-	is_string(input.operation.sql.command)
-	is_boolean(input.operation.sql.opaque)
-	is_array(input.operation.sql.opaque_reasons)
-	is_boolean(input.operation.sql.has_where)
-	is_boolean(input.operation.sql.returns_rows)
 	is_boolean(input.context.approval.present)
 	is_array(input.context.approval.verdicts)
 	is_string(input.context.reason)
 	is_array(input.action.verbs)
-	is_array(input.operation.sql.verbs)
-	every use in input.operation.sql.relations { whole_relation(use) }
-	every use in input.operation.sql.columns { whole_column(use) }
-	every use in input.operation.sql.functions { use.name; use.schema}
-	every use in input.operation.sql.settings { use.name; use.action}
-	every output in input.operation.sql.output { whole_output(output) }
-	is_array(input.operation.sql.inferences)
-	is_array(input.operation.sql.flows)
-	every inference in input.operation.sql.inferences {
-		whole_name(inference)
+	sql := input.operation.sql
+	is_string(sql.command)
+	is_boolean(sql.opaque)
+	is_array(sql.opaque_reasons)
+	is_boolean(sql.has_where)
+	is_boolean(sql.returns_rows)
+	is_array(sql.verbs)
+	every use in sql.relations {
+		use.schema
+		use.name
+		is_array(use.access)
+		is_boolean(use.catalog)
+		is_boolean(use.temporary)
+	}
+	every use in sql.columns {
+		use.schema
+		use.relation
+		use.column
+		use.use
+	}
+	every use in sql.functions { use.name; use.schema}
+	every use in sql.settings { use.name; use.action}
+	every output in sql.output { whole_output(output) }
+	inferences := sql.inferences
+	is_array(inferences)
+	every inference in inferences {
+		inference.schema
+		inference.relation
+		inference.column
 		inference.kind
 	}
-	every flow in input.operation.sql.flows { whole_flow(flow) }
-	is_array(input.operation.sql.column_labels)
-	is_array(input.operation.sql.target_labels)
-	is_array(input.operation.sql.missing_columns)
-	every column in input.operation.sql.column_labels {
+	flows := sql.flows
+	is_array(flows)
+	every flow in flows { whole_flow(flow) }
+	is_array(sql.target_labels)
+	labelled_columns := sql.column_labels
+	is_array(labelled_columns)
+	every column in labelled_columns {
 		whole_name(column)
 		is_array(column.labels)
 	}
-	every column in input.operation.sql.missing_columns { whole_name(column) }
-}
-
-whole_relation(use) if {
-	use.schema
-	use.name
-	is_array(use.access)
-	is_boolean(use.catalog)
-	is_boolean(use.temporary)
-}
-
-whole_column(use) if {
-	use.schema
-	use.relation
-	use.column
-	use.use
+	missing := sql.missing_columns
+	is_array(missing)
+	every column in missing { whole_name(column) }
 }
 
 whole_output(output) if {
-	output.origin == null
-	whole_sources(output)
-}
-
-whole_output(output) if {
-	whole_name(output.origin)
-	whole_sources(output)
-}
-
-whole_sources(output) if {
-	is_array(output.sources)
-	every source in output.sources {
-		whole_name(source)
+	whole_origin(output.origin)
+	sources := output.sources
+	is_array(sources)
+	every source in sources {
+		source.schema
+		source.relation
+		source.column
 		source.through
 	}
 }
+
+whole_origin(null)
+
+whole_origin(origin) if whole_name(origin)
 
 whole_flow(flow) if {
 	whole_name(flow.source)

@@ -40,6 +40,9 @@ test_a_name_with_a_dot_is_another_column if {
 	facts.column_key({"schema": "a", "relation": `b"c`, "column": "d"}) == `a."b""c".d`
 	facts.column_key({"schema": "Public", "relation": "My Table", "column": "d"}) == "Public.My Table.d"
 	facts.column_key({"schema": "a", "relation": "b ", "column": "d"}) == `a."b ".d`
+	facts.column_key({"schema": "a", "relation": "b\u00a0", "column": "d"}) == "a.\"b\u00a0\".d"
+	facts.column_key({"schema": "größe", "relation": "b$1", "column": "d-e"}) == "größe.b$1.d-e"
+	facts.column_key({"schema": "", "relation": "a.b", "column": ""}) == `."a.b".`
 }
 
 labelled(labels) := object.union(t.operation(t.planner, t.select_orders), {"operation": {"sql": {

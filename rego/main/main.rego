@@ -87,15 +87,15 @@ needs := [need | some need in (sql.needs | masking.needs)] if {
 }
 
 # What the outcome rests on, as {rule, reason, next}; the denials' own first.
-because := denials if count(denials) > 0
-
-else := {held | some held in requires} if not releasable
-
-else := open_requires if outcome == "require-approval"
+because := permits | requires if outcome == "allow"
 
 else := masks if outcome == "mask-columns"
 
-else := permits | requires if outcome == "allow"
+else := open_requires if outcome == "require-approval"
+
+else := denials if count(denials) > 0
+
+else := requires if not releasable
 
 else := set()
 
@@ -190,18 +190,18 @@ lease := {"ttl_ms": min({granted.ttl_ms | some granted in sql.leases})} if {
 	count(requires) == 0
 	count(masking.counts) == 0
 	input.values.present == false
-	count(sql.leases) > 0
 }
 
 default window := null
 
 # One that was granted without a window has none: the intent is durable before the act.
 window := {
-	"records": min({granted.window.records | some granted in sql.leases}),
-	"delay_ms": min({granted.window.delay_ms | some granted in sql.leases}),
+	"records": min({window.records | some window in windows}),
+	"delay_ms": min({window.delay_ms | some window in windows}),
 } if {
 	lease != null
-	every granted in sql.leases { granted.window != null }
+	windows := {granted.window | some granted in sql.leases}
+	not null in windows
 }
 
 default durability := "before"

@@ -140,6 +140,10 @@ test_a_description_with_holes_is_denied if {
 		{"output": [t.computed("x", [object.remove(t.source("customers", "email", "safe", ""), ["through"])])]},
 		{"inferences": [object.remove(t.inference("customers", "email", "where", ""), ["kind"])]},
 		{"inferences": null},
+		{"inferences": {}},
+		{"flows": {}},
+		{"missing_columns": {}},
+		{"column_labels": {}},
 		{"flows": [object.remove(t.flow(["customers", "email"], ["orders", "note"], "update", false), ["target"])]},
 		{"opaque": null},
 	] {

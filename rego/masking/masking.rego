@@ -9,28 +9,38 @@ import data.twokey.facts
 # Verbs through which output columns reach the client as rows that can be masked.
 maskable_verbs := {"sql.select", "sql.declare", "sql.fetch", "sql.prepare", "sql.execute", "sql.copy-to"}
 
+# Some column of the connection has a label, and the role sees some label masked: else nothing is hidden from it.
+hides if {
+	facts.is_operation
+	facts.labelled
+	facts.sees_masked
+}
+
 # Classified columns that the statement reads, for a role that sees their label masked.
 touched contains {"column": column, "label": label} if {
-	facts.is_operation
+	hides
 	some column in input.operation.sql.columns
 	column.use != "write"
-	label := facts.label_of(column)
-	facts.masked_label(label)
+	label := min(facts.masked_labels(column))
 }
 
 # Output columns that come straight from one: its origin has a masked label under one of its names. A partition's column
 # is its parent's too, a view's is the table's: `sources` lists every name of the copied value.
 origins contains {"origin": origin, "label": label} if {
-	facts.is_operation
+	hides
 	some output in input.operation.sql.output
 	origin := output.origin
-	label := sort([label | some label in origin_labels[facts.column_key(origin)]])[0]
+	label := min(origin_labels[facts.column_key(origin)])
 }
 
-origin_labels[key] contains label if {
+# Whole at once: asked for key by key, each key would read every output again.
+origin_labels := {key: labels | some key, labels in copied_labels}
+
+copied_labels[key] contains label if {
+	hides
 	some output in input.operation.sql.output
-	some name in copied_names(output)
 	key := facts.column_key(output.origin)
+	some name in copied_names(output)
 	some label in facts.masked_labels(name)
 }
 
@@ -103,7 +113,7 @@ may_write(name) if {
 
 # Output columns that depend on a classified column otherwise than as a masked copy of it, by place and counted from 1.
 computed contains {"position": position + 1, "name": output.name, "source": source, "label": label} if {
-	facts.is_operation
+	hides
 	some position, output in input.operation.sql.output
 	some source in output.sources
 	some label in facts.masked_labels(source)
@@ -149,7 +159,7 @@ deny contains {"rule": "MASK-TELLS", "reason": reason, "next": next} if {
 
 # Classified columns that decide what can be seen, in a way that the data doesn't let this role use.
 told contains {"inference": inference, "label": label} if {
-	facts.is_operation
+	hides
 	some inference in input.operation.sql.inferences
 	not inference.kind in permitted_inferences
 	some label in facts.masked_labels(inference)
@@ -246,6 +256,7 @@ require contains {"rule": "MASK-WRITE-DOWN", "reason": reason, "next": next} if 
 # its label by lineage: to read it is to read its source.
 weakened contains {"source": flow.source, "target": flow.target, "temporary": flow.temporary, "labels": labels} if {
 	facts.is_operation
+	facts.labelled
 	some flow in input.operation.sql.flows
 	not flow.kind in {"view", "generated"}
 	labels := facts.labels_of(flow.source) - facts.labels_of(flow.target)
@@ -290,6 +301,7 @@ placed_names contains facts.column_key(inference) if {
 # description: Denies a masked role statements that carry classified columns where they can't be masked (EXPLAIN, CREATE TABLE AS, COPY to a file, …).
 # custom: {id: MASK-STREAM}
 deny contains {"rule": "MASK-STREAM", "reason": reason, "next": next} if {
+	hides
 	count(touched) + count(origins) > 0
 	other := facts.verbs - maskable_verbs
 	count(other) > 0

@@ -396,3 +396,26 @@ test_mask_other_denies_what_no_output_column_is_a_copy_of if {
 	decision.outcome == "deny"
 	t.rules(decision) == {"MASK-OTHER"}
 }
+
+# A connection that no file classifies: what its target's catalog labels counts all the same, and nothing else does.
+test_labels_of_the_catalog_alone_hide if {
+	labelled := {"column_labels": [{"schema": "public", "relation": "customers", "column": "email", "labels": ["email"]}]}
+	elsewhere := object.union(reads_email, {"resource": {"id": "bare"}})
+	t.decide(elsewhere).outcome == "allow"
+	t.rules(t.decide(sql(elsewhere, labelled))) == {"MASK-OUTPUT"}
+	moved := sql(object.union(t.operation(t.executor, t.update_orders), {"resource": {"id": "bare"}}), {"flows": [t.flow(
+		["customers", "email"],
+		["orders", "note"],
+		"update",
+		false,
+	)]})
+	not "MASK-WRITE-DOWN" in t.rules(t.decide(moved))
+	"MASK-WRITE-DOWN" in t.rules(t.decide(sql(moved, labelled)))
+}
+
+# A role that one list clears of some labels still sees the others masked.
+test_a_role_cleared_of_one_label_is_hidden_the_others if {
+	clear := {"masking": {"clear": {"planner": ["pan"]}}}
+	t.rules(t.decide_with(reads_email, clear)) == {"MASK-OUTPUT"}
+	t.decide_with(reads_email, {"masking": {"clear": {"planner": ["email"]}}}).outcome == "allow"
+}

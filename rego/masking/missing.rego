@@ -8,6 +8,7 @@ import data.twokey.facts
 # custom: {id: MASK-MISSING}
 deny contains {"rule": "MASK-MISSING", "reason": reason, "next": next} if {
 	facts.is_operation
+	input.operation.sql.missing_columns != []
 	facts.sees_masked
 	may_touch_data
 	names := {facts.column_key(column) | some column in input.operation.sql.missing_columns}

@@ -37,9 +37,9 @@ allow contains {"rule": "SQL-HARMLESS", "reason": reason, "next": ""} if {
 # custom: {id: SQL-VERB}
 deny contains {"rule": "SQL-VERB", "reason": reason, "next": next} if {
 	facts.is_operation
+	count(not_granted) > 0
 	not facts.harmless
 	facts.role_active
-	count(not_granted) > 0
 	reason := sprintf("%s may not %s in %s", [input.subject.role, facts.words(not_granted), input.resource.environment])
 	next := "use a role that is granted this, or ask whoever keeps the policy data (roles.yaml)"
 }
