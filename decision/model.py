@@ -56,6 +56,13 @@ class VerifiedToken:
     expires: datetime
     token_id: str
     dev: bool
+    issuer: str = ""  # who signed it: with token_id its name; the subject's own issuer unless it was exchanged
+    issued: datetime | None = None  # what it rests on was issued then: before a revocation or after
+    scopes: tuple[str, ...] = ()  # those that are ours: twokey:CONNECTION:VERB
+    scoped: bool = False  # only what `scopes` names
+    keys: tuple[str, ...] = ()  # keys it is bound to, all shown to be held: jkt:…, x5t:…
+    may_act: IdentityKey | None = None  # who alone may act for its subject (RFC 8693, section 4.4)
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from decision.identity.possession import Possession
 from decision.model import (
     JSON,
     ActKey,
@@ -62,9 +63,10 @@ class PolicyEngine(Protocol):
 
 
 class TokenVerifier(Protocol):
-    async def verify(self, token: str) -> VerifiedToken:
+    async def verify(self, token: str, shown: Possession = ...) -> VerifiedToken:
         """Raises TokenError with code TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_ALG, TOKEN_SIGNATURE, TOKEN_EXPIRED,
-        TOKEN_NOT_YET, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_TYPE, TOKEN_CLAIMS or TOKEN_KEYS_UNAVAILABLE (the issuer does
+        TOKEN_NOT_YET, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_TYPE, TOKEN_CLAIMS, TOKEN_PROOF (it is bound to a key that is
+        not in `shown`, which is nothing unless given) or TOKEN_KEYS_UNAVAILABLE (the issuer does
         not answer); PolicyUnavailableError never."""
 
 

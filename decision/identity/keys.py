@@ -2,14 +2,18 @@
 
 Bounded in every direction: 256 KiB, 5 seconds, no redirect, one fetch per 10 seconds whatever tokens ask for, keys no
 older than 10 minutes while the issuer answers, and at most an hour old while it doesn't. `kid` is a map key only.
+An address is looked up once for each fetch, judged, and then connected to as it was judged: a name that means this
+machine or the provider's own network at the second look would reach it otherwise (DNS rebinding).
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -27,6 +31,7 @@ MAX_AGE_S = 600.0
 LAST_GOOD_S = 3600.0
 
 _MAX_KEYS = 100
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # host, port: its addresses
 _log = structlog.get_logger("decision.identity")
 
 
@@ -54,25 +59,31 @@ class FixedKeys:
 
 
 class DiscoveredKeys:
-    """Keys by OpenID Connect Discovery 1.0, section 4. `loopback` allows plain http to this machine (dev only)."""
+    """Keys by OpenID Connect Discovery 1.0, section 4. `loopback` allows plain http to this machine (dev only);
+    `private` allows https to addresses that are not public, for a provider on one's own network."""
 
     def __init__(
         self,
         issuer: str,
         *,
         loopback: bool = False,
+        private: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         transport: httpx.AsyncBaseTransport | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         self._issuer = issuer
         self._loopback = loopback
+        self._private = private or loopback
+        self._resolve = resolve or look_up
         self._monotonic = monotonic
         self._client = httpx.AsyncClient(
             follow_redirects=False,
             trust_env=False,
             timeout=FETCH_DEADLINE_S,
-            limits=httpx.Limits(max_connections=2),
+            limits=httpx.Limits(max_connections=2, max_keepalive_connections=0),
             transport=transport,
+            verify=ssl.create_default_context(),  # the machine's roots, or those of SSL_CERT_FILE
         )
         self._keys: Mapping[str, VerificationKey] = {}
         self._fetched: float | None = None
@@ -144,7 +155,12 @@ class DiscoveredKeys:
         if not may_fetch(address, loopback=self._loopback):
             raise ValueError("the address is not https")
         content = bytearray()
-        async with self._client.stream("GET", address, headers={"Accept-Encoding": "identity"}) as response:
+        url = httpx.URL(address)
+        host = await self._judged(url.host, url.port or (443 if url.scheme == "https" else 80))
+        headers = {"Accept-Encoding": "identity", "Host": url.netloc.decode("ascii")}
+        extensions = {"sni_hostname": url.host}  # the certificate is checked against the name all the same
+        target = url.copy_with(host=host)
+        async with self._client.stream("GET", target, headers=headers, extensions=extensions) as response:
             if response.status_code != httpx.codes.OK:
                 raise ValueError(f"HTTP {response.status_code}")
             async for chunk in response.aiter_raw():
@@ -152,6 +168,39 @@ class DiscoveredKeys:
                 if len(content) > MAX_BODY:
                     raise ValueError("the answer is larger than 256 KiB")
         return strict_object(bytes(content))
+
+
+    async def _judged(self, host: str, port: int) -> str:
+        """An address of `host` that may be asked. Raises ValueError: one of them is not public; OSError: there is none."""
+        found = await self._resolve(host, port)
+        if not self._private and not all(is_public(address) for address in found):
+            raise ValueError("its address is not a public one; `private_network: true` allows that")
+        return found[0]
+
+
+async def look_up(host: str, port: int) -> Sequence[str]:
+    """The addresses of a name, at least one. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    if not addresses:
+        raise OSError("the name has no address")
+    return addresses
+
+
+def is_public(address: str) -> bool:
+    """An address that anybody's network may use: not loopback, private, link-local (metadata services), multicast."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_global and not found.is_multicast
+
+
+def plain(address: str) -> bool:
+    """A URL without user, query and fragment: an issuer (OpenID Connect Discovery 1.0, section 3)."""
+    parts = urlsplit(address)
+    return not (parts.username or parts.password or parts.query or parts.fragment or "?" in address or "#" in address)
 
 
 def may_fetch(address: str, *, loopback: bool) -> bool:

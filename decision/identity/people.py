@@ -17,6 +17,7 @@ from decision.identity.documents import Document
 from decision.model import IdentityKey, Party, Subject, VerifiedToken
 
 DEV_ISSUER = "urn:twokey:dev"
+EXCHANGE_ISSUER = "urn:twokey:exchange"  # of this service's own tokens; its subjects are subagents, NAME/sub/NUMBER
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
 _MAX_TEXT = 1024

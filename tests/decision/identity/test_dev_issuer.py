@@ -222,7 +222,7 @@ async def test_forged_and_of_another_run(issuer: DevIssuer, verifier: Verifier) 
 @pytest.mark.parametrize("typ", ["JWT", "dpop+jwt", None])
 async def test_another_type_signed_by_the_right_key(issuer: DevIssuer, verifier: Verifier, typ: object) -> None:
     header: dict[str, object] = {"alg": "Ed25519", "kid": issuer._kid, "typ": typ}
-    assert await code(verifier, sign("{}", header, issuer._key)) == "TOKEN_TYPE"
+    assert await code(verifier, sign('{"iss": "urn:twokey:dev"}', header, issuer._key)) == "TOKEN_TYPE"
 
 
 async def test_without_the_dev_issuer_its_tokens_are_strangers(issuer: DevIssuer) -> None:
