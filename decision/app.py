@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,15 +19,21 @@ from decision.clock import SystemClock
 from decision.columns import ColumnName
 from decision.errors import DecisionError, PolicyLoadError, RecordError
 from decision.http import Http
+from decision.identity.admission import Admission
 from decision.identity.dev_issuer import refuse_off_loopback, start_dev_issuer
+from decision.identity.dpop import Nonces, Proofs
+from decision.identity.standing import Standing
 from decision.identity.tokens import build_verifier
 from decision.metrics import Metrics
+from decision.pdp.credentials import SessionCredentials
 from decision.pdp.deadlines import stored
 from decision.pdp.explain import Explain
+from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.pipeline import Pipeline
 from decision.pdp.questions import Questions
 from decision.pdp.review import Review
 from decision.pdp.revocations import RECALLED, Revocations
+from decision.pdp.revoking import Revoking
 from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Sessions
 from decision.policy.bundle import PolicySources
@@ -35,7 +42,7 @@ from decision.policy.opa_process import OpaSettings
 from decision.ports import Clock
 from decision.rpc.approval_service import ApprovalService
 from decision.rpc.audit_service import AuditService
-from decision.rpc.auth import Authenticator
+from decision.rpc.auth import Authenticator, Origins
 from decision.rpc.callers import DOORS
 from decision.rpc.decision_service import DecisionService
 from decision.rpc.describe_hub import DescribeHub
@@ -115,6 +122,8 @@ class Service:
         verifier = build_verifier(settings.identity.issuers, dev=run.dev, dev_issuer=self.dev_issuer)
         self._parts.push_async_callback(verifier.close)
 
+        standing = Standing(store.tokens)
+        self.admission = Admission(verifier, store.tokens, standing)
         connections = {connection.name: connection for connection in settings.connections}
         kinds = {name: connection.kind for name, connection in connections.items()}
         questions = Questions(engine, clock, metrics, budgets=store.budgets)
@@ -127,7 +136,7 @@ class Service:
         self.sessions = Sessions(
             store=store.sessions,
             questions=questions,
-            tokens=verifier,
+            admission=self.admission,
             recorder=log,
             revocations=self.revocations,
             clock=clock,
@@ -163,13 +172,38 @@ class Service:
             pipeline=pipeline,
             sessions=self.sessions,
             session_calls=SessionCalls(sessions=self.sessions, questions=questions, recorder=log, clock=clock),
+            revoking=Revoking(
+                sessions=self.sessions, store=store.tokens, questions=questions, recorder=log, clock=clock
+            ),
+            credentials=SessionCredentials(
+                admission=self.admission,
+                questions=questions,
+                recorder=log,
+                clock=clock,
+                connections=connections,
+                bind_address=settings.identity.bind_address,
+            ),
             revocations=self.revocations,
             explain=explain,
             supervisor=self._supervisor,
             metrics=metrics,
         )
         secret = run.enforcer_secret.get_secret_value()
-        self.guard = Guard(Authenticator(secret, verifier, questions, log, clock), clock, metrics)
+        failed = FailedLogins(clock)
+        nonces = Nonces(hmac.digest(secret.encode(), b"dpop-nonces", "sha256")) if settings.identity.nonces else None
+        self.authenticator = Authenticator(
+            secret=secret,
+            tokens=verifier,
+            questions=questions,
+            recorder=log,
+            clock=clock,
+            proofs=Proofs(store.tokens, nonces, lambda: clock.now().timestamp()),
+            standing=standing,
+            grpc=Origins(settings.public.grpc),
+            http=Origins(settings.public.http),
+            refused=failed,
+        )
+        self.guard = Guard(self.authenticator, clock, metrics)
         services = Services(
             decision=self.decision,
             approval=ApprovalService(self.approvals, self._supervisor),
@@ -187,8 +221,10 @@ class Service:
         tls = ServerTls(cert=run.tls.cert.encode(), key=run.tls.key.get_secret_value().encode())
         self.server = await Server.start(settings.grpc, tls=tls, services=services, dev=run.dev)
         self._parts.push_async_callback(self.server.drain, 0.0)
+        self.authenticator.grpc.add(f"https://{self.server.address}")
         self.http = await Http.start(settings.http, metrics=metrics, ready=lambda: self.ready)
         self._parts.push_async_callback(self.http.close)
+        self.authenticator.http.add(f"http://{self.http.address}")
         await self._tell_ready()
 
     @property

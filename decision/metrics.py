@@ -40,10 +40,14 @@ CODES = frozenset(
         "TOKEN_MISSING",
         "TOKEN_NOT_YET",
         "TOKEN_PROOF",
+        "TOKEN_REVOKED",
         "TOKEN_ROLE",
+        "TOKEN_SCOPE",
         "TOKEN_SIGNATURE",
         "TOKEN_TYPE",
+        "TOKEN_USED",
         "UNKNOWN_CONNECTION",
+        "USE_DPOP_NONCE",
         "WITHDRAWN",
     }
 )

@@ -6,6 +6,7 @@ Times are timezone-aware UTC datetimes. Digests are raw bytes. Ids are strings w
 from __future__ import annotations
 
 import enum
+import hashlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -63,6 +64,23 @@ class VerifiedToken:
     keys: tuple[str, ...] = ()  # keys it is bound to, all shown to be held: jkt:…, x5t:…
     may_act: IdentityKey | None = None  # who alone may act for its subject (RFC 8693, section 4.4)
     client: str = ""
+
+
+def token_key(issuer: str, token_id: str) -> bytes:
+    """What a token is known by in the store and in a revocation: ids are unique only to their issuer."""
+    return hashlib.sha256(f"{issuer}\0{token_id}".encode()).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Possession:
+    """What a caller has shown to hold. jkt: the thumbprint of the key that signed a good DPoP proof for this very
+    call; x5t: that of the certificate shown in TLS and checked there; "" where none was."""
+
+    jkt: str = ""
+    x5t: str = ""
+
+
+NOTHING = Possession()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,14 @@ Each port's wrapper owns the error contract: callers see only the errors named h
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from decision.identity.possession import Possession
 from decision.model import (
     JSON,
+    NOTHING,
     ActKey,
     Approval,
     ApprovalState,
@@ -21,6 +21,7 @@ from decision.model import (
     IdentityKey,
     Party,
     PolicyResult,
+    Possession,
     Reason,
     Session,
     Subject,
@@ -63,7 +64,7 @@ class PolicyEngine(Protocol):
 
 
 class TokenVerifier(Protocol):
-    async def verify(self, token: str, shown: Possession = ...) -> VerifiedToken:
+    async def verify(self, token: str, shown: Possession = NOTHING) -> VerifiedToken:
         """Raises TokenError with code TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_ALG, TOKEN_SIGNATURE, TOKEN_EXPIRED,
         TOKEN_NOT_YET, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_TYPE, TOKEN_CLAIMS, TOKEN_PROOF (it is bound to a key that is
         not in `shown`, which is nothing unless given) or TOKEN_KEYS_UNAVAILABLE (the issuer does
@@ -79,6 +80,17 @@ class Live:
     sessions: tuple[Session, ...]
 
 
+class Admission(Protocol):
+    async def admit(
+        self, token: str, *, connection: str, role: str, address: str, x5t: str, people: People
+    ) -> VerifiedToken:
+        """What opens a session: a token whose keys were shown, or a one-time password, and that still stands.
+        Raises TokenError with a code of TokenVerifier.verify's, TOKEN_USED or TOKEN_REVOKED; StoreError."""
+
+    async def still_stands(self, token: VerifiedToken, role: str, people: People) -> None:
+        """Again, once the session is stored: what was revoked meanwhile didn't see it. Raises as `admit`."""
+
+
 class SessionStore(Protocol):
     """Durable sessions. Every method may raise StoreError."""
 
@@ -92,7 +104,8 @@ class SessionStore(Protocol):
     async def close(self, session: str, reason: str, *, told: bool = True) -> bool:
         """True when it was open. `told`: replicas that share the store hear of it at once."""
 
-    async def list(self, *, include_closed: bool = False) -> Sequence[Session]: ...
+    async def list(self, *, include_closed: bool = False, every: bool = False) -> Sequence[Session]:
+        """The newest first, a bounded number of them unless `every`."""
 
     async def live_of_closure(self, closure: Sequence[str]) -> Live:
         """The open, unexpired sessions whose subject's closure meets `closure`."""
@@ -217,3 +230,46 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
     def monotonic(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a one-time password stands for. `address` "" where it isn't bound to one."""
+
+    token: VerifiedToken
+    connection: str
+    role: str
+    address: str
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Tokens issued until `before` are revoked: kind token (value: SHA-256 of issuer and id, in hex), party or role."""
+
+    kind: str
+    value: str
+    before: datetime
+    reason: str
+
+
+class TokenStore(Protocol):
+    """What is remembered of tokens, shared by every replica. Every method may raise StoreError, also when full."""
+
+    async def spend(self, key: bytes, *, seconds: float) -> bool:
+        """Remember a proof for that long; False when it is remembered already."""
+
+    async def grant(self, key: bytes, grant: Grant, *, seconds: float) -> None:
+        """Take a one-time password, by the hash of it."""
+
+    async def redeem(self, key: bytes, *, connection: str, role: str, address: str) -> VerifiedToken:
+        """Use it once. Raises TokenError TOKEN_USED: unknown, used up, too old, for something or somebody else."""
+
+    async def cut(self, kind: str, values: Sequence[str], reason: str) -> Sequence[str]:
+        """Revoke what was issued until now; the values that were cut: with tokens also those exchanged for them."""
+
+    async def cuts(self, values: Mapping[str, Collection[str]]) -> Sequence[Cut]:
+        """The cuts that name any of these values, by kind."""
+
+    async def descend(self, child: str, parents: Collection[str], *, seconds: float) -> None:
+        """Remember that `child` was exchanged for `parents`; all as values of a cut of kind token."""

@@ -46,7 +46,20 @@ class Run(_Part):
 
 
 class Identity(_Part):
+    """nonces: whether a DPoP proof needs one of ours. bind_address: whether a one-time password is for the address
+    that asked for it; not where a balancer hides it from this service or from the gateway."""
+
     issuers: list[dict[str, object]]
+    nonces: bool = True
+    bind_address: bool = True
+
+
+class Public(_Part):
+    """The addresses clients know the listeners by (`https://host:port`), which proofs of possession name; besides
+    those they listen on."""
+
+    grpc: list[str] = Field(default_factory=list)
+    http: list[str] = Field(default_factory=list)
 
 
 class Policy(_Part):
@@ -76,6 +89,7 @@ class Settings(_Part):
     grpc: str
     http: str
     identity: Identity
+    public: Public = Public()
     people: str
     policy: Policy
     connections: list[Connection]

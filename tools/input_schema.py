@@ -121,6 +121,9 @@ def _context() -> Schema:
             "sessions": listed(session),
             "reason": STRING,
             "budgets": budgets,
+            "scopes": listed(STRING),
+            "scoped": BOOLEAN,
+            "credential": closed({"present": BOOLEAN, "connection": STRING, "role": STRING, "uses": INTEGER}),
         }
     )
 

@@ -32,6 +32,9 @@ KINDS = frozenset(
         "approval",
         "question",
         "call-denied",
+        "credential-issued",
+        "token-exchanged",
+        "revoked",
         "log-read",
     }
 )

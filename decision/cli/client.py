@@ -17,7 +17,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from decision.cli import config, runfile, settings
+from decision.cli import config, dpop, runfile, settings
 from decision.cli.errors import CliError, UnreachableError
 from decision.cli.options import Who
 
@@ -46,6 +46,8 @@ def connect(who: Who) -> Iterator[Caller]:
     credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem)
     options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_http_proxy", 0)]
     with grpc.secure_channel(address, credentials, options=options) as channel:
+        if who.dpop_key is not None:
+            channel = grpc.intercept_channel(channel, dpop.Signing(dpop.read_key(who.dpop_key), f"https://{address}"))
         try:
             yield Caller(channel, (("authorization", f"Bearer {token}"),))
         except grpc.RpcError as error:

@@ -23,6 +23,7 @@ COMMANDS = {
     "up": "up",
     "serve": "up",
     "token": "token",
+    "login": "login",
     "explain": "explain",
     "approvals": "approvals",
     "sessions": "sessions",

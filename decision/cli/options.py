@@ -35,6 +35,7 @@ class Who:
     server: str | None
     ca: Path | None
     token_file: Path | None
+    dpop_key: Path | None = None
 
 
 def caller(command: Callable[..., None]) -> Callable[..., None]:
@@ -42,9 +43,15 @@ def caller(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def gather(
-        *, config_path: Path, server: str | None, ca: Path | None, token_file: Path | None, **rest: object
+        *,
+        config_path: Path,
+        server: str | None,
+        ca: Path | None,
+        token_file: Path | None,
+        dpop_key: Path | None,
+        **rest: object,
     ) -> None:
-        command(who=Who(config_path, server, ca, token_file), **rest)
+        command(who=Who(config_path, server, ca, token_file, dpop_key), **rest)
 
     return _caller_options(gather)
 
@@ -55,6 +62,11 @@ def _caller_options(command: F) -> F:
         type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
         envvar="TWOKEY_TOKEN_FILE",
         help="File that holds your token; - is standard input. A token is never an argument: ps would show it.",
+    )(command)
+    command = click.option(
+        "--dpop-key",
+        type=click.Path(dir_okay=False, exists=True, path_type=Path),
+        help="The private key (JWK) that your token is bound to, where it is; mode 0600.",
     )(command)
     command = click.option(
         "--server", metavar="HOST:PORT", help="The decision service, instead of the one of the configuration."

@@ -196,10 +196,24 @@ class RoleClaim(Strict):
 
 
 class Issuer(Strict):
+    """platform: of profile `workload`. claims: what each token must say besides. scopes: `required` refuses tokens
+    without one of ours. single_audience: a token for others too is refused. private_network: its address may be one."""
+
     issuer: str
     audience: str = Field(min_length=1)
-    profile: Literal["rfc9068"] = "rfc9068"
+    profile: Literal["rfc9068", "legacy-jwt", "workload"] = "rfc9068"
+    platform: Literal["github", "gitlab", "kubernetes"] | None = None
     roles: RoleClaim
+    claims: dict[str, str] = Field(default_factory=dict)
+    scopes: Literal["optional", "required"] = "optional"
+    single_audience: bool = False
+    private_network: bool = False
+
+    @model_validator(mode="after")
+    def _of_a_platform(self) -> Issuer:
+        if (self.profile == "workload") != (self.platform is not None):
+            raise ValueError("`platform` (github, gitlab, kubernetes) goes with profile: workload; write both or none")
+        return self
 
     @model_validator(mode="after")
     def _secure(self) -> Issuer:
@@ -212,7 +226,11 @@ class Issuer(Strict):
 
 
 class Identity(Strict):
+    """nonces: of DPoP proofs. bind_address: of one-time passwords; false where a balancer hides clients' addresses."""
+
     issuers: list[Issuer] = Field(default_factory=list)
+    nonces: bool = True
+    bind_address: bool = True
 
 
 class RemoteOpa(Strict):

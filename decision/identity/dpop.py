@@ -79,7 +79,7 @@ class Nonces:
         """Of this bucket or the one before, made for this key."""
         bucket = int(now // BUCKET_S)
         made = (self._at(bucket, jkt), self._at(bucket - 1, jkt))
-        return any([hmac.compare_digest(nonce.encode(), one.encode()) for one in made])
+        return any(hmac.compare_digest(nonce.encode(), one.encode()) for one in made)
 
     def _at(self, bucket: int, jkt: str) -> str:
         return b64(hmac.digest(self._secret, f"{bucket}.{jkt}".encode(), "sha256")[:24])

@@ -169,7 +169,6 @@ class DiscoveredKeys:
                     raise ValueError("the answer is larger than 256 KiB")
         return strict_object(bytes(content))
 
-
     async def _judged(self, host: str, port: int) -> str:
         """An address of `host` that may be asked. Raises ValueError: one of them is not public; OSError: there is none."""
         found = await self._resolve(host, port)

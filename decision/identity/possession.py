@@ -6,22 +6,8 @@ was shown there, and one that says nothing has shown nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from decision.errors import TokenError
-from decision.model import VerifiedToken
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Possession:
-    """jkt: the thumbprint of the key that signed a good DPoP proof for this very call; "" where none came.
-    x5t: that of the certificate the client showed in TLS, checked against the authorities in use; "" for none."""
-
-    jkt: str = ""
-    x5t: str = ""
-
-
-NOTHING = Possession()
+from decision.model import Possession, VerifiedToken
 
 
 def check_possession(token: VerifiedToken, shown: Possession) -> None:

@@ -16,9 +16,9 @@ from decision.identity.dev_issuer import DevIssuer
 from decision.identity.jose import read_token, verify_signature
 from decision.identity.keys import DiscoveredKeys, KeySource, may_fetch, plain
 from decision.identity.people import DEV_ISSUER, EXCHANGE_ISSUER
-from decision.identity.possession import NOTHING, Possession, check_possession
+from decision.identity.possession import check_possession
 from decision.identity.profiles import PROFILES, WORKLOADS, Profile
-from decision.model import VerifiedToken
+from decision.model import NOTHING, Possession, VerifiedToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,11 @@ def approval_body(approval: Approval, event: str) -> dict[str, object]:
 _TOKEN_SENTENCES = {
     "TOKEN_MISSING": "No token was given.",
     "TOKEN_EXPIRED": "The token has expired.",
+    "TOKEN_PROOF": "The token is bound to a key, and no good proof of it came with it.",
+    "TOKEN_REVOKED": "The token was revoked.",
+    "TOKEN_SCOPE": "The token's scopes are for something else.",
+    "TOKEN_USED": "The one-time password is used up, too old, or for something else.",
+    "USE_DPOP_NONCE": "The proof needs the nonce that comes with this answer.",
     "TOKEN_ROLE": "The token does not carry the role that was asked for.",
 }
 

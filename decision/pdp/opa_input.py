@@ -102,6 +102,15 @@ class ApprovalContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialContext:
+    """A one-time password that is asked for."""
+
+    connection: str
+    role: str
+    uses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     now: datetime
     can_hold: bool = False
@@ -109,6 +118,11 @@ class Context:
     sessions: Sequence[Session] = ()
     reason: str = ""  # the client's own words for why; an answer given to any is never leased
     budgets: Sequence[Used] | None = None  # None: not looked up; policy asks for them where something counts
+    # Of the token, for the questions `session` and, about a one-time password, `call`; never for operations, whose
+    # answers are leased under a key that holds neither.
+    scopes: Sequence[str] = ()
+    scoped: bool = False
+    credential: CredentialContext | None = None
 
 
 def operation_question(
@@ -329,6 +343,9 @@ def context_document(context: Context) -> Document:
         ],
         "reason": context.reason,
         "budgets": _budgets(context.budgets),
+        "scopes": list(context.scopes),
+        "scoped": context.scoped,
+        "credential": _credential(context.credential),
     }
 
 
@@ -337,6 +354,12 @@ def _budgets(used: Sequence[Used] | None) -> Document:
         "present": used is not None,
         "used": [{"name": one.budget.name, "free_in": list(one.free_in)} for one in used or ()],
     }
+
+
+def _credential(wanted: CredentialContext | None) -> Document:
+    if wanted is None:
+        return {"present": False, "connection": "", "role": "", "uses": 0}
+    return {"present": True, "connection": wanted.connection, "role": wanted.role, "uses": wanted.uses}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -25,14 +25,14 @@ from decision.errors import (
     TokenError,
 )
 from decision.metrics import Metrics
-from decision.model import JSON, Obligation, Outcome, PolicyResult, Reason, Session, Subject, new_id
+from decision.model import JSON, Obligation, Outcome, PolicyResult, Reason, Session, Subject, VerifiedToken, new_id
 from decision.pdp import opa_input
 from decision.pdp.answer import Answer, answer_body, denial, denial_of, input_body, session_body, who_body
 from decision.pdp.deadlines import stored
 from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.questions import Questions
 from decision.pdp.revocations import Revocations
-from decision.ports import Clock, Recorder, SessionStore, TokenVerifier
+from decision.ports import Admission, Clock, Recorder, SessionStore
 
 CACHED: Final = 20_000
 CACHED_S: Final = 1.0  # how long a closing by another replica may go unseen
@@ -65,6 +65,7 @@ class Opening:
     client_address: str
     plan: str
     enforcer: str
+    client_certificate: str = ""  # its thumbprint, where the gateway's TLS checked one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ class _Trail:
     now: datetime
     subject: Subject | None = None
     document: JSON | None = None
+    token: VerifiedToken | None = None
 
 
 class Sessions:
@@ -90,7 +92,7 @@ class Sessions:
         *,
         store: SessionStore,
         questions: Questions,
-        tokens: TokenVerifier,
+        admission: Admission,
         recorder: Recorder,
         revocations: Revocations,
         clock: Clock,
@@ -102,7 +104,7 @@ class Sessions:
         self._unfit = unfit if unfit is not None else {}
         self._store = store
         self._questions = questions
-        self._tokens = tokens
+        self._admission = admission
         self._recorder = recorder
         self._revocations = revocations
         self._clock = clock
@@ -154,6 +156,10 @@ class Sessions:
     async def list(self, *, include_closed: bool) -> Sequence[Session]:
         return await stored(self._store.list(include_closed=include_closed))
 
+    async def list_open(self) -> Sequence[Session]:
+        """Every one, however many. Raises StoreError."""
+        return await stored(self._store.list(every=True))
+
     # Opening.
 
     async def open(self, opening: Opening) -> Opened:
@@ -169,9 +175,19 @@ class Sessions:
         opening = trail.opening
         _check(opening)
         if opening.proof:
-            raise TokenError("proofs of possession are not taken yet", code="TOKEN_PROOF")
-        token = await self._tokens.verify(opening.token)
+            # A proof is for one call at one address, and this one was not made for us: the gateway's clients can't
+            # sign, and those who can ask for a one-time password.
+            raise TokenError("a gateway's client can't prove possession here", code="TOKEN_PROOF")
         engine = self._questions.engine
+        token = await self._admission.admit(
+            opening.token,
+            connection=opening.connection,
+            role=opening.role,
+            address=opening.client_address,
+            x5t=opening.client_certificate,
+            people=engine.people,
+        )
+        trail.token = token
         role = opening.role if opening.role in token.roles else ""
         trail.subject = engine.people.subject(token, role=role)
         if not role:
@@ -211,6 +227,7 @@ class Sessions:
             raise StateError("other sessions of this principal keep being opened", code="SESSIONS_CHANGED")
         if isinstance(result, Opened):
             return result
+        await self._must_still_stand(trail, session)
         answer = Answer(
             time=trail.now,
             outcome=Outcome.ALLOW,
@@ -233,6 +250,17 @@ class Sessions:
         self._known[session.id] = None
         return Opened(answer=replace(answer, record=index), session=session, obligations=result.obligations)
 
+    async def _must_still_stand(self, trail: _Trail, session: Session) -> None:
+        """A revocation looks for live sessions once; one that was being opened then looks for the revocation."""
+        if trail.token is None:
+            return
+        try:
+            people = self._questions.engine.people
+            await self._admission.still_stands(trail.token, session.subject.role, people)
+        except DecisionError:
+            await self.end(session.id, "revoked while it was opened", kind=None)
+            raise
+
     @asynccontextmanager
     async def _alone(self, closure: Sequence[str]) -> AsyncIterator[None]:
         """One opening at a time of those that were sent back, where their closures meet: an agent that opens many kinds
@@ -253,7 +281,12 @@ class Sessions:
                 connection=session.connection,
                 kind=connection.kind,
                 environment=connection.environment,
-                context=opa_input.Context(now=trail.now, sessions=others.sessions),
+                context=opa_input.Context(
+                    now=trail.now,
+                    sessions=others.sessions,
+                    scopes=() if trail.token is None else trail.token.scopes,
+                    scoped=trail.token is None or trail.token.scoped,
+                ),
             )
             result = await self._questions.ask(trail.document)
             if result.outcome is not Outcome.ALLOW or result.needs:
@@ -332,6 +365,17 @@ class Sessions:
             self._cache.pop(session, None)
             self._ended[session] = reason
         self._revocations.revoked(fresh, reason)
+
+    async def end_many(self, sessions: Sequence[str], reason: str, *, by: Subject) -> None:
+        """Revoke them: cut at their enforcers at once, all of them, before store and log are told of each."""
+        reason = reason[:_TEXT]
+        for session in sessions:
+            self._cache.pop(session, None)
+            self._ended[session] = reason
+        self._revocations.revoked(sessions, reason)
+        self._metrics.sessions_revoked.inc(len(sessions))
+        closed = [session for session in sessions if await stored(self._store.close(session, reason))]
+        await self._record_closed([_closed_body(session, reason, "revoked", by) for session in closed])
 
     async def close_silent(self) -> Sequence[str]:
         """End the sessions of enforcers that were silent too long (design, invariant 11). Raises StoreError."""

@@ -1,4 +1,8 @@
-"""Who calls: the enforcer's secret in constant time, or a token joined with people and asked about in policy."""
+"""Who calls: the enforcer's secret in constant time, or a token joined with people and asked about in policy.
+
+A token bound to a key (RFC 9449, RFC 8705) counts only with the proof of it, made for this very call; which addresses
+are ours is what the configuration says, never what the call says (`Host`, `:authority`).
+"""
 
 from __future__ import annotations
 
@@ -12,32 +16,44 @@ from typing import Final
 import structlog
 
 from decision.errors import CallerError, DecisionError, RecordError, TokenError
-from decision.model import Outcome, Subject
+from decision.identity.dpop import Call, Proofs
+from decision.identity.standing import Standing
+from decision.model import Outcome, Possession, Subject, VerifiedToken
 from decision.pdp import opa_input
 from decision.pdp.answer import call_denied_body, refusal_text
+from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.questions import Questions
 from decision.ports import Clock, Recorder, TokenVerifier
+from decision.rpc import credentials
 from decision.rpc.callers import Door
+from decision.rpc.credentials import Credentials
 
-ENFORCER_KEY: Final = "x-twokey-enforcer"
-TOKEN_KEY: Final = "authorization"  # noqa: S105 - the name of a header
-_SCHEME: Final = "bearer "
+_TEXT: Final = 256
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`subject` is None for an enforcer (and for health's anyone)."""
+    """`subject` is None for an enforcer (and for health's anyone); `token` is what a subject brought, `jkt` the key it
+    proved to hold for this call."""
 
     enforcer: bool
     subject: Subject | None = None
     expires: datetime | None = None
+    token: VerifiedToken | None = None
+    jkt: str = ""
 
     def required_subject(self) -> Subject:
         """The subject behind a token. Raises CallerError for anyone else."""
         if self.subject is None:
             raise CallerError("this call is for someone with a token")
         return self.subject
+
+    def required_token(self) -> VerifiedToken:
+        """What the subject brought. Raises CallerError for anyone else."""
+        if self.token is None:
+            raise CallerError("this call is for someone with a token")
+        return self.token
 
     @property
     def viewer(self) -> Subject | None:
@@ -48,6 +64,20 @@ class Caller:
 CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
+class Origins:
+    """The addresses that clients know this service by, each `scheme://host:port`. Known once it listens."""
+
+    def __init__(self, configured: Iterable[str] = ()) -> None:
+        self._known = list(dict.fromkeys(configured))
+
+    def add(self, origin: str) -> None:
+        if origin not in self._known:
+            self._known.append(origin)
+
+    def call(self, method: str, path: str) -> Call:
+        return Call(method, tuple(f"{origin}{path}" for origin in self._known))
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticator:
     secret: str = field(repr=False)
@@ -55,74 +85,83 @@ class Authenticator:
     questions: Questions
     recorder: Recorder
     clock: Clock
+    proofs: Proofs
+    standing: Standing
+    grpc: Origins = field(default_factory=Origins)
+    http: Origins = field(default_factory=Origins)
+    refused: FailedLogins | None = None  # what of callers without an identity is recorded one by one
 
     async def authorize(self, rpc: str, door: Door, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
-        """The caller of `rpc`. Raises TokenError, CallerError, PolicyError, PolicyUnavailableError, RecordError."""
-        secret, token = _credentials(metadata)
+        """The caller of an RPC; its proof is for `POST https://ORIGIN/RPC` (RFC 9449 over HTTP/2).
+
+        Raises TokenError, CallerError, PolicyError, PolicyUnavailableError, RecordError, StoreError."""
+        given = credentials.read(metadata)
         if door is Door.ANYONE:
             return Caller(enforcer=False)
-        if secret is not None:
-            return self._enforcer(rpc, door, secret, token)
+        if given.secret is not None:
+            return self._enforcer(rpc, door, given)
         if door is Door.ENFORCER:
             raise CallerError("only an enforcer may call this")
-        if token is None:
-            raise TokenError("no token was given", code="TOKEN_MISSING")
-        return await self._subject(rpc, token)
+        return await self._subject(rpc, given, self.grpc.call("POST", f"/{rpc}"))
 
-    def _enforcer(self, rpc: str, door: Door, secret: str, token: str | None) -> Caller:
-        if not hmac.compare_digest(secret.encode(), self.secret.encode()):
+    async def authorize_http(
+        self, action: str, method: str, path: str, fields: Iterable[tuple[str, str]], x5t: str = ""
+    ) -> Caller:
+        """The caller of an HTTP endpoint, which policy knows as `action`. `path` as it was asked for, without a query.
+
+        Raises what `authorize` does."""
+        given = credentials.read(((name.lower(), value) for name, value in fields), x5t=x5t)
+        if given.secret is not None:
+            raise CallerError("an enforcer may not call this")
+        return await self._subject(action, given, self.http.call(method, path))
+
+    async def believe(self, given: Credentials, call: Call) -> tuple[VerifiedToken, str]:
+        """The token, its keys proved for this call, and still standing; with the thumbprint that was proved.
+
+        Raises TokenError, StoreError."""
+        if given.token is None:
+            raise TokenError("no token was given", code="TOKEN_MISSING")
+        proof = None if given.proof is None else self.proofs.read(given.proof, call, given.token)
+        jkt = "" if proof is None else proof.jkt
+        verified = await self.tokens.verify(given.token, Possession(jkt=jkt, x5t=given.x5t))
+        if self.clock.now() >= verified.expires:
+            raise TokenError("the token has expired", code="TOKEN_EXPIRED")
+        if proof is not None:
+            await self.proofs.use(proof)
+        await self.standing.check(verified, self.questions.engine.people)
+        return verified, jkt
+
+    async def refusal(self, rpc: str, error: DecisionError) -> None:
+        """Record that a caller was refused before anybody knew who it is; floods are counted, not written."""
+        if not isinstance(error, TokenError) or self.refused is None or not self.refused.alone(error.code):
+            return
+        await self._denied(rpc, {"rpc": rpc[:_TEXT], "subject": None, "code": error.code})
+
+    def _enforcer(self, rpc: str, door: Door, given: Credentials) -> Caller:
+        if not hmac.compare_digest((given.secret or "").encode(), self.secret.encode()):
             _log.warning("enforcer-secret-wrong", rpc=rpc)
             raise CallerError("the enforcer's secret is wrong")
-        if token is not None:
+        if given.token is not None:
             raise CallerError("an enforcer brings no token: nobody calls as two")
         if door is Door.BEARER:
             raise CallerError("an enforcer may not call this")
         return Caller(enforcer=True)
 
-    async def _subject(self, rpc: str, token: str) -> Caller:
-        verified = await self.tokens.verify(token)
-        now = self.clock.now()
-        if now >= verified.expires:
-            raise TokenError("the token has expired", code="TOKEN_EXPIRED")
+    async def _subject(self, rpc: str, given: Credentials, call: Call) -> Caller:
+        verified, jkt = await self.believe(given, call)
         subject = self.questions.engine.people.subject(verified, role="")
-        document = opa_input.call_question(subject=subject, rpc=rpc, context=opa_input.Context(now=now))
+        document = opa_input.call_question(subject=subject, rpc=rpc, context=opa_input.Context(now=self.clock.now()))
         result = await self.questions.ask(document)
         if result.outcome is not Outcome.ALLOW or result.needs or result.obligations:
             await self._denied(rpc, call_denied_body(rpc, subject, document, result))
             raise CallerError(refusal_text(result))
-        return Caller(enforcer=False, subject=subject, expires=verified.expires)
+        return Caller(enforcer=False, subject=subject, expires=verified.expires, token=verified, jkt=jkt)
 
     async def _denied(self, rpc: str, body: dict[str, object]) -> None:
         try:
             await self.recorder.append("call-denied", body)
         except RecordError as error:
             _log.warning("call-denied not recorded", rpc=rpc, code=error.code)
-
-
-def _credentials(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str | None, str | None]:
-    """(enforcer's secret, bearer token). Each at most once: two of one kind are an attempt at confusion."""
-    secret: str | None = None
-    token: str | None = None
-    for key, value in metadata:
-        if key not in (ENFORCER_KEY, TOKEN_KEY):
-            continue
-        if not isinstance(value, str):
-            raise TokenError("a credential is not text", code="TOKEN_MALFORMED")
-        if key == ENFORCER_KEY:
-            if secret is not None:
-                raise CallerError("the enforcer's secret is given twice")
-            secret = value
-        else:
-            if token is not None:
-                raise TokenError("two tokens were given", code="TOKEN_MALFORMED")
-            token = _bearer(value)
-    return secret, token
-
-
-def _bearer(value: str) -> str:
-    if value[: len(_SCHEME)].lower() != _SCHEME:
-        raise TokenError("the authorization is not a bearer token", code="TOKEN_MALFORMED")
-    return value[len(_SCHEME) :].strip()
 
 
 def is_refusal_of_caller(error: DecisionError) -> bool:

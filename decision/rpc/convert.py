@@ -79,6 +79,7 @@ def opening_of(request: decision_pb2.OpenSessionRequest) -> Opening:
         client_address=request.client_address,
         plan=request.plan,
         enforcer=request.enforcer,
+        client_certificate=request.client_certificate,
     )
 
 

@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
+from urllib.parse import unquote
 
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 
 from decision.errors import BadRequestError, CallerError
 from decision.metrics import Metrics
+from decision.pdp.credentials import SessionCredentials
 from decision.pdp.explain import Explain
 from decision.pdp.pipeline import Pipeline
 from decision.pdp.revocations import Revocations
+from decision.pdp.revoking import Revoking, Target
 from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Opened, Opening, Sessions
 from decision.rpc import convert
@@ -26,6 +29,12 @@ MAX_BATCH: Final = 256
 _NAME: Final = 256
 
 
+def peer_address(peer: str) -> str:
+    """gRPC's `ipv4:127.0.0.1:1` or `ipv6:%5B::1%5D:1` as `ip:port`; "" for a unix socket."""
+    family, _, rest = unquote(peer).partition(":")
+    return rest if family in {"ipv4", "ipv6"} else ""
+
+
 class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
     def __init__(
         self,
@@ -33,6 +42,8 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         pipeline: Pipeline,
         sessions: Sessions,
         session_calls: SessionCalls,
+        revoking: Revoking,
+        credentials: SessionCredentials,
         revocations: Revocations,
         explain: Explain,
         supervisor: Supervisor,
@@ -41,6 +52,8 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         self._pipeline = pipeline
         self._sessions = sessions
         self._session_calls = session_calls
+        self._revoking = revoking
+        self._credentials = credentials
         self._revocations = revocations
         self._explain = explain
         self._supervisor = supervisor
@@ -116,8 +129,32 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         found = await self._session_calls.list(CALLER.get().required_subject(), include_closed=request.all)
         return decision_pb2.ListSessionsResponse(sessions=[convert.session(item) for item in found])
 
+    async def IssueSessionCredential(
+        self, request: decision_pb2.IssueSessionCredentialRequest, context: Any
+    ) -> decision_pb2.IssueSessionCredentialResponse:
+        caller = CALLER.get()
+        issued = await self._supervisor.run(
+            self._credentials.issue(
+                caller.required_subject(),
+                caller.required_token(),
+                connection=request.connection,
+                role=request.role,
+                uses=request.uses,
+                peer=peer_address(context.peer()),
+            )
+        )
+        return decision_pb2.IssueSessionCredentialResponse(
+            credential=issued.password, expires=convert.timestamp(issued.expires)
+        )
+
     async def Revoke(self, request: decision_pb2.RevokeRequest, context: Any) -> Any:
         subject = CALLER.get().required_subject()
+        target = Target(token=request.token, issuer=request.issuer, party=request.party, role=request.role)
+        if target.kind:
+            if request.session:
+                raise BadRequestError("revoke one thing: a session, a token with its issuer, a party or a role")
+            revoked = await self._supervisor.run(self._revoking.revoke(subject, target, reason=request.reason))
+            return decision_pb2.RevokeResponse(sessions=revoked.sessions, tokens=revoked.tokens)
         ended = await self._supervisor.run(
             self._session_calls.revoke(subject, session=request.session, reason=request.reason)
         )

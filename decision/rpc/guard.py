@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from decision.errors import BadRequestError, CallerError, DecisionError, PolicyUnavailableError, TokenError
+from decision.identity.dpop import NonceError
 from decision.metrics import Metrics
 from decision.ports import Clock
 from decision.rpc.auth import CALLER, Authenticator, Caller
@@ -69,6 +70,9 @@ class Guard(grpc.aio.ServerInterceptor):
         """A handler of a kind that reads no message before it runs."""
 
         async def refuse(_requests: object, context: Context) -> None:
+            await self._authenticator.refusal(rpc, error)
+            if isinstance(error, NonceError):
+                await context.send_initial_metadata((("dpop-nonce", error.nonce),))
             await self._fail(rpc, context, error)
 
         return grpc.stream_stream_rpc_method_handler(refuse)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from decision.clock import SystemClock
 from decision.errors import StoreError
 from decision.identity.tasks import Tasks
-from decision.ports import ApprovalStore, BudgetStore, Clock, SessionStore
+from decision.ports import ApprovalStore, BudgetStore, Clock, SessionStore, TokenStore
 from decision.store import postgres, sqlite, tables
 from decision.store.approvals import SqlApprovals
 from decision.store.budgets import SqlBudgets
@@ -30,6 +30,7 @@ from decision.store.clock import StoreClock
 from decision.store.database import Database, Engines, describe
 from decision.store.listening import RETRY_S, PostgresBus
 from decision.store.sessions import SqlSessions
+from decision.store.tokens import SqlTokens
 
 OPEN_DEADLINE_S = 60.0  # migrations included
 RECALLED = 1024  # endings looked up after something may have been missed
@@ -47,6 +48,7 @@ class Store:
         self.sessions: SessionStore = SqlSessions(database)
         self.approvals: ApprovalStore = SqlApprovals(database)
         self.budgets: BudgetStore = SqlBudgets(database)
+        self.tokens: TokenStore = SqlTokens(database)
 
     def on_ended_elsewhere(self, ended: Callable[[Sequence[str]], None]) -> None:
         """`ended` is called, on the event loop, with the ids of sessions that another replica has closed."""

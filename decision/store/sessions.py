@@ -77,9 +77,11 @@ class SqlSessions:
 
         return await self._database.write(work)
 
-    async def list(self, *, include_closed: bool = False) -> Sequence[Session]:
-        """The newest first, at most LIST_LIMIT."""
-        query = select(_sessions).order_by(_sessions.c.opened.desc(), _sessions.c.id.desc()).limit(LIST_LIMIT)
+    async def list(self, *, include_closed: bool = False, every: bool = False) -> Sequence[Session]:
+        """The newest first, at most LIST_LIMIT unless `every`."""
+        query = select(_sessions).order_by(_sessions.c.opened.desc(), _sessions.c.id.desc())
+        if not every:
+            query = query.limit(LIST_LIMIT)
         if not include_closed:
             query = query.where(_sessions.c.closed.is_(None))
 

@@ -156,3 +156,52 @@ budget_units = Table(
     Index("ix_budget_units_element", "budget", "element", "taken"),
     Index("ix_budget_units_taken", "taken"),
 )
+
+# Proofs of possession that were used. `id` only grows and the oldest go first, so that the two ends of it say at once
+# how full the table is at most.
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", LargeBinary(32), nullable=False, unique=True),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_proofs_expires", "expires"),
+)
+
+# One-time passwords, by their SHA-256: who reads the store can't log in with what it holds.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("token", JSON, nullable=False),
+    Column("token_key", LargeBinary(32), nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("address", Text, nullable=False),  # "" where it is not bound to one
+    Column("uses", Integer, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_credentials_expires", "expires"),
+)
+
+# What was revoked: tokens issued until `before` are refused. `until`: none that was issued then lives any more.
+cutoffs = Table(
+    "cutoffs",
+    metadata,
+    Column("kind", String(16), primary_key=True),  # token, party, role
+    Column("value", Text, primary_key=True),
+    Column("before", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("ix_cutoffs_until", "until"),
+)
+
+# Which token was exchanged for which, by the SHA-256 of issuer and id: with a parent its children are revoked.
+descents = Table(
+    "descents",
+    metadata,
+    Column("child", LargeBinary(32), primary_key=True),
+    Column("parent", LargeBinary(32), primary_key=True),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_descents_parent", "parent"),
+    Index("ix_descents_expires", "expires"),
+)

@@ -67,6 +67,7 @@ CODES: dict[str, Code] = {
     "UNKNOWN_CONNECTION": Code("3D000", 404, 126),
     "TOKEN_INVALID": Code("28000", 401, 126),
     "TOKEN_ROLE": Code("28000", 401, 126),
+    "TOKEN_USED": Code("28P01", 401, 126),
     "TOKEN_KEYS_UNAVAILABLE": Code("57P03", 503, 69),
     "DEV_OFF_LOOPBACK": Code("28000", 403, 126),
     "DECISION_UNAVAILABLE": Code("57P03", 503, 69),

@@ -19,6 +19,16 @@ _LOGIN = {
         "the user name must be a role that the token carries",
         "The protocol's user name is the role to activate.",
     ),
+    "TOKEN_PROOF": (
+        "the token is bound to a key, and this protocol's clients can't prove that they hold it",
+        "Use the one-time password of `twokey login`.",
+    ),
+    "TOKEN_REVOKED": ("the token was revoked", "Log in anew, or ask an administrator why."),
+    "TOKEN_SCOPE": ("the token's scopes are for something else", "Ask for a token with this connection's scope."),
+    "TOKEN_USED": (
+        "the one-time password is used up, too old, or for something else",
+        "Get another one by `twokey login`.",
+    ),
     "UNKNOWN_CONNECTION": ('connection "{connection}" does not exist', "Its name is the database name."),
     "DECISION_UNAVAILABLE": ("the decision service can't be reached", "Try again in a moment."),
     "RECORD_UNAVAILABLE": ("the audit log can't be written, so no session opens", "Try again in a moment."),

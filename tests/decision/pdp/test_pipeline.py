@@ -81,8 +81,11 @@ class Engine:
         raise NotImplementedError
 
 
-class Tokens:
-    async def verify(self, token: str) -> VerifiedToken:
+class Door:
+    async def still_stands(self, token: VerifiedToken, role: str, people: object) -> None:
+        """Nothing is revoked here."""
+
+    async def admit(self, token: str, **_where: object) -> VerifiedToken:
         return VerifiedToken(
             identity=IdentityKey("i", "r"),
             actors=(),
@@ -103,7 +106,7 @@ class World:
         self.sessions = Sessions(
             store=store.sessions,
             questions=questions,
-            tokens=Tokens(),
+            admission=Door(),
             recorder=log,
             revocations=self.revocations,
             clock=clock,

@@ -115,6 +115,10 @@ async def test_sessions_opened_before_their_kinds_were_stored_are_found(
         "DROP TABLE old",
         "DROP TABLE enforcer_signs",
         "DROP TABLE budget_units",
+        "DROP TABLE proofs",
+        "DROP TABLE credentials",
+        "DROP TABLE cutoffs",
+        "DROP TABLE descents",
         "UPDATE alembic_version SET version_num = '0001'",
     )
     again = await open_store(url, clock=clock)
@@ -246,7 +250,7 @@ from tests.decision.store.conftest import Direct
 from tests.decision.store.support import draft, subject
 async def main():
     store = await open_store(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
     good = []
     try:
         for n in range(1000):
@@ -254,7 +258,7 @@ async def main():
             good.append(approval.id)
     except StoreError as error:
         print("ERROR", error)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
     print("GET", (await store.approvals.get(good[0])).state)
     print("GOOD", *good)
 asyncio.run(main())
