@@ -46,10 +46,11 @@ def connect(who: Who) -> Iterator[Caller]:
     credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem)
     options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_http_proxy", 0)]
     with grpc.secure_channel(address, credentials, options=options) as channel:
+        used = channel
         if who.dpop_key is not None:
-            channel = grpc.intercept_channel(channel, dpop.Signing(dpop.read_key(who.dpop_key), f"https://{address}"))
+            used = grpc.intercept_channel(channel, dpop.Signing(dpop.read_key(who.dpop_key), f"https://{address}"))
         try:
-            yield Caller(channel, (("authorization", f"Bearer {token}"),))
+            yield Caller(used, (("authorization", f"Bearer {token}"),))
         except grpc.RpcError as error:
             raise explain(error, address) from None
 

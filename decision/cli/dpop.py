@@ -1,7 +1,7 @@
 """Signing each call with the key that one's token is bound to (RFC 9449), from --dpop-key.
 
-The service asks for a nonce of its own by refusing the first proof; the call is signed again with it, once. For a stream
-the proof covers its opening.
+The service asks for a nonce of its own by refusing the first proof; the call is signed again with it, once. For a
+stream the proof covers its opening.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a verified token says: times, audience, actor chain, roles and scopes (RFC 9068 section 2.2, RFC 8693 section 4.1).
+"""What a verified token says: times, audience, actors, roles and scopes (RFC 9068 section 2.2, RFC 8693 section 4.1).
 
 Every check refuses; nothing is defaulted. An actor without `iss` is refused rather than given the token's issuer: the
 identity of an actor is the pair, and guessing half of it would let one issuer speak for another's agents. What an

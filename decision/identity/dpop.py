@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -112,11 +112,38 @@ def read_proof(proof: str, call: Call, token: str, *, now: float, nonces: Nonces
         header, claims = segments(proof if len(proof) <= MAX_PROOF else "")  # 2: one well-formed JWT
     except TokenError:
         raise _wrong("can't be read") from None
-    jti, htm, htu, iat = (claims.get(name) for name in ("jti", "htm", "htu", "iat"))  # 3
+    jti, htm, htu, iat = _claims(claims)  # 3
+    jkt = _signer(header, proof)  # 4 to 7
+    if htm != call.method:  # 8
+        raise _wrong("is for another method")
+    address = normal(htu)
+    if address is None or address not in {normal(one) for one in call.addresses}:  # 9
+        raise _wrong("is for another address")
+    if nonces is not None:  # 10
+        nonce = claims.get("nonce")
+        if not isinstance(nonce, str) or not nonces.good(nonce, jkt, now):
+            raise NonceError(nonces.make(jkt, now))
+    if not now - PAST_S <= iat <= now + FUTURE_S:  # 11
+        raise _wrong("is not of this minute")
+    ath = claims.get("ath")
+    if not isinstance(ath, str) or not hmac.compare_digest(ath.encode(), token_hash(token).encode()):  # 12
+        raise _wrong("is for another token")
+    spent = hashlib.sha256("\0".join((jkt, address, jti)).encode()).digest()
+    return Proof(jkt, spent, iat + PAST_S)
+
+
+def _claims(claims: Mapping[str, object]) -> tuple[str, str, str, float]:
+    """jti, htm, htu, iat."""
+    jti, htm, htu, iat = (claims.get(name) for name in ("jti", "htm", "htu", "iat"))
     if not isinstance(jti, str) or not _JTI.match(jti) or not isinstance(htm, str) or not isinstance(htu, str):
         raise _wrong("lacks jti, htm or htu")
     if isinstance(iat, bool) or not isinstance(iat, int | float):
         raise _wrong("lacks iat")
+    return jti, htm, htu, iat
+
+
+def _signer(header: Mapping[str, object], proof: str) -> str:
+    """The thumbprint of the one public key in the header, which signed it."""
     if header.get("typ") != "dpop+jwt":  # 4
         raise _wrong("is not one (typ dpop+jwt)")
     alg = header.get("alg")
@@ -130,23 +157,7 @@ def read_proof(proof: str, call: Call, token: str, *, now: float, nonces: Nonces
     key = public_key(raw)
     if key is None or not key.fits(alg) or not signed_by(proof, key):  # 6
         raise _wrong("is not signed by its key")
-    if htm != call.method:  # 8
-        raise _wrong("is for another method")
-    address = normal(htu)
-    if address is None or address not in {normal(one) for one in call.addresses}:  # 9
-        raise _wrong("is for another address")
-    jkt = key.key.thumbprint()
-    if nonces is not None:  # 10
-        nonce = claims.get("nonce")
-        if not isinstance(nonce, str) or not nonces.good(nonce, jkt, now):
-            raise NonceError(nonces.make(jkt, now))
-    if not now - PAST_S <= iat <= now + FUTURE_S:  # 11
-        raise _wrong("is not of this minute")
-    ath = claims.get("ath")
-    if not isinstance(ath, str) or not hmac.compare_digest(ath.encode(), token_hash(token).encode()):  # 12
-        raise _wrong("is for another token")
-    spent = hashlib.sha256("\0".join((jkt, address, jti)).encode()).digest()
-    return Proof(jkt, spent, iat + PAST_S)
+    return key.key.thumbprint()
 
 
 def token_hash(token: str) -> str:

@@ -170,7 +170,7 @@ class DiscoveredKeys:
         return strict_object(bytes(content))
 
     async def _judged(self, host: str, port: int) -> str:
-        """An address of `host` that may be asked. Raises ValueError: one of them is not public; OSError: there is none."""
+        """An address of `host` that may be asked. Raises ValueError: one is not public; OSError: there is none."""
         found = await self._resolve(host, port)
         if not self._private and not all(is_public(address) for address in found):
             raise ValueError("its address is not a public one; `private_network: true` allows that")
