@@ -90,6 +90,7 @@ class MachineBase(Follower):
         self.view: View | None = None  # the catalog as this session sees it (machine_private)
         self.view_stale = True
         self.view_base = 0  # version of the shared catalog when it was asked for
+        self.kept: dict[str, bytes] = {}  # own questions that the target has prepared: text, name
         self.met_duties: Duties | None = None
         self.met_names: tuple[str, ...] = ()
         self.turn = 0
@@ -181,22 +182,6 @@ class MachineBase(Follower):
             self.error_told = True
             self.tell(error)
 
-    def question(self, sql: str, values: tuple[bytes | None, ...] = (), *, tell: bool = False) -> Capture:
-        """A question of the gateway's own by extended protocol under reserved names; the caller flushes or syncs.
-
-        tell False: should it fail, the client isn't shown the target's words.
-        """
-        capture = Capture()
-        for data, kind in (
-            (wire.close(b"S", QUESTION), Kind.CLOSE),
-            (wire.parse(QUESTION, sql.encode()), Kind.PARSE),
-            (wire.bind(QUESTION, QUESTION, values), Kind.BIND),
-        ):
-            self.send(data, Expect(kind, relay=False, tell=tell, capture=capture))
-        self.send(wire.execute(QUESTION), Expect(Kind.EXECUTE, relay=False, tell=tell, capture=capture, final=True))
-        self.send(wire.close(b"P", QUESTION), Expect(Kind.CLOSE, relay=False, tell=tell))
-        return capture
-
     def flushed(self, capture: Capture) -> Generator[Command | Internal, object, Capture]:
         """Send what is pending, wait until the capture is complete or failed."""
         self.send(wire.FLUSH)
@@ -246,7 +231,7 @@ class MachineBase(Follower):
             ),
         )
         if status == "completed" and (running.description.ddl or running.description.opaque):
-            self.saw_ddl()
+            self.saw_ddl(visible=not self.block)
 
     def _met(self, duties: Duties) -> tuple[str, ...]:
         if duties is not self.met_duties:  # usually those of the act before
@@ -264,7 +249,7 @@ class MachineBase(Follower):
         if control is not NO_CONTROL and control in {Control.COMMIT, Control.PREPARED}:
             self.block = self.block and description.chain
             self.settle_acts("completed")
-            if description.chain and self.ddl_seen:
+            if self.ddl_seen:
                 self.saw_ddl()  # now others see it
         elif control is not NO_CONTROL and control is Control.ROLLBACK:
             self.block = self.block and description.chain
@@ -309,6 +294,8 @@ class MachineBase(Follower):
 
     def end_all(self, status_running: str, *, error: str) -> None:
         """Every act that is still open: those sent for execution with this status, the others never ran."""
+        if self.ddl_seen:
+            self.describer.invalidate()  # a COMMIT may be among them
         self.settle_acts(status_running, error=error)
         for expect in self.replies.expects:
             for index, running in enumerate(expect.acts):
@@ -320,9 +307,11 @@ class MachineBase(Follower):
             self.drop_portal(portal, status="completed" if self.block else status_running)
         self.portals.clear()
 
-    def saw_ddl(self) -> None:
+    def saw_ddl(self, *, visible: bool = True) -> None:
+        """visible: to others too; what an open transaction did is so only when that has ended."""
         self.ddl_seen = True
-        self.describer.invalidate()
+        if visible:
+            self.describer.invalidate()
         self.gate.drop_leases("a DDL was executed")
 
     # Following the transaction

@@ -169,10 +169,11 @@ class Deciding(Dutiful):
 
     def read_names(self) -> Generator[Command | Internal, object, Refused | None]:
         """Ask the target how names resolve now. At a boundary in a transaction of its own, else inside the pipeline."""
-        capture = self.question(NAMES_SQL)
+        capture = self.question(NAMES_SQL, kept=bool(self.private))
         yield from self.answered(capture)
         names = read_names(capture)
         if names is None:
+            self.kept.clear()
             return Refused(
                 deny.coded("UPSTREAM_UNAVAILABLE", "the target did not say how names resolve in this session")
             )

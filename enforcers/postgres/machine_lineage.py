@@ -216,6 +216,7 @@ class Lineage(Private):
         elif command == "DECLARE CURSOR":
             self._declared(description)
         if command.startswith("DEALLOCATE") or command == "DISCARD ALL" or description.template.opaque:
+            self.kept.clear()
             for statement in self.statements.values():
                 if not name or statement.name == name.encode() or description.template.opaque:
                     statement.suspect = bool(statement.name)

@@ -19,7 +19,7 @@ from enforcers.postgres.commands import Command, RowEstimate
 from enforcers.postgres.description import Control, Description
 from enforcers.postgres.estimate import read_plan
 from enforcers.postgres.machine_base import Internal, MachineBase
-from enforcers.postgres.machine_state import QUESTION, Capture, Expect, Kind, Refused, Transaction
+from enforcers.postgres.machine_state import KEPT, MAX_KEPT, QUESTION, Capture, Expect, Kind, Refused, Transaction
 
 MAX_ROWS = 200_000  # of a view: reading it blocks the loop
 ISOLATION_SQL = "SELECT pg_catalog.current_setting('transaction_isolation')"
@@ -35,16 +35,18 @@ class Private(MachineBase):
             raise RuntimeError("the session's catalog was asked for before its names")
         base = self.describer.version  # before the questions: a later one makes the view old
         reading = self.describer.private(names)
-        captures = [self.question(ISOLATION_SQL)]
+        captures = [self.question(ISOLATION_SQL, kept=True)]
         level: str | None = None
         rows = 0
         while reading.questions:
             captures += [
-                self.question(sql, tuple([value.encode() for value in values])) for sql, values in reading.questions
+                self.question(sql, tuple([value.encode() for value in values]), kept=True)
+                for sql, values in reading.questions
             ]
             yield from self.answered(captures[-1])
             for capture in captures:
                 if capture.error is not None or not capture.done:
+                    self.kept.clear()  # which of them the target has is not known now
                     return Refused(
                         deny.coded("UPSTREAM_UNAVAILABLE", "the target did not show this session's own objects")
                     )
@@ -58,6 +60,28 @@ class Private(MachineBase):
             captures = []
         self.view, self.view_stale, self.view_base = reading.view, False, base
         return None
+
+    def question(
+        self, sql: str, values: tuple[bytes | None, ...] = (), *, tell: bool = False, kept: bool = False
+    ) -> Capture:
+        """A question of the gateway's own by extended protocol under reserved names; the caller flushes or syncs.
+
+        tell False: should it fail, the client isn't shown the target's words. kept: it will be asked again, so it stays
+        prepared, under a name of its own, until something may have deallocated it.
+        """
+        capture = Capture()
+        name = self.kept.get(sql, b"") if kept else b""
+        if not name:
+            name = QUESTION
+            if kept and len(self.kept) < MAX_KEPT:
+                name = self.kept[sql] = KEPT + str(len(self.kept)).encode()
+            self.send(wire.close(b"S", name), Expect(Kind.CLOSE, relay=False, tell=tell, capture=capture))
+            self.send(wire.parse(name, sql.encode()), Expect(Kind.PARSE, relay=False, tell=tell, capture=capture))
+        bind = wire.bind(QUESTION, name, values)
+        self.send(bind, Expect(Kind.BIND, relay=False, tell=tell, capture=capture))
+        self.send(wire.execute(QUESTION), Expect(Kind.EXECUTE, relay=False, tell=tell, capture=capture, final=True))
+        self.send(wire.close(b"P", QUESTION), Expect(Kind.CLOSE, relay=False, tell=tell))
+        return capture
 
     def answered(self, capture: Capture) -> Generator[Command | Internal, object, None]:
         """Wait for an own question: inside the client's pipeline by Flush, else in a transaction of its own."""

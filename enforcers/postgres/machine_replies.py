@@ -112,7 +112,7 @@ class Replies:
             kind = data[position]
             length = data[position + 1] << 24 | data[position + 2] << 16 | data[position + 3] << 8 | data[position + 4]
             end = position + 1 + length
-            if length < 4:
+            if length < 5 and (length < 4 or kind == _C):  # a tag has at least its end
                 raise UpstreamError("the target sent a message with an impossible length")
             if end > size:
                 if self._partial(kind, length, end - size):

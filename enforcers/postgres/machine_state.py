@@ -17,6 +17,8 @@ RESERVED = b"__twokey"
 STATEMENT = RESERVED + b"_statement"
 PORTAL = RESERVED + b"_portal"
 QUESTION = RESERVED + b"_question"
+KEPT = RESERVED + b"_kept_"
+MAX_KEPT = 64
 PROBE = RESERVED + b"_probe"
 POISON_NAME = RESERVED + b"_poison"
 # Not SQL under any grammar or setting, so the raw parser fails before anything is looked up.

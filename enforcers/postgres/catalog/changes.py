@@ -24,32 +24,33 @@ _GIVEN = "pg_catalog.age(($1::pg_catalog.text)::pg_catalog.xid)"
 def _marks(name: str, part: Part) -> str:
     """Name; users' rows; which of them are new; the server's own rows; which of those are new.
 
-    New rows are written `key xmin ctid`, with semicolons between them.
+    New rows are written `key xmin ctid`, with semicolons between them. The server's own are compared with nothing but
+    themselves at another time, so they are counted without the part's conditions, and without what those join.
     """
     new, place = "true", part.mark
     if not place:
-        new = f"pg_catalog.age({part.row}.xmin) OPERATOR(pg_catalog.<=) {_GIVEN}"
+        new = f"pg_catalog.age({part.row}.xmin) OPERATOR(pg_catalog.<=) (SELECT {_GIVEN})"
         place = f"{part.row}.xmin::pg_catalog.text,{part.row}.ctid::pg_catalog.text"
-    if part.temporary:
-        new = f"({new} OR {part.temporary})"
-    where = [part.condition] if part.condition else []
-    own, builtin = "true", "false"
-    if part.oid:
-        own = f"{part.oid} OPERATOR(pg_catalog.>=) {FIRST_USER_OID}::pg_catalog.oid"
-        builtin = f"NOT ({own})"
-        if not part.builtin:
-            where.append(own)
-    alive = f" AND {part.alive}" if part.alive else ""
     mark = (
         f"pg_catalog.string_agg(pg_catalog.concat_ws(' '::pg_catalog.text,({part.key})::pg_catalog.text,"
         f"{place}),';'::pg_catalog.text)"
     )
-    count = "pg_catalog.count(*) FILTER (WHERE {})::pg_catalog.text"
+    own = f"{part.oid} OPERATOR(pg_catalog.{{}}) {FIRST_USER_OID}::pg_catalog.oid"
+    where = [condition for condition in (part.condition, own.format(">=") if part.oid else "") if condition]
     condition = f" WHERE {' AND '.join(where)}" if where else ""
-    return (
-        f"SELECT '{name}'::pg_catalog.text,{count.format(own + alive)},{mark} FILTER (WHERE {own} AND {new}),"  # noqa: S608 - constants
-        f"{count.format(builtin + alive)},{mark} FILTER (WHERE {builtin} AND {new}) FROM {part.source}{condition}"
+    alive = f" FILTER (WHERE {part.alive})" if part.alive else ""
+    users = (
+        f"SELECT pg_catalog.count(*){alive}::pg_catalog.text,"  # noqa: S608 - constants
+        f"{mark} FILTER (WHERE {f'({new}) OR {part.temporary}' if part.temporary else new})"
+        f" FROM {part.source}{condition}"
     )
+    servers = "SELECT '0'::pg_catalog.text,NULL::pg_catalog.text"
+    if part.builtin:
+        servers = (
+            f"SELECT pg_catalog.count(*)::pg_catalog.text,{mark} FILTER (WHERE {new})"  # noqa: S608 - constants
+            f" FROM {part.table} WHERE {own.format('<')}"
+        )
+    return f"SELECT '{name}'::pg_catalog.text,v.n,v.m,w.n,w.m FROM ({users}) v(n,m),({servers}) w(n,m)"  # noqa: S608 - constants
 
 
 @cache

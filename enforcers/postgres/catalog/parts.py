@@ -49,6 +49,11 @@ class Part:
     builtin: bool = False  # the server's own are read as well
     mark: str = ""  # of a view, whose rows have no xmin: what tells that one has changed
 
+    @property
+    def table(self) -> str:
+        """The one whose rows they are, without what is joined to it."""
+        return self.source.partition(" JOIN ")[0]
+
 
 def _mine(namespace: str) -> str:
     return f"{namespace} OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
@@ -106,7 +111,7 @@ PARTS: dict[str, Part] = {
         f"pg_catalog.pg_attribute a {JOIN_CLASS}a.attrelid",
         row="a",
         key="a.attrelid",
-        oid="c.oid",
+        oid="a.attrelid",
         condition=f"{NOT_FOREIGN_TEMP} AND a.attnum OPERATOR(pg_catalog.>) 0"
         " AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{t,i,I}'::pg_catalog.\"char\"[])",
         alive="NOT a.attisdropped",
@@ -118,7 +123,7 @@ PARTS: dict[str, Part] = {
         f"pg_catalog.pg_inherits i {JOIN_CLASS}i.inhrelid",
         row="i",
         key="i.inhrelid",
-        oid="c.oid",
+        oid="i.inhrelid",
         condition=f"{NOT_FOREIGN_TEMP} AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{{i,I}}'::pg_catalog.\"char\"[])",
         temporary=_TEMPORARY,
     ),
@@ -127,7 +132,7 @@ PARTS: dict[str, Part] = {
         f"pg_catalog.pg_partitioned_table b {JOIN_CLASS}b.partrelid",
         row="b",
         key="b.partrelid",
-        oid="c.oid",
+        oid="b.partrelid",
         condition=NOT_FOREIGN_TEMP,
         temporary=_TEMPORARY,
     ),
@@ -145,7 +150,7 @@ PARTS: dict[str, Part] = {
         row="r",
         key="r.ev_class",
         place=1,
-        oid="c.oid",
+        oid="r.ev_class",
         condition=NOT_FOREIGN_TEMP,
         temporary=_TEMPORARY,
     ),
@@ -176,7 +181,7 @@ PARTS: dict[str, Part] = {
         f"pg_catalog.pg_attrdef d {JOIN_CLASS}d.adrelid",
         row="d",
         key="d.adrelid",
-        oid="c.oid",
+        oid="d.adrelid",
         condition=NOT_FOREIGN_TEMP,
         temporary=_TEMPORARY,
     ),
@@ -188,7 +193,7 @@ PARTS: dict[str, Part] = {
         row="x",
         key="x.indrelid",
         place=1,
-        oid="c.oid",
+        oid="x.indrelid",
         condition=f"{NOT_FOREIGN_TEMP} AND {_NOT_TOAST}",
         temporary=_TEMPORARY,
     ),
@@ -199,7 +204,7 @@ PARTS: dict[str, Part] = {
         row="t",
         key="t.tgrelid",
         place=1,
-        oid="c.oid",
+        oid="t.tgrelid",
         condition=f"{NOT_FOREIGN_TEMP} AND {SHOWN_TRIGGER}",
         temporary=_TEMPORARY,
     ),
@@ -210,7 +215,7 @@ PARTS: dict[str, Part] = {
         row="y",
         key="y.polrelid",
         place=1,
-        oid="c.oid",
+        oid="y.polrelid",
         condition=NOT_FOREIGN_TEMP,
         temporary=_TEMPORARY,
     ),
@@ -220,7 +225,7 @@ PARTS: dict[str, Part] = {
         f"pg_catalog.pg_description d {JOIN_CLASS}d.objoid",
         row="d",
         key="d.objoid",
-        oid="c.oid",
+        oid="d.objoid",
         condition=f"{NOT_FOREIGN_TEMP} AND {of_class('d')}"
         " AND d.description OPERATOR(pg_catalog.~~) '%twokey:%'::pg_catalog.text",
         temporary=_TEMPORARY,
@@ -230,7 +235,7 @@ PARTS: dict[str, Part] = {
         f"pg_catalog.pg_seclabel s {JOIN_CLASS}s.objoid",
         row="s",
         key="s.objoid",
-        oid="c.oid",
+        oid="s.objoid",
         condition=f"{NOT_FOREIGN_TEMP} AND {of_class('s')}"
         " AND (s.provider OPERATOR(pg_catalog.=) 'twokey'::pg_catalog.text"
         " OR s.label OPERATOR(pg_catalog.~~) '%twokey:%'::pg_catalog.text)",

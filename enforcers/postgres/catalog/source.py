@@ -43,6 +43,7 @@ _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SETTINGS = (
     "SELECT pg_catalog.set_config('search_path','',false),pg_catalog.set_config('statement_timeout','8000',false),"
     "pg_catalog.set_config('jit','off',false),"  # which on a large catalog takes longer than the questions
+    "pg_catalog.set_config('plan_cache_mode','force_generic_plan',false),"  # and so does planning them each time
     # Below deadlock_timeout: where it and a session wait for each other, it is the catalog that gives way.
     "pg_catalog.set_config('lock_timeout','300',false),"
     "pg_catalog.set_config('default_transaction_read_only','on',false),pg_catalog.set_config('quote_all_identifiers','off',false)"
@@ -140,10 +141,16 @@ class CatalogSource:
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Confirm or read again, now. Raises UpstreamError; then `fresh` is false. Callers at once share one check."""
+        """Confirm or read again, now. Raises UpstreamError; then `fresh` is false.
+
+        Callers at once share one check. Who finds it stale is content with the check that runs already, as long as
+        that began after the last DDL seen; who finds it fresh wants to know what has happened since, so one that
+        begins now.
+        """
         asked = self._clock()
+        stale = not self.fresh()
         async with self._lock:
-            if self._confirmed >= asked and self._confirmed > self._noted:
+            if self._confirmed > self._noted and (self._confirmed >= asked or (stale and self.fresh())):
                 return
             if self._connection is None and self._clock() < self._retry_at:
                 raise UpstreamError("the target's catalog can't be read; trying again shortly")
@@ -295,7 +302,9 @@ class CatalogSource:
     async def _ask(self, connection: asyncpg.Connection, question: Question) -> tuple[Row, ...]:
         statement = self._prepared.get(question.sql)
         if statement is None:
-            statement = self._prepared[question.sql] = await connection.prepare(question.sql)
+            # By a name: else, without a cache, it is parsed and planned anew each time.
+            name = f"twokey_{len(self._prepared)}"
+            statement = self._prepared[question.sql] = await connection.prepare(question.sql, name=name)
         return tuple(tuple(row) for row in await statement.fetch(*question.parameters))
 
     async def _rows(self, connection: asyncpg.Connection, sql: str) -> tuple[Row, ...]:

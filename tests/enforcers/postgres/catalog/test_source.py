@@ -201,6 +201,46 @@ async def test_callers_at_once_share_a_check(server: Server) -> None:
     await source.close()
 
 
+async def test_who_finds_it_stale_shares_the_check_that_runs_and_who_finds_it_fresh_does_not(server: Server) -> None:
+    clock = Clock()
+    opened: list[asyncpg.Connection] = []
+
+    async def connect() -> asyncpg.Connection:
+        opened.append(await asyncpg.connect(server.dsn, statement_cache_size=0))
+        return opened[-1]
+
+    source = CatalogSource(connect, clock=clock)
+    await source.start()
+
+    async def looks() -> int:
+        """So far; none of them planned anew, though nothing caches the connection's statements."""
+        (row,) = await opened[0].fetch(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%''horizon''%'"
+        )
+        assert row["custom_plans"] == 0
+        return int(row["generic_plans"])
+
+    async def together(*, late: bool) -> int:
+        before = await looks()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(source.refresh())
+            await asyncio.sleep(0)
+            if late:
+                source.note_ddl()  # the check that runs may not have seen it
+            for _ in range(5):
+                group.create_task(source.refresh())
+        assert source.fresh()
+        return await looks() - before
+
+    clock.now += 2
+    assert await together(late=False) == 1
+    clock.now += 2
+    assert await together(late=True) == 2
+    assert await together(late=False) == 2  # fresh already: they want to know of what others did a moment ago
+    await source.close()
+    assert len(opened) == 1
+
+
 async def test_the_background_keeps_it_fresh_while_it_is_used(server: Server) -> None:
     source = CatalogSource(Switch(server.dsn))
     await source.start()
