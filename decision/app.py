@@ -31,6 +31,7 @@ from decision.pdp.explain import Explain
 from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.pipeline import Pipeline
 from decision.pdp.questions import Questions
+from decision.pdp.reading import Reading
 from decision.pdp.review import Review
 from decision.pdp.revocations import RECALLED, Revocations
 from decision.pdp.revoking import Revoking
@@ -164,6 +165,7 @@ class Service:
             reconsider=review.reconsider,
             review_document=review.document,
         )
+        self.reading = reading = Reading(questions=questions, clock=clock, kinds=kinds)
         self._supervisor = Supervisor()
         supervisor = self._supervisor
         hub.on_attached(lambda names: supervisor.start(maskers.attached(names, engine.policy)))
@@ -206,11 +208,12 @@ class Service:
         self.guard = Guard(self.authenticator, clock, metrics)
         services = Services(
             decision=self.decision,
-            approval=ApprovalService(self.approvals, self._supervisor),
+            approval=ApprovalService(self.approvals, reading, self._supervisor),
             audit=AuditService(
                 log=log,
                 sessions=self.sessions,
                 approvals=store.approvals,
+                reading=reading,
                 supervisor=self._supervisor,
                 metrics=metrics,
             ),

@@ -150,7 +150,7 @@ def build() -> Schema:
     question = closed(
         {
             "version": INTEGER,
-            "question": one_of("operation", "session", "review", "call"),
+            "question": one_of("operation", "session", "review", "call", "read"),
             "subject": subject,
             "action": closed({"name": STRING, "verbs": listed(STRING)}),
             "resource": closed(

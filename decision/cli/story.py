@@ -91,6 +91,15 @@ def bound(record: Record) -> list[str]:
     return shown
 
 
+def hidden(record: Record, statement: Record) -> list[str]:
+    """What of a statement the reader was not shown, and how it can be told again; nothing where all of it was."""
+    labels = record.get("redacted")
+    if not isinstance(labels, list):
+        return []
+    names = ", ".join(render.safe(label) for label in labels if isinstance(label, str))
+    return [f"  hidden from you: {names}; SHA-256 of the statement {text(statement, 'statement_sha256')}"]
+
+
 def budgets(record: Record) -> list[str]:
     """lookups: 3 of 20 used, 17 left; one each."""
     found: list[str] = []
@@ -156,6 +165,7 @@ def _introduction(record: Record) -> list[str]:
         "statement",
         *[f"  {part}" for part in statement.split("\n")],
     ]
+    lines += hidden(record, record)
     reason = text(_mapping(_mapping(record.get("input")).get("context")), "reason")
     if reason:
         lines.insert(4, f"reason     {reason}")
@@ -195,7 +205,7 @@ def _act(record: Record) -> list[str]:
     if intent:  # under a lease: the decision is another record
         shown = render.statement(_bytes(intent.get("statement")))
         lines.append(f"    under the lease of decision {text(intent, 'decision')}, digest {text(intent, 'digest')}")
-        lines += [f"    {part}" for part in [*shown.split("\n"), *bound(intent)]]
+        lines += [f"    {part}" for part in [*shown.split("\n"), *bound(intent), *hidden(record, intent)]]
     return lines
 
 

@@ -188,6 +188,19 @@ def review_question(
     )
 
 
+def read_question(*, subject: Subject, resource: Document, operation: Document, context: Context) -> Document:
+    """`question: read`: what of such a statement may `subject` read? `operation` is as in another question."""
+    return _question(
+        question="read",
+        subject=subject,
+        action={"name": "statement.read", "verbs": []},
+        resource=resource,
+        operation=operation,
+        values=absent_values(),
+        context=context,
+    )
+
+
 def reason_of(operation: operation_pb2.Operation) -> str:
     """Why the client says it does this; "" where it says nothing. Raises BadRequestError for more than it may be."""
     if len(operation.reason) > MAX_REASON:

@@ -8,37 +8,48 @@ from typing import Any
 from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
 
 from decision.approvals.service import Approvals
+from decision.model import Approval
+from decision.pdp.reading import Reading
 from decision.rpc import convert
 from decision.rpc.auth import CALLER
 from decision.rpc.supervise import Supervisor
 
 
 class ApprovalService(approval_pb2_grpc.ApprovalServiceServicer):
-    def __init__(self, approvals: Approvals, supervisor: Supervisor) -> None:
+    def __init__(self, approvals: Approvals, reading: Reading, supervisor: Supervisor) -> None:
         self._approvals = approvals
+        self._reading = reading
         self._supervisor = supervisor
 
     async def Get(self, request: approval_pb2.GetRequest, context: Any) -> Any:
-        return convert.approval(await self._approvals.get(CALLER.get().viewer, request.id))
+        return await self._shown(await self._approvals.get(CALLER.get().viewer, request.id))
 
     async def List(self, request: approval_pb2.ListRequest, context: Any) -> Any:
         found = await self._approvals.list(CALLER.get().viewer, include_finished=request.all)
-        return approval_pb2.ListResponse(approvals=[convert.approval(item) for item in found])
+        return approval_pb2.ListResponse(approvals=[await self._shown(item) for item in found])
 
     async def Watch(self, request: approval_pb2.WatchRequest, context: Any) -> AsyncIterator[approval_pb2.Approval]:
         async for item in self._approvals.watch(CALLER.get().viewer, tuple(request.ids)):
-            yield convert.approval(item)
+            yield await self._shown(item)
 
     async def Approve(self, request: approval_pb2.ApproveRequest, context: Any) -> Any:
         subject = CALLER.get().required_subject()
         work = self._approvals.approve(subject, request.id, reason=request.reason, channel=request.channel)
-        return convert.approval(await self._supervisor.run(work))
+        return await self._shown(await self._supervisor.run(work))
 
     async def Deny(self, request: approval_pb2.DenyRequest, context: Any) -> Any:
         subject = CALLER.get().required_subject()
         work = self._approvals.deny(subject, request.id, reason=request.reason, channel=request.channel)
-        return convert.approval(await self._supervisor.run(work))
+        return await self._shown(await self._supervisor.run(work))
 
     async def Withdraw(self, request: approval_pb2.WithdrawRequest, context: Any) -> Any:
         work = self._approvals.withdraw(CALLER.get().viewer, request.id, reason=request.reason)
-        return convert.approval(await self._supervisor.run(work))
+        return await self._shown(await self._supervisor.run(work))
+
+    async def _shown(self, approval: Approval) -> approval_pb2.Approval:
+        """As the caller may see it: an enforcer all of it, anyone else without constants whose labels are hidden."""
+        viewer = CALLER.get().viewer
+        message = convert.approval(approval)
+        if viewer is not None:
+            message.operation.CopyFrom(await self._reading.approval(viewer, approval))
+        return message

@@ -15,10 +15,12 @@ from decision.metrics import Metrics
 from decision.model import JSON
 from decision.pdp.answer import who_body
 from decision.pdp.deadlines import stored
+from decision.pdp.reading import Reading
 from decision.pdp.sessions import Sessions
 from decision.ports import ApprovalStore, Recorder
 from decision.rpc.acts import act_body
 from decision.rpc.auth import CALLER
+from decision.rpc.record_reading import RecordReading
 from decision.rpc.supervise import Supervisor
 
 MAX_ACTS: Final = 10_000
@@ -34,11 +36,19 @@ class GrowingLog(Recorder, Protocol):
 
 class AuditService(audit_pb2_grpc.AuditServiceServicer):
     def __init__(
-        self, *, log: GrowingLog, sessions: Sessions, approvals: ApprovalStore, supervisor: Supervisor, metrics: Metrics
+        self,
+        *,
+        log: GrowingLog,
+        sessions: Sessions,
+        approvals: ApprovalStore,
+        reading: Reading,
+        supervisor: Supervisor,
+        metrics: Metrics,
     ) -> None:
         self._recorder = log
         self._sessions = sessions
         self._approvals = approvals
+        self._reading = reading
         self._supervisor = supervisor
         self._metrics = metrics
 
@@ -91,6 +101,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         )
         # Canonical JSON has one spelling, and no string can hold an unescaped quote: this is an exact test.
         wanted = b'"operation":"%b"' % request.operation.encode()
+        shown = RecordReading(self._reading, self._recorder, CALLER.get().required_subject())
         left = request.limit or MAX_INTEGER
         end = size
         while True:
@@ -98,7 +109,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
                 start = index + 1
                 if request.operation and wanted not in payload:
                     continue
-                yield audit_pb2.ReadResponse(index=index, record=payload)
+                yield audit_pb2.ReadResponse(index=index, record=await shown.payload(index, payload))
                 left -= 1
                 if not left:
                     return

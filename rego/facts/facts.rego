@@ -255,11 +255,19 @@ complete if {
 	is_array(data_of_policy.obligations.act)
 }
 
+# The question is about what a statement does: to run it, or to read it.
+describes if is_operation
+
+describes if {
+	input.question == "read"
+	input.operation.kind == "sql"
+}
+
 # The description is whole: each field is there on which a denial could otherwise stay silent.
 whole if input.question in {"session", "review", "call"}
 
 whole if {
-	is_operation
+	describes
 	is_string(input.resource.id)
 	is_string(input.resource.environment)
 	is_boolean(input.context.approval.present)
@@ -310,6 +318,7 @@ whole if {
 	missing := sql.missing_columns
 	is_array(missing)
 	every column in missing { whole_name(column) }
+	is_array(sql.literals)
 }
 
 whole_output(output) if {

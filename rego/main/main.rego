@@ -10,7 +10,7 @@ import data.twokey.masking
 import data.twokey.obligations as attached
 import data.twokey.sql
 
-permits := sql.allow | duties.allow
+permits := (sql.allow | duties.allow) | masking.allow
 
 denials := (((sql.deny | masking.deny) | duties.deny) | approval.deny) | attached.deny
 
@@ -40,7 +40,7 @@ expiries := {seconds |
 	seconds := approval.terms(held.rule).expires_s
 }
 
-known_questions := {"operation", "session", "review", "call"}
+known_questions := {"operation", "session", "review", "call", "read"}
 
 readable if {
 	input.version == 1

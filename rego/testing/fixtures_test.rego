@@ -89,6 +89,7 @@ no_sql := {
 	"column_labels": [],
 	"target_labels": [],
 	"missing_columns": [],
+	"literals": [],
 	"has_where": false,
 	"most_rows": 0,
 	"returns_rows": false,

@@ -119,6 +119,9 @@ def describe(approval: approval_pb2.Approval) -> list[str]:
         "statement",
         *[f"  {line}" for line in render.statement(sql.values.statement).split("\n")],
     ]
+    if sql.values.redacted:
+        labels = ", ".join(render.safe(label) for label in sql.values.redacted)
+        lines += [f"  hidden from you: {labels}; SHA-256 of the statement {sql.values.statement_sha256.hex()}"]
     if sql.values.named:
         lines += ["", "which names", *[f"  {line}" for line in render.statement(sql.values.named).split("\n")]]
     if sql.values.bound:

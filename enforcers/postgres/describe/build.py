@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from twokey.type.v1 import operation_pb2
 
@@ -133,7 +133,9 @@ def _template(
         )
     for setting, action, value in sorted(facts.settings):
         template.settings.add(name=setting, action=action, value=value)
-    _lineage(template, facts, columns, Names(catalog))
+    known = Names(catalog)
+    _lineage(template, facts, columns, known)
+    _literals(template, facts, known)
     return template
 
 
@@ -158,6 +160,20 @@ def _lineage(template: operation_pb2.SqlOperation, facts: Facts, columns: Sequen
             flow = template.flows.add(kind=kind, temporary=temporary, through=_through(way)["through"])
             flow.source.schema, flow.source.relation, flow.source.column = schema, relation_name, name
             flow.target.schema, flow.target.relation, flow.target.column = target
+
+
+def _literals(template: operation_pb2.SqlOperation, facts: Facts, known: Names) -> None:
+    constants, parameters = facts.known_literals
+    for place, keys in sorted(constants.items()):
+        _named(template.literals.add(constant=place), keys, known)
+    for parameter, met in sorted(parameters.items()):
+        _named(template.literals.add(parameter=parameter), met, known)
+
+
+def _named(literal: operation_pb2.Literal, keys: Collection[Key], known: Names) -> None:
+    for key in sorted(keys):
+        for schema, relation_name, name in known.every(key):
+            literal.columns.add(schema=schema, relation=relation_name, column=name)
 
 
 def _through(way: str) -> dict[str, str]:

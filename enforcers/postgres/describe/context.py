@@ -63,6 +63,14 @@ class Facts:
     called: set[tuple[str, str]] = field(default_factory=set)  # (function or operator, name), however it resolved
     names: dict[str, int] = field(default_factory=dict)  # relation names as written, quoted -> oid
     free: set[int] = field(default_factory=set)  # byte offsets of constants that nothing here depends on
+    literals: dict[int, set[Key]] = field(
+        default_factory=dict
+    )  # byte offset of a constant -> what it met (literals.py)
+    known_literals: tuple[dict[int, set[Key]], dict[int, frozenset[Key]]] = ({}, {})  # by place; parameters by number
+    met_parameters: dict[int, tuple[int, frozenset[Key]]] = field(
+        default_factory=dict
+    )  # by number: uses, what they met
+    parameter_uses: dict[int, int] = field(default_factory=dict)  # by number, all of them
     wheres: list[bool] = field(default_factory=list)
     inferences: dict[tuple[Key, str, str], None] = field(default_factory=dict)  # column, kind, function
     flows: dict[tuple[Key, tuple[str, str, str], str, bool], str] = field(default_factory=dict)  # -> the way

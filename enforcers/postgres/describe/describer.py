@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from pglast.parser import ParseError, normalize, parse_sql_json
 
 from enforcers.postgres.catalog.snapshot import Catalog
-from enforcers.postgres.describe import functions, statements
+from enforcers.postgres.describe import functions, literals, statements
 from enforcers.postgres.describe.build import build
 from enforcers.postgres.describe.context import Context, Facts, OutColumn, unwrap
 from enforcers.postgres.describe.counted import most_rows
@@ -179,6 +179,7 @@ class Describer:
             functions.user_casts(context)
             facts.most_rows = most_rows(facts, catalog, kind, body)
             shape = shape_of(own, [place - offset for place in facts.free])
+            facts.known_literals = literals.found(facts, own, offset)
             description = _finish(facts, columns, (kind, body), text=own, shape=shape, catalog=catalog, names=names)
             found.append((description, shape))
             if description.changes_names or description.ddl:

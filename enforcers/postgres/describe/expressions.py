@@ -406,6 +406,7 @@ def _param(context: Context, body: Node, scope: Scope) -> Value:
     number = int(body.get("number", 0))
     if context.top:
         context.facts.parameters = max(context.facts.parameters, number)
+        context.facts.parameter_uses[number] = context.facts.parameter_uses.get(number, 0) + 1
         return NOTHING
     found = scope.parameter(f"${number}")
     return NOTHING if found is None else found

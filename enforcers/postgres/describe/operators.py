@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from enforcers.postgres.describe import calls, expressions, functions, resolution
+from typing import Any
+
+from enforcers.postgres.describe import calls, expressions, functions, literals, resolution
 from enforcers.postgres.describe.constants import free
 from enforcers.postgres.describe.context import Context, Node, Scope, strings
-from enforcers.postgres.describe.lineage import BOOL, RECORD, UNKNOWN, Value, computed
+from enforcers.postgres.describe.lineage import BOOL, RECORD, UNKNOWN, Value, computed, joined
 
 
 def operator(context: Context, body: Node, scope: Scope) -> Value:
@@ -41,6 +43,8 @@ def operator(context: Context, body: Node, scope: Scope) -> Value:
             Value(item.sources, arrays or (UNKNOWN if item.type == UNKNOWN else 0), item.quiet) for item in others
         ]
     found = applied(context, operators[0], schema, one, others)
+    if one is not None and found.type == BOOL:
+        _met(context, left, right, one, others)
     if kind == "AEXPR_SIMILAR":
         return expressions.told(context, [found], "pg_catalog.similar_to_escape", BOOL)
     if kind == "AEXPR_NULLIF":
@@ -49,6 +53,12 @@ def operator(context: Context, body: Node, scope: Scope) -> Value:
     if kind not in {"AEXPR_OP"}:
         return Value(found.sources, BOOL, found.quiet)
     return found
+
+
+def _met(context: Context, left: Any, right: Any, one: Value, others: list[Value]) -> None:
+    literals.met(context, left, joined(others))
+    for item in right["List"].get("items", []) if isinstance(right, dict) and "List" in right else [right]:
+        literals.met(context, item, one.sources)
 
 
 def applied(context: Context, name: str, schema: str, one: Value | None, others: list[Value]) -> Value:

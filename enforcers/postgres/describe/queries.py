@@ -14,6 +14,7 @@ from enforcers.postgres.describe import (
     expressions,
     functions,
     joins,
+    literals,
     references,
     relations,
     resolution,
@@ -277,6 +278,7 @@ def _tail(context: Context, body: Node, scope: Scope, columns: list[OutColumn]) 
         limit = body.get(name)
         if limit and not limit.get("A_Const", {}).get("isnull"):
             constants.free(context, limit)
+            literals.bounds(context, limit)
         context.facts.infer(expressions.walk(context, limit, inner).sources, "limit")
     for item in body.get("lockingClause", []):
         _lock(context, item.get("LockingClause", {}), scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from enforcers.postgres.catalog.objects import Relation
@@ -12,6 +13,7 @@ from enforcers.postgres.describe import (
     expressions,
     flows,
     joins,
+    literals,
     queries,
     references,
     relations,
@@ -101,8 +103,9 @@ def _write(context: Context, relation: Relation | None, event: str, names: list[
     effects.write(context, relation, event, names)
 
 
-def _targets(context: Context, items: Any, scope: Scope, kind: str) -> Assigned:
-    """The right sides of SET, and subscripts on the left."""
+def _targets(context: Context, items: Any, scope: Scope, kind: str, columns: Sequence[OutColumn]) -> Assigned:
+    """The right sides of SET, and subscripts on the left. columns: of what is assigned to."""
+    by_name = {column.name: column for column in columns}
     seen: list[tuple[Any, list[Value]]] = []
     assigned: Assigned = []
     for item in items or []:
@@ -110,6 +113,7 @@ def _targets(context: Context, items: Any, scope: Scope, kind: str) -> Assigned:
         expressions.walk(context, [part for part in body.get("indirection", []) if "A_Indices" in part], scope)
         value = body.get("val")
         constants.free(context, value)
+        literals.assigned(context, value, by_name.get(str(body.get("name", ""))))
         if isinstance(value, dict) and "MultiAssignRef" in value:
             source, place = value["MultiAssignRef"].get("source"), int(value["MultiAssignRef"].get("colno", 0))
             values = next((known for node, known in seen if node == source), None)
@@ -148,6 +152,7 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
     named = _assigned(cols) if cols else None
     _write(context, relation, "insert", named)
     names = [column.name for column in source.columns] if named is None else named
+    _stored(context, body.get("selectStmt"), names, source.columns)
     assigned: Assigned = [(name, value, "insert") for name, value in zip(names, given, strict=False)]
     if relation is not None:
         flows.probed(context, relation, "insert", assigned, None if named is None else set(named))
@@ -169,7 +174,7 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
         context.facts.infer(expressions.walk(context, element.get("expr"), inner).sources, "on-conflict")
     context.facts.infer(expressions.walk(context, infer.get("whereClause"), inner).sources, "on-conflict")
     if conflict.get("action") == "ONCONFLICT_UPDATE":
-        updated = _targets(context, conflict.get("targetList"), inner, "update")
+        updated = _targets(context, conflict.get("targetList"), inner, "update", source.columns)
         joins.condition(context, conflict.get("whereClause"), inner, "where")
         _write(context, relation, "update", _assigned(conflict.get("targetList")))
         if relation is not None:
@@ -178,9 +183,18 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
     return assigned
 
 
+def _stored(context: Context, query: Any, names: Sequence[str], columns: Sequence[OutColumn]) -> None:
+    """The constants of INSERT … VALUES, each with the column that stores it."""
+    kind, body = unwrap(query or {})
+    by_name = {column.name: column for column in columns}
+    for row in body.get("valuesLists", []) if kind == "SelectStmt" else []:
+        for name, item in zip(names, row.get("List", {}).get("items", []), strict=False):
+            literals.assigned(context, item, by_name.get(name))
+
+
 def _update(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:
     _fill(context, scope, source, body.get("fromClause"))
-    assigned = _targets(context, body.get("targetList"), scope, "update")
+    assigned = _targets(context, body.get("targetList"), scope, "update", source.columns)
     joins.condition(context, body.get("whereClause"), scope, "where")
     context.facts.wheres.append(expressions.restricts(body.get("whereClause")))
     _write(context, relation, "update", _assigned(body.get("targetList")))
@@ -224,7 +238,7 @@ def _merge(context: Context, body: Node, scope: Scope, source: Source, relation:
             given = names or [column.name for column in source.columns]
             made = [(name, value, "merge") for name, value in zip(given, values, strict=False)]
         elif command == "CMD_UPDATE":
-            made = _targets(context, clause.get("targetList"), scope, "merge")
+            made = _targets(context, clause.get("targetList"), scope, "merge", source.columns)
             _write(context, relation, "update", names)
         elif command == "CMD_DELETE":
             _write(context, relation, "delete", None)

@@ -1,0 +1,82 @@
+"""Which stored columns a constant or parameter met: what carries a label because a classified column has it.
+
+Only what is certain is said: an operand of a comparison whose other side is made of stored columns, and a value
+assigned as it is. What a reader is not told of here counts as having met every column of the statement (proto:
+Literal). Compared by an operator that yields a boolean the constant goes no further; whatever else is made of it could.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pglast.parser import ParseError, scan
+
+from enforcers.postgres.describe.context import Context, Facts, OutColumn
+from enforcers.postgres.describe.lineage import Key, Sources
+
+MAX_LISTED: Final = 64  # more would weigh on every question; those that are left out count as having met everything
+# As in decision.redaction, which finds them again by their number.
+_CONSTANTS: Final = frozenset({"SCONST", "USCONST", "BCONST", "XCONST", "ICONST", "FCONST", "TRUE_P", "FALSE_P"})
+
+
+def met(context: Context, node: Any, sources: Sources) -> None:
+    """A constant or parameter, cast or not, beside what depends on these columns."""
+    if sources:
+        _note(context, node, sources)
+
+
+def assigned(context: Context, node: Any, column: OutColumn | None) -> None:
+    """A constant or parameter that is stored in this column, and in what lies below it."""
+    if column is not None and column.touched:
+        _note(context, node, {(relation.oid, stored.attnum): "" for relation, stored in column.touched})
+
+
+def bounds(context: Context, node: Any) -> None:
+    """A constant of LIMIT or OFFSET, which meets no column."""
+    if isinstance(node, dict) and "A_Const" in node:
+        _note(context, node, {})
+
+
+def _note(context: Context, node: Any, sources: Sources) -> None:
+    while isinstance(node, dict) and "TypeCast" in node:
+        node = node["TypeCast"].get("arg")
+    facts = context.facts
+    if not context.top or not isinstance(node, dict) or len(facts.literals) >= MAX_LISTED:
+        return
+    if "A_Const" in node:
+        facts.literals.setdefault(int(node["A_Const"].get("location", 0)), set()).update(sources)
+    elif "ParamRef" in node:
+        number = int(node["ParamRef"].get("number", 0))
+        uses, columns = facts.met_parameters.get(number, (0, frozenset[Key]()))
+        facts.met_parameters[number] = (uses + 1, columns | sources.keys())
+
+
+def found(facts: Facts, text: bytes, offset: int) -> tuple[dict[int, set[Key]], dict[int, frozenset[Key]]]:
+    """By a constant's place among the text's constants, from 1, and by a parameter's number. `text` begins at `offset`
+    of what the facts' locations count in. A parameter counts where each of its uses is known."""
+    parameters = {
+        number: columns
+        for number, (uses, columns) in facts.met_parameters.items()
+        if uses == facts.parameter_uses.get(number)
+    }
+    if not facts.literals:
+        return {}, parameters
+    try:
+        decoded = text.decode()
+        begins = [token.start for token in scan(decoded) if token.name in _CONSTANTS]
+    except (UnicodeDecodeError, ParseError):
+        return {}, parameters
+    if not decoded.isascii():
+        begins = [len(decoded[:start].encode()) for start in begins]
+    places = {start: place for place, start in enumerate(begins, start=1)}
+    constants: dict[int, set[Key]] = {}
+    for location, columns in facts.literals.items():
+        own = location - offset
+        if text[own : own + 1] == b"-":  # a negative number is one constant to the parser, two words to the scanner
+            own += 1
+            while text[own : own + 1] in {b" ", b"\t", b"\n", b"\r", b"\f", b"\v"}:
+                own += 1
+        place = places.get(own)
+        if place is not None:
+            constants.setdefault(place, set()).update(columns)
+    return constants, parameters
