@@ -74,10 +74,12 @@ proto-image: setup ## Commit to the API as it is now (after a deliberate change)
 bench: setup ## Measure gateway against direct, rung by rung (BENCH_FLAGS: --quick, --write, --cells ...).
 	$(PYTHON) -m tests.bench.run $(BENCH_FLAGS)
 
-fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), 20,000 statements of a masked role (FUZZ_STATEMENTS), and the property tests for longer.
+fuzz: setup ## A million inputs for the wire protocol (FUZZ_INPUTS, FUZZ_SEED), 20,000 statements of a masked role (FUZZ_STATEMENTS), 2,000 by sqlsmith (FUZZ_SMITH), and the property tests for longer.
 	$(PYTHON) -m tests.fuzz.run --inputs $(or $(FUZZ_INPUTS),1000000) --seed $(or $(FUZZ_SEED),0)
 	@$(PYTHON) -m tools.postgres_binaries 18
 	$(PYTHON) -m tests.corpus.judge --statements $(or $(FUZZ_STATEMENTS),20000) --seed $(or $(FUZZ_SEED),1)
+	@$(PYTHON) -m tools.sqlsmith
+	$(PYTHON) -m tests.corpus.smith --statements $(or $(FUZZ_SMITH),2000) --seed $(or $(FUZZ_SEED),1)
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=1800 $(TESTS)
 
 mutate: setup ## Take away each rule of masking's analysis and policy in turn: some test must fail (MUTATE_FLAGS: --only rules, --modules …).

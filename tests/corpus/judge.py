@@ -42,26 +42,31 @@ class Judge:
 
     def problem(self, made: Statement) -> str:
         """What is wrong with how it was answered; empty when nothing is."""
-        a = self._ask("gateway a", made)
+        a = self.ask("gateway a", made)
         kind = "untouched" if not made.touches else "denied" if a.denied else "answered"
         self.counted[kind] += 1
         if not made.touches:
             return self._changed(made, a)
-        found = self._detector.scan(a.comparable())
+        found = self.seen(a)
         if found:
-            return f"{found.how}: {found.what}"
+            return found
         if a.denied and not a.rows and self.counted["denied"] % 10:
             return ""  # a refusal without a row knows no data; every tenth is looked at all the same
-        b = self._ask("gateway b", made)
-        return "" if _unordered(a) == _unordered(b) else f"a and b differ: {a.shown()} / {b.shown()}"
+        b = self.ask("gateway b", made)
+        return "" if unordered(a) == unordered(b) else f"a and b differ: {a.shown()} / {b.shown()}"
+
+    def seen(self, answer: Answer) -> str:
+        """The canary in it; empty when there is none."""
+        found = self._detector.scan(answer.comparable())
+        return f"{found.how}: {found.what}" if found else ""
 
     def _changed(self, made: Statement, a: Answer) -> str:
-        direct = self._ask("direct a", made)
-        if _unordered(direct) == _unordered(a):
+        direct = self.ask("direct a", made)
+        if unordered(direct) == unordered(a):
             return ""
         return f"changed: {a.shown()} instead of {direct.shown()}"
 
-    def _ask(self, name: str, made: Statement) -> Answer:
+    def ask(self, name: str, made: Statement) -> Answer:
         began = time.monotonic()
         return Answer(say(self._link(name), made.way, (made.text,)), time.monotonic() - began)
 
@@ -74,7 +79,7 @@ class Judge:
         return link
 
 
-def _unordered(answer: Answer) -> list[tuple[str, bytes]]:
+def unordered(answer: Answer) -> list[tuple[str, bytes]]:
     """Statistics of secrets may choose another plan, and so another order where none was asked for."""
     told = answer.comparable()
     rows = sorted(frame for frame in told if frame[0] in "Dd")
