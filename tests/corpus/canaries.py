@@ -136,6 +136,13 @@ def rows(side: str) -> str:
             f"INSERT INTO doctors VALUES ({10 + number}, 'Doctor {number}', '{source.word(number)}',"
             f" 'Dr', '{source.word(number)}')"
         )
+        far = f"203{number}-04-0{1 + number}"
+        statements.append(f"INSERT INTO events VALUES ({10 + number}, '{far}', 'far', '{source.word(number)}')")
+        statements.append(f"INSERT INTO nurses VALUES ('night', '{source.word(number)}', {20 + number}, 'Nurse')")
+        statements.append(
+            f"INSERT INTO moved (id, plain, secret, later, last) VALUES ({number}, 'plain {number}',"
+            f" '{source.word(number)}', '{source.word(number)}', 'last {number}')"
+        )
         statements.append(f"INSERT INTO digests (id, ssn) VALUES ({number}, '{source.word(number)}')")
         statements.append(f"INSERT INTO letters VALUES ({number}, '{source.word(number, 300)}')")
     large = source.word(0, 40)

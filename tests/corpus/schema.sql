@@ -22,6 +22,18 @@ CREATE TABLE events_old PARTITION OF events FOR VALUES FROM ('2020-01-01') TO ('
 CREATE TABLE events_new PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2030-01-01');
 CREATE TABLE staff (id int, name text, secret text);
 CREATE TABLE doctors (title text, own text) INHERITS (staff);
+-- Attribute numbers that differ from the parent's, and from what a view's columns are called.
+CREATE TABLE events_far (note text, secret text, kind text NOT NULL, day date NOT NULL, id int NOT NULL);
+ALTER TABLE events_far DROP note;
+ALTER TABLE events ATTACH PARTITION events_far FOR VALUES FROM ('2030-01-01') TO ('2040-01-01');
+CREATE TABLE nurses (shift text, secret text, id int, name text);
+ALTER TABLE nurses INHERIT staff;
+CREATE TABLE moved (id int PRIMARY KEY, gone text, plain text, secret text);
+ALTER TABLE moved DROP gone, ADD later text;
+CREATE VIEW v_moved AS SELECT * FROM moved;
+CREATE VIEW v_swapped AS SELECT id AS n, secret AS plain, plain AS secret FROM v_moved;
+ALTER TABLE moved ADD last text;
+CREATE OR REPLACE VIEW v_moved AS SELECT id, plain, secret, later, last FROM moved;
 CREATE TABLE digests (
   id int PRIMARY KEY, ssn text, digest text GENERATED ALWAYS AS (md5(ssn)) STORED,
   shout text GENERATED ALWAYS AS (upper(ssn)) STORED

@@ -51,9 +51,20 @@ def _not_a_function(context: Context, name: str, schema: str, arguments: Sequenc
     if found is not None and len(arguments) == 1:
         touch_type(context, found, via="cast")
         return
-    column = len(arguments) == 1 and unwrap(arguments[0])[0] == "ColumnRef" and not schema
-    if not column:
+    if len(arguments) != 1 or schema or not _may_have(context, arguments[0], name):
         context.facts.doubt("unresolved", f"function {quoted(schema, name)}")
+
+
+def _may_have(context: Context, row: Node, name: str) -> bool:
+    """May it be a row with a column of that name? A cast says of which type it is."""
+    kind, body = unwrap(row)
+    if kind != "TypeCast":
+        return kind == "ColumnRef"
+    named = body.get("typeName") or {}
+    names = strings(named.get("names"))
+    found = context.find_type(names[-1], names[-2] if len(names) > 1 else "") if names else None
+    relation = context.catalog.relation(found.relation) if found is not None and found.kind == "c" else None
+    return relation is not None and not named.get("arrayBounds") and name in relation.by_name
 
 
 _COLLECTS = frozenset(

@@ -147,9 +147,6 @@ SELECT pg_terminate_backend(0)
 -- pg_reload_conf
 SELECT pg_reload_conf()
 
--- pg_switch_wal
-SELECT pg_switch_wal()
-
 -- pg_logical_emit_message
 SELECT pg_logical_emit_message(false, 'a', 'b')
 

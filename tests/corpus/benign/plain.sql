@@ -191,7 +191,7 @@ SELECT attributes -> 'nested' -> 0, attributes ->> 'size', attributes @> '{"size
 SELECT jsonb_path_query(attributes, '$.nested[*]') FROM shop.products ORDER BY id LIMIT 4
 
 -- arrays
-SELECT tags[1], array_length(tags, 1), 'all' = ANY (tags), tags || 'x' FROM shop.products ORDER BY id
+SELECT tags[1], array_length(tags, 1), 'all' = ANY (tags), tags || 'x'::text FROM shop.products ORDER BY id
 
 -- unnest of a column
 SELECT p.id, t FROM shop.products p, unnest(p.tags) t ORDER BY 1, 2

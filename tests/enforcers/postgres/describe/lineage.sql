@@ -54,3 +54,10 @@ CREATE FUNCTION initcap(a int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM p W
 CREATE TABLE gen2 (id int, t text, u text GENERATED ALWAYS AS (upper(t)) STORED, w text GENERATED ALWAYS AS (t) STORED);
 CREATE TABLE kept (id int PRIMARY KEY); CREATE TABLE keeps (kept int REFERENCES kept ON DELETE RESTRICT);
 CREATE FUNCTION opened(a pair[], ssn text) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM unnest(a) u';
+CREATE TABLE route (id int, gone int, v text) PARTITION BY RANGE (id); ALTER TABLE route DROP gone;
+CREATE TABLE route_a (w text, v text, id int); ALTER TABLE route_a DROP w;
+ALTER TABLE route ATTACH PARTITION route_a FOR VALUES FROM (0) TO (100);
+CREATE TABLE moved (id int, gone text, plain text, secret text); ALTER TABLE moved DROP gone, ADD later text;
+CREATE VIEW v_moved AS SELECT * FROM moved; CREATE VIEW v_swapped AS SELECT id AS n, secret AS plain, plain AS secret FROM v_moved;
+ALTER TABLE moved ADD last text; CREATE OR REPLACE VIEW v_moved AS SELECT id, plain, secret, later, last FROM moved;
+INSERT INTO route VALUES (1, 'r'); INSERT INTO moved VALUES (1, 'p', 's', 'l', 'z');

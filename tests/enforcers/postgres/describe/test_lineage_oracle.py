@@ -52,8 +52,12 @@ CHANGES = {
     ("part", "id"): ("id + 1",),
     ("mother", "v"): ("v || 'q'",),
     ("child", "extra"): ("extra || 'q'",),
+    ("route", "v"): ("v || 'q'",),
+    ("moved", "plain"): ("plain || 'q'",),
+    ("moved", "secret"): ("secret || 'q'",),
+    ("moved", "later"): ("later || 'q'",),
 }
-WRITTEN = ("n", "gen")
+WRITTEN = ("n", "gen", "moved")
 
 
 @dataclass(frozen=True)
