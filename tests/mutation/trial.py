@@ -36,7 +36,7 @@ FOLDER = ROOT / "enforcers" / "postgres" / "describe"
 TESTS = "tests.enforcers.postgres.describe"
 _AGAIN = (PACKAGE, TESTS, "tests.enforcers.postgres.test_operations", "enforcers.postgres.operations")
 _FILES = ("test_lineage", "test_expressions", "test_describer", "test_counted", "test_telling", "test_resolution",
-          "test_joins", "test_foreign", "test_output", "test_safe_functions")  # fmt: skip
+          "test_constants",           "test_joins", "test_foreign", "test_output", "test_safe_functions")  # fmt: skip
 # Looked at already (statement by statement), or slow and about something else.
 _NOT = "not test_lineage[ and not test_corpus[ and not hostile and not large and not by_shape and not known_text"
 _PATIENCE_S = 60

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from enforcers.postgres.catalog.objects import Function
-from enforcers.postgres.describe.telling import PRINTED, REVIEWED, growth, tells
+from enforcers.postgres.describe.lineage import GROWN
+from enforcers.postgres.describe.telling import FIXED, PRINTED, REVIEWED, growth, tells
 from tests.enforcers.postgres.describe.conftest import Server
 
 # Of each type the values at its edges.
@@ -33,6 +35,44 @@ EDGES = {
     "anyenum": ("'sad'::mood", "'glad'::mood", "NULL::mood"),
     "any": ("1", "NULL::int", "'x'::text"),
 }  # fmt: skip
+
+
+SIGNED = frozenset((Path(__file__).parent / "telling.txt").read_text(encoding="utf-8").splitlines())
+
+
+def _signature(server: Server, function: Function) -> str:
+    kinds = [server.catalog.type(oid) for oid in function.argument_types[: function.arguments]]
+    return f"{function.name}({', '.join(kind.name if kind is not None else '' for kind in kinds)})"
+
+
+def test_what_passes_is_what_was_signed(server: Server) -> None:
+    """telling.txt: each function that passes by review, as its reviewer saw it. No more passes, and no less."""
+    functions = [item for item in server.catalog.builtins.objects.functions.values() if item.builtin]
+    named = {_signature(server, item): item for item in functions if item.language == "internal"}
+    passing = {
+        name
+        for name, item in named.items()
+        if not item.leakproof and not any(tells(item, place) for place in range(max(item.arguments, 1)))
+    }
+    assert passing - SIGNED == set()
+    assert {name for name in SIGNED & named.keys() if not named[name].leakproof} == passing
+    assert all(growth(named[name]) < GROWN for name in passing)
+
+
+def test_lengths_are_fixed_of_these_types(server: Server) -> None:
+    found = {kind.name for oid in FIXED if (kind := server.catalog.type(oid)) is not None}
+    assert found == {
+        "bool", "char", "date", "float4", "float8", "int2", "int4", "int8", "interval", "macaddr", "macaddr8", "money",
+        "name", "oid", "time", "timestamp", "timestamptz", "timetz", "uuid",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "times"), [("upper", 4), ("lower", 4), ("initcap", 4), ("quote_nullable", 3), ("reverse", 1)]
+)
+def test_how_much_longer_a_result_may_be(server: Server, name: str, times: int) -> None:
+    found = {growth(item) for item in server.catalog.functions_named(name) if item.builtin and item.source in REVIEWED}
+    assert found == {times}
 
 
 def _reviewed(server: Server) -> list[Function]:
