@@ -106,7 +106,7 @@ class Service:
         self.metrics = metrics = Metrics(rpcs=DOORS)
         self.log = log = await SegmentLog.open(settings.audit_dir, clock=clock, disk=self._disk)
         self._parts.push_async_callback(log.close)
-        store = await open_store(settings.store, clock=clock)
+        self.store = store = await open_store(settings.store, clock=clock)
         self._parts.push_async_callback(store.close)
         clock = store.clock  # from here on: a clock set back, also across a restart, revives no session and no token
         self.engine = engine = await start_engine(
@@ -127,7 +127,7 @@ class Service:
         self.admission = Admission(verifier, store.tokens, standing)
         connections = {connection.name: connection for connection in settings.connections}
         kinds = {name: connection.kind for name, connection in connections.items()}
-        questions = Questions(engine, clock, metrics, budgets=store.budgets)
+        questions = Questions(engine, clock, metrics, budgets=store.budgets, history=store.history)
         self.revocations = Revocations(engine.revision, engine.classified)
         self.revocations.recall(await stored(store.sessions.closed_last(RECALLED)))
         engine.on_change(lambda revision: self._on_revision(revision, engine.classified))
@@ -151,6 +151,7 @@ class Service:
             sessions=self.sessions,
             approvals=store.approvals,
             budgets=store.budgets,
+            history=store.history,
             recorder=log,
             clock=clock,
             metrics=metrics,
@@ -164,6 +165,7 @@ class Service:
             clock=clock,
             reconsider=review.reconsider,
             review_document=review.document,
+            past=review.past,
         )
         self.reading = reading = Reading(questions=questions, clock=clock, kinds=kinds)
         self._supervisor = Supervisor()

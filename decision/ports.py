@@ -94,10 +94,10 @@ class Admission(Protocol):
 class SessionStore(Protocol):
     """Durable sessions. Every method may raise StoreError."""
 
-    async def open(self, session: Session, *, seen: Collection[str] | None = None) -> None:
+    async def open(self, session: Session, *, seen: Collection[str] | None = None, history: int | None = None) -> None:
         """`seen`: the kinds of live sessions of its closure that policy was told of. When one of another kind is live
         by now, it was opened meanwhile: StateError SESSIONS_CHANGED, nothing is opened (of two exclusive roles at once
-        one wins)."""
+        one wins). The same when its closure's history has grown beyond `history`."""
 
     async def get(self, session: str) -> Session | None: ...
 
@@ -154,10 +154,16 @@ class ApprovalStore(Protocol):
     async def list(self, *, include_finished: bool = False) -> Sequence[Approval]: ...
 
     async def add_verdict(
-        self, approval: str, verdict: Verdict, *, record: Callable[[Approval], Awaitable[None]] | None = None
+        self,
+        approval: str,
+        verdict: Verdict,
+        *,
+        record: Callable[[Approval], Awaitable[None]] | None = None,
+        history: int | None = None,
     ) -> Approval:
-        """Only while pending. A second verdict of one closure replaces nothing: StateError VERDICT_GIVEN. A refusing
-        one moves the approval to denied in the same transaction."""
+        """Only while pending, and while the reviewer's history has not grown beyond `history` (HISTORY_CHANGED). A
+        second verdict of one closure replaces nothing: StateError VERDICT_GIVEN. A refusing one moves the approval to
+        denied in the same transaction."""
 
     async def move(
         self,
@@ -209,6 +215,41 @@ class BudgetStore(Protocol):
     async def take(self, seen: Sequence[Used], closure: Sequence[str], *, unit: str) -> Sequence[BudgetUse]:
         """One unit of each, all or none, where no more are taken by now than were `seen` when policy was asked: else
         StateError BUDGET_CHANGED, and policy must be asked again. How many are taken then, this one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastAct:
+    """A fact about a principal: what it did, to what, and how many seconds ago it last did."""
+
+    element: str  # of the closure that did it
+    act: str  # an access ("insert"), a verb ("sql.grant"), "session.open", "approval.approve", "policy.change"
+    object: str  # a relation, the role of a session, an element of the requester's closure
+    connection: str
+    age_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a closure has done, at one moment. `version` grows with each of its acts."""
+
+    version: int
+    acts: tuple[PastAct, ...] = ()
+
+
+class HistoryStore(Protocol):
+    """Durable facts of who did what, for duties that depend on the past. May raise StoreError."""
+
+    async def read(self, closure: Sequence[str], *, reviews: bool = False) -> History:
+        """Of everyone whose closure meets this one. `reviews`: who approved for whom, too, whoever it was."""
+
+    async def note(
+        self, acts: Collection[tuple[str, str]], *, connection: str, closure: Sequence[str], seen: int
+    ) -> None:
+        """Each (act, object), now done by this closure, where nothing was done since `seen`: else StateError
+        HISTORY_CHANGED, and policy must be asked again."""
+
+    async def policy_changed(self, closures: Sequence[Sequence[str]]) -> None:
+        """These changed what is decided."""
 
 
 class Recorder(Protocol):

@@ -110,6 +110,7 @@ def _context() -> Schema:
             "quorum": INTEGER,
         }
     )
+    past = closed({"element": STRING, "act": STRING, "object": STRING, "connection": STRING, "age_s": INTEGER})
     budgets = closed({"present": BOOLEAN, "used": listed(closed({"name": STRING, "free_in": listed(INTEGER)}))})
     session = closed({"role": STRING, "connection": STRING, "closure": listed(STRING)})
     return closed(
@@ -124,6 +125,7 @@ def _context() -> Schema:
             "scopes": listed(STRING),
             "scoped": BOOLEAN,
             "credential": closed({"present": BOOLEAN, "connection": STRING, "role": STRING, "uses": INTEGER}),
+            "history": closed({"present": BOOLEAN, "acts": listed(past)}),
         }
     )
 

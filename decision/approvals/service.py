@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -24,7 +25,7 @@ from decision.errors import (
     StateError,
 )
 from decision.model import JSON, Approval, ApprovalState, Outcome, PolicyResult, Subject, Verdict
-from decision.ports import ApprovalStore, Clock, PolicyEngine, Recorder
+from decision.ports import ApprovalStore, Clock, History, PolicyEngine, Recorder
 
 MAX_REASON = 4000  # characters
 MAX_CHANNEL = 64
@@ -34,10 +35,18 @@ RETRIES_AT_ONCE = 64  # unfinished reviews per sweep
 SWEEP_EVERY_S = 1.0
 POLICY_DEADLINE_S = 3.0
 REVISION_TRIES = 3
+HISTORY_TRIES = 8
 
 FINAL = frozenset(ApprovalState) - {ApprovalState.PENDING, ApprovalState.APPROVED}
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    question: JSON
+    answer: PolicyResult
+    history: History | None  # what policy was shown
 
 
 class Approvals:
@@ -55,7 +64,8 @@ class Approvals:
         recorder: Recorder,
         clock: Clock,
         reconsider: Callable[[Approval], Awaitable[PolicyResult]],
-        review_document: Callable[[Subject, Approval], JSON],
+        review_document: Callable[[Subject, Approval, History | None], JSON],
+        past: Callable[[Subject], Awaitable[History]],
     ) -> None:
         self._store = store
         self._engine = engine
@@ -63,6 +73,7 @@ class Approvals:
         self._clock = clock
         self._reconsider = reconsider
         self._review_document = review_document
+        self._past = past
         self._unsettled: dict[str, None] = {}  # verdicts are stored, policy was not asked again yet
 
     async def get(self, viewer: Subject | None, approval: str) -> Approval:
@@ -174,22 +185,27 @@ class Approvals:
         if viewer is None or _is_requester(viewer, approval) or _has_answered(viewer, approval):
             return True
         try:
-            return _allows((await self._ask(viewer, approval))[1])
+            return _allows((await self._ask(viewer, approval)).answer)
         except (PolicyError, BadRequestError) as error:
             # One approval that policy can't judge must not hide all the others from their reviewers.
             _log.warning("approvals.not-judged", approval=approval.id, code=error.code)
             return False
 
-    async def _ask(self, subject: Subject, approval: Approval) -> tuple[JSON, PolicyResult]:
+    async def _ask(self, subject: Subject, approval: Approval) -> _Asked:
         """The question `review` and its answer, people and answer under one revision."""
         try:
             async with asyncio.timeout(POLICY_DEADLINE_S):
                 for _ in range(REVISION_TRIES):
                     revision = self._engine.revision
-                    question = self._review_document(subject, approval)
+                    history = None
+                    question = self._review_document(subject, approval, None)
                     answer = await self._engine.evaluate(question)
-                    if answer.revision == revision:
-                        return question, answer
+                    if answer.needs == ("history",):
+                        history = await self._past(subject)
+                        question = self._review_document(subject, approval, history)
+                        answer = await self._engine.evaluate(question)
+                    if answer.revision == revision == self._engine.revision:
+                        return _Asked(question, answer, history)
         except TimeoutError as error:
             raise PolicyUnavailableError("Policy did not answer in time") from error
         raise PolicyUnavailableError("The policy is being replaced; ask again")
@@ -203,7 +219,18 @@ class Approvals:
         if found is None:
             raise _not_found(approval)
         given: JSON = {"approve": approve, "reason": reason, "channel": channel}
-        question, answer = await self._ask(subject, found)
+        for _ in range(HISTORY_TRIES):
+            try:
+                return await self._judge_verdict(subject, found, given)
+            except StateError as error:
+                if error.code != "HISTORY_CHANGED":
+                    raise
+        raise PolicyUnavailableError("Too much is reviewed at once; ask again")
+
+    async def _judge_verdict(self, subject: Subject, found: Approval, given: JSON) -> Approval:
+        """Raises StateError HISTORY_CHANGED where policy was shown a past that has grown by now; nothing is done."""
+        asked = await self._ask(subject, found)
+        question, answer = asked.question, asked.answer
         if not _allows(answer):
             refused = _refusal(answer)
             code = refused.code
@@ -216,11 +243,20 @@ class Approvals:
                 records.KIND, records.verdict_body(after, subject, given, question=question, answer=answer)
             )
 
-        verdict = Verdict(reviewer=subject, approve=approve, reason=reason, channel=channel, time=self._clock.now())
+        verdict = Verdict(
+            reviewer=subject,
+            approve=given["approve"] is True,
+            reason=str(given["reason"]),
+            channel=str(given["channel"]),
+            time=self._clock.now(),
+        )
+        seen = None if asked.history is None else asked.history.version
         try:
-            return await self._store.add_verdict(approval, verdict, record=record)
+            return await self._store.add_verdict(found.id, verdict, record=record, history=seen)
         except StateError as error:
-            now = await self._store.get(approval) or found
+            if error.code == "HISTORY_CHANGED":
+                raise
+            now = await self._store.get(found.id) or found
             body = records.refused_body(now, subject, given, code=error.code, question=question, answer=None)
             await self._recorder.append(records.KIND, body)
             raise

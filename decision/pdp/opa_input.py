@@ -22,7 +22,7 @@ from twokey.type.v1 import operation_pb2
 from decision.audit.record import MAX_INTEGER, timestamp
 from decision.errors import BadRequestError
 from decision.model import Approval, Party, Session, Subject, VerifiedToken
-from decision.ports import People, Used
+from decision.ports import History, People, Used
 
 VERSION = 1
 MAX_REASON = 1000  # characters
@@ -117,6 +117,7 @@ class Context:
     approval: ApprovalContext | None = None
     sessions: Sequence[Session] = ()
     reason: str = ""  # the client's own words for why; an answer given to any is never leased
+    history: History | None = None  # None: not looked up; policy asks for it where a duty depends on it
     budgets: Sequence[Used] | None = None  # None: not looked up; policy asks for them where something counts
     # Of the token, for the questions `session` and, about a one-time password, `call`; never for operations, whose
     # answers are leased under a key that holds neither.
@@ -359,7 +360,36 @@ def context_document(context: Context) -> Document:
         "scopes": list(context.scopes),
         "scoped": context.scoped,
         "credential": _credential(context.credential),
+        "history": _history(context.history),
     }
+
+
+_NO_HISTORY: Final[Document] = {"present": False, "acts": []}
+
+
+def _history(history: History | None) -> Document:
+    if history is None:
+        return _NO_HISTORY
+    return {
+        "present": True,
+        "acts": [
+            {
+                "element": one.element,
+                "act": one.act,
+                "object": one.object,
+                "connection": one.connection,
+                "age_s": one.age_s,
+            }
+            for one in history.acts
+        ],
+    }
+
+
+def facts_of(operation: operation_pb2.Operation) -> frozenset[tuple[str, str]]:
+    """What a history says of an operation, as (act, object): each verb, and each access to each relation."""
+    sql = operation.sql
+    verbs = {(verb, "") for verb in sql.verbs}
+    return frozenset(verbs | {(access, f"{one.schema}.{one.name}") for one in sql.relations for access in one.access})
 
 
 def _budgets(used: Sequence[Used] | None) -> Document:

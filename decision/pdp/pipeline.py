@@ -54,14 +54,16 @@ from decision.pdp.answer import (
     values_body,
 )
 from decision.pdp.deadlines import stored
+from decision.pdp.opa_input import facts_of
 from decision.pdp.questions import Answered, Questions
 from decision.pdp.sessions import Sessions
-from decision.ports import ApprovalDraft, ApprovalStore, BudgetStore, Clock, Recorder
+from decision.ports import ApprovalDraft, ApprovalStore, BudgetStore, Clock, HistoryStore, Recorder
 
 _OPERATION_ID: Final = re.compile(r"op_[a-z2-7]{26}\Z")
 _HINT: Final = 1000
 _PREPARED: Final = 64 << 10  # bytes of a statement whose record is begun before there is an answer
 _BUDGET_TRIES: Final = 32  # statements of one closure that can be decided at once before some are told to come again
+_AGAIN: Final = frozenset({"BUDGET_CHANGED", "HISTORY_CHANGED"})
 _NOT_APPROVED: Final[Mapping[ApprovalState, str]] = {
     ApprovalState.PENDING: "APPROVAL_PENDING",
     ApprovalState.DENIED: "APPROVAL_DENIED",
@@ -104,6 +106,7 @@ class Pipeline:
         sessions: Sessions,
         approvals: ApprovalStore,
         budgets: BudgetStore,
+        history: HistoryStore,
         recorder: Recorder,
         clock: Clock,
         metrics: Metrics,
@@ -114,6 +117,7 @@ class Pipeline:
         self._sessions = sessions
         self._approvals = approvals
         self._budgets = budgets
+        self._history = history
         self._recorder = recorder
         self._clock = clock
         self._metrics = metrics
@@ -142,12 +146,13 @@ class Pipeline:
             try:
                 return await self._answer(trail, session, approval)
             except StateError as error:
-                if error.code != "BUDGET_CHANGED":
+                if error.code not in _AGAIN:
                     raise
-        raise PolicyUnavailableError("too many statements count against one budget at once; ask again")
+        raise PolicyUnavailableError("too many statements of one principal are decided at once; ask again")
 
     async def _answer(self, trail: _Trail, session: Session, approval: Approval | None) -> Answer:
-        """Raises StateError BUDGET_CHANGED where policy was shown less than is used by now: nothing has happened."""
+        """Raises StateError BUDGET_CHANGED or HISTORY_CHANGED where policy was shown less than is by now: nothing has
+        happened, but for a step that is noted and not taken: the safe side."""
         ask = trail.ask
         answered = await self._questions.operation(
             session=session,
@@ -189,7 +194,8 @@ class Pipeline:
 
     async def _permit(self, trail: _Trail, session: Session, answered: Answered, approval: Approval | None) -> Answer:
         result, ask = answered.result, trail.ask
-        free = not (approval or result.counts)  # neither approved nor counted: what can be reused
+        # Neither approved nor counted, nor judged by a past that isn't in the lease's key: what can be reused.
+        free = not (approval or result.counts or answered.history)
         lease = result.lease_ttl_ms if answered.on_shape and free else None
         windowed = (
             result.durability is Durability.WINDOWED
@@ -210,6 +216,10 @@ class Pipeline:
             operation=ask.operation.id,
         )
         self._sessions.check_still_live(session, self._clock.now())
+        if answered.history is not None:
+            facts, closure = facts_of(ask.operation), answered.subject.closure
+            seen = answered.history.version
+            await stored(self._history.note(facts, connection=session.connection, closure=closure, seen=seen))
         if answered.used:
             taken = self._budgets.take(answered.used, answered.subject.closure, unit=answer.id)
             answer = replace(answer, budgets=tuple(await stored(taken)))

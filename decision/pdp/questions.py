@@ -15,12 +15,12 @@ from decision.metrics import Metrics
 from decision.model import JSON, Approval, Outcome, PolicyResult, Session, Subject
 from decision.pdp import opa_input
 from decision.pdp.deadlines import stored
-from decision.ports import BudgetStore, Clock, PolicyEngine, Used
+from decision.ports import BudgetStore, Clock, History, HistoryStore, PolicyEngine, Used
 
 OPA_DEADLINE_S: Final = 1.0
 _REVISION_TRIES: Final = 3
-_KNOWN_NEEDS: Final = frozenset({"values", "estimate", "budgets"})
-_OF_STORE: Final = frozenset({"budgets"})  # what the service itself finds out
+_KNOWN_NEEDS: Final = frozenset({"values", "estimate", "budgets", "history"})
+_OF_STORE: Final = frozenset({"budgets", "history"})  # what the service itself finds out
 
 
 def _nothing(_document: JSON) -> None:
@@ -37,6 +37,7 @@ class Answered:
     on_shape: bool
     missing: tuple[str, ...] = ()
     used: Sequence[Used] = ()  # the budgets that policy was shown
+    history: History | None = None  # what policy was shown of the closure's past
 
 
 class Questions:
@@ -49,12 +50,14 @@ class Questions:
         metrics: Metrics,
         *,
         budgets: BudgetStore,
+        history: HistoryStore,
         deadline_s: float = OPA_DEADLINE_S,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._metrics = metrics
         self._budgets = budgets
+        self._history = history
         self._deadline = deadline_s
 
     @property
@@ -71,6 +74,10 @@ class Questions:
             raise PolicyUnavailableError("policy did not answer in time") from None
         finally:
             self._metrics.asked(self._clock.monotonic() - begun)
+
+    async def past(self, subject: Subject, *, reviews: bool = False) -> History:
+        """Of whoever is behind `subject`; with `reviews`, also who approved for whom. Raises StoreError."""
+        return await stored(self._history.read(subject.closure, reviews=reviews))
 
     async def operation(
         self,
@@ -108,13 +115,13 @@ class Questions:
         *,
         meanwhile: Callable[[JSON], None],
     ) -> Answered:
-        async def put(*, with_values: bool, used: Sequence[Used] | None) -> Answered:
+        async def put(*, with_values: bool, used: Sequence[Used] | None, past: History | None) -> Answered:
             document = opa_input.operation_question(
                 subject=subject,
                 session=session,
                 kind=kind,
                 operation=operation,
-                context=context if used is None else replace(context, budgets=used),
+                context=context if used is None and past is None else replace(context, budgets=used, history=past),
                 with_values=with_values,
             )
             asyncio.get_running_loop().call_soon(meanwhile, document)  # when this task next waits, as it does for OPA
@@ -122,12 +129,17 @@ class Questions:
             if not _KNOWN_NEEDS.issuperset(result.needs):
                 raise PolicyError("policy needs something nobody knows")
             return Answered(
-                result=result, document=document, subject=subject, on_shape=not with_values, used=used or ()
+                result=result,
+                document=document,
+                subject=subject,
+                on_shape=not with_values,
+                used=used or (),
+                history=past,
             )
 
-        with_values, used = False, None
+        with_values, used, past = False, None, None
         while True:
-            answered = await put(with_values=with_values, used=used)
+            answered = await put(with_values=with_values, used=used, past=past)
             needs = frozenset(answered.result.needs)
             if not needs:
                 return _whole(answered)
@@ -136,11 +148,14 @@ class Questions:
                 missing = missing_facts(operation, asked_of_enforcer)
                 if missing:
                     return replace(answered, missing=missing)
-            again = (not asked_of_enforcer or with_values) and (not needs & _OF_STORE or used is not None)
+            unshown = ("budgets" in needs and used is None) or ("history" in needs and past is None)
+            again = (not asked_of_enforcer or with_values) and not unshown
             if again:
                 raise PolicyError("policy was given what it needs and asks for it again")
             with_values = with_values or bool(asked_of_enforcer)
-            if needs & _OF_STORE and used is None:
+            if "history" in needs and past is None:
+                past = await self.past(subject)
+            if "budgets" in needs and used is None:
                 used = await stored(self._budgets.used(answered.result.counts, subject.closure))
 
 

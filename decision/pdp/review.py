@@ -13,7 +13,7 @@ from decision.errors import StateError
 from decision.model import JSON, Approval, PolicyResult, Session, Subject
 from decision.pdp import opa_input
 from decision.pdp.questions import Questions
-from decision.ports import Clock
+from decision.ports import Clock, History
 
 
 class Review:
@@ -22,7 +22,12 @@ class Review:
         self._clock = clock
         self._kinds = kinds
 
-    def document(self, subject: Subject, approval: Approval) -> JSON:
+    async def past(self, subject: Subject) -> History:
+        """What whoever is behind the reviewer has done, and who approved for whom. Raises StoreError."""
+        live = opa_input.rejoin(subject, self._questions.engine.people)
+        return await self._questions.past(live, reviews=True)
+
+    def document(self, subject: Subject, approval: Approval, history: History | None = None) -> JSON:
         """The question `review`, under the live people."""
         people = self._questions.engine.people
         return opa_input.review_question(
@@ -30,7 +35,9 @@ class Review:
             kind=self._kinds.get(approval.connection, ""),
             approval=approval,
             operation=_operation(approval),
-            context=opa_input.Context(now=self._clock.now(), approval=opa_input.approval_context(approval, people)),
+            context=opa_input.Context(
+                now=self._clock.now(), approval=opa_input.approval_context(approval, people), history=history
+            ),
         )
 
     async def reconsider(self, approval: Approval) -> PolicyResult:

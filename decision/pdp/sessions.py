@@ -32,7 +32,7 @@ from decision.pdp.deadlines import stored
 from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.questions import Questions
 from decision.pdp.revocations import Revocations
-from decision.ports import Admission, Clock, Recorder, SessionStore
+from decision.ports import Admission, Clock, History, Live, Recorder, SessionStore
 
 CACHED: Final = 20_000
 CACHED_S: Final = 1.0  # how long a closing by another replica may go unseen
@@ -276,31 +276,42 @@ class Sessions:
         """Policy's answer once the session is stored; Opened for a denial; None when each try was sent back."""
         for _ in range(tries):
             others = await stored(self._store.live_of_closure(session.subject.closure))
-            trail.document = opa_input.session_question(
-                subject=session.subject,
-                connection=session.connection,
-                kind=connection.kind,
-                environment=connection.environment,
-                context=opa_input.Context(
-                    now=trail.now,
-                    sessions=others.sessions,
-                    scopes=() if trail.token is None else trail.token.scopes,
-                    scoped=trail.token is None or trail.token.scoped,
-                ),
-            )
-            result = await self._questions.ask(trail.document)
+            history = None
+            result = await self._asked(trail, session, connection, others, None)
+            if result.needs == ("history",):
+                history = await self._questions.past(session.subject)
+                result = await self._asked(trail, session, connection, others, history)
             if result.outcome is not Outcome.ALLOW or result.needs:
                 reasons = result.reasons or (Reason("service.no-session", "policy does not allow this session"),)
                 answer = denial("POLICY_DENIED", reasons, now=trail.now, revision=result.revision)
                 return Opened(answer=await self._denied(trail, answer, record=True))
             try:
-                await stored(self._store.open(session, seen=others.kinds))
+                seen = None if history is None else history.version
+                await stored(self._store.open(session, seen=others.kinds, history=seen))
             except StateError as error:
                 if error.code != "SESSIONS_CHANGED":
                     raise
             else:
                 return result
         return None
+
+    async def _asked(
+        self, trail: _Trail, session: Session, connection: Connection, others: Live, history: History | None
+    ) -> PolicyResult:
+        trail.document = opa_input.session_question(
+            subject=session.subject,
+            connection=session.connection,
+            kind=connection.kind,
+            environment=connection.environment,
+            context=opa_input.Context(
+                now=trail.now,
+                sessions=others.sessions,
+                scopes=() if trail.token is None else trail.token.scopes,
+                scoped=trail.token is None or trail.token.scoped,
+                history=history,
+            ),
+        )
+        return await self._questions.ask(trail.document)
 
     async def _denied(self, trail: _Trail, answer: Answer, *, record: bool) -> Answer:
         if not record:

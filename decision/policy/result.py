@@ -17,7 +17,7 @@ from decision.policy import maskers
 Word = TypeVar("Word", bound=enum.StrEnum)
 
 _KEYS = frozenset({"outcome", "reasons", "obligations", "needs", "approval", "lease", "durability", "window"})
-_NEEDS = frozenset({"values", "estimate", "budgets"})
+_NEEDS = frozenset({"values", "estimate", "budgets", "history"})
 _MAX_LIMIT = 1000  # units of a budget
 _MAX_SECONDS = 86_400
 
@@ -114,7 +114,7 @@ def _reason(raw: object, index: int) -> Reason:
 def _needs(raw: object) -> tuple[str, ...]:
     needs = tuple(_text(item, "needs") for item in _list(raw, "needs"))
     if not _NEEDS.issuperset(needs) or len(set(needs)) != len(needs):
-        _refuse("needs holds something else than values, estimate and budgets, each once")
+        _refuse("needs holds something else than values, estimate, budgets and history, each once")
     return needs
 
 

@@ -8,7 +8,7 @@ and the state stays as it was: the safe side, and the next try records again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from sqlalchemy import ColumnElement, func, insert, select, true, update
@@ -35,6 +35,7 @@ from decision.store.bus import APPROVALS
 from decision.store.clock import to_us
 from decision.store.codec import identity_hash, key_hash
 from decision.store.database import Database
+from decision.store.history import APPROVED, Fact, note, unchanged
 from decision.store.watch import Watchers
 
 RecordMove: TypeAlias = Callable[[Approval], Awaitable[None]]
@@ -90,7 +91,9 @@ class SqlApprovals:
 
         return await self._database.read(work)
 
-    async def add_verdict(self, approval: str, verdict: Verdict, *, record: RecordMove | None = None) -> Approval:
+    async def add_verdict(
+        self, approval: str, verdict: Verdict, *, record: RecordMove | None = None, history: int | None = None
+    ) -> Approval:
         """A refusing verdict moves the approval to denied in the same transaction."""
 
         async def work(connection: AsyncConnection, now: int) -> Approval:
@@ -104,11 +107,15 @@ class SqlApprovals:
             )
             if (await connection.execute(given)).first() is not None:
                 raise StateError("This principal has already given a verdict", code="VERDICT_GIVEN")
+            if history is not None:
+                await unchanged(connection, verdict.reviewer.closure, history, reviews=True)
             number = len(found.verdicts)
             await connection.execute(insert(_verdicts).values(verdict_columns(approval, number, verdict)))
             rows = [{"approval": approval, "element": one, "number": number} for one in sorted(closure)]
             await connection.execute(insert(_elements), rows)
-            if not verdict.approve:
+            if verdict.approve:
+                await note(connection, _for_whom(closure, found.requester.closure), now)
+            else:
                 await _set_state(connection, approval, ApprovalState.PENDING, state="denied", decided=now)
             return await _recorded(connection, approval, record)
 
@@ -211,6 +218,11 @@ class SqlApprovals:
 
     async def _tell(self, connection: AsyncConnection, approvals: Sequence[str]) -> None:
         await self._database.bus.tell(connection, APPROVALS, approvals)
+
+
+def _for_whom(reviewer: Iterable[str], requester: Iterable[str]) -> list[Fact]:
+    """Whoever is behind the reviewer has approved something for whoever is behind the request."""
+    return [Fact(one, APPROVED, other, "") for one in sorted(set(reviewer)) for other in sorted(set(requester))]
 
 
 async def _usable(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> Approval | None:

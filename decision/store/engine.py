@@ -21,13 +21,14 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from decision.clock import SystemClock
 from decision.errors import StoreError
 from decision.identity.tasks import Tasks
-from decision.ports import ApprovalStore, BudgetStore, Clock, SessionStore, TokenStore
+from decision.ports import ApprovalStore, BudgetStore, Clock, HistoryStore, SessionStore, TokenStore
 from decision.store import postgres, sqlite, tables
 from decision.store.approvals import SqlApprovals
 from decision.store.budgets import SqlBudgets
 from decision.store.bus import SESSIONS
 from decision.store.clock import StoreClock
 from decision.store.database import Database, Engines, describe
+from decision.store.history import SqlHistory
 from decision.store.listening import RETRY_S, PostgresBus
 from decision.store.sessions import SqlSessions
 from decision.store.tokens import SqlTokens
@@ -49,6 +50,7 @@ class Store:
         self.approvals: ApprovalStore = SqlApprovals(database)
         self.budgets: BudgetStore = SqlBudgets(database)
         self.tokens: TokenStore = SqlTokens(database)
+        self.history: HistoryStore = SqlHistory(database)
 
     def on_ended_elsewhere(self, ended: Callable[[Sequence[str]], None]) -> None:
         """`ended` is called, on the event loop, with the ids of sessions that another replica has closed."""

@@ -21,6 +21,7 @@ from decision.store.bus import SESSIONS
 from decision.store.clock import from_us, to_us
 from decision.store.codec import kind_hash, subject_json, subject_of
 from decision.store.database import Database
+from decision.store.history import OPENED, Fact, ended, note_first, unchanged
 
 LIST_LIMIT = 2000  # newest first
 MAX_ENFORCERS = 10_000  # signs of life kept
@@ -47,7 +48,7 @@ class SqlSessions:
         self._untold: set[str] = set()  # heard here, not yet told to the other replicas
         self._beats: dict[str, int] = {}
 
-    async def open(self, session: Session, *, seen: Collection[str] | None = None) -> None:
+    async def open(self, session: Session, *, seen: Collection[str] | None = None, history: int | None = None) -> None:
         """One transaction. `seen` are the kinds of live sessions of its closure that policy was told of; when there is
         another by now it was opened meanwhile: StateError SESSIONS_CHANGED, and nothing is opened."""
 
@@ -56,10 +57,14 @@ class SqlSessions:
                 live = (await connection.execute(_live(session.subject.closure, now))).scalars()
                 if not set(live) <= set(seen):
                     raise StateError("Another session of this principal was opened meanwhile", code="SESSIONS_CHANGED")
+            if history is not None:
+                await unchanged(connection, session.subject.closure, history, code="SESSIONS_CHANGED")
             await connection.execute(insert(_sessions).values(_columns(session)))
             elements = _elements(session)
             if elements and session.closed is None:
                 await connection.execute(insert(_closure), elements)
+                role, where = session.subject.role, session.connection
+                await note_first(connection, [Fact(str(one["element"]), OPENED, role, where) for one in elements], now)
 
         await self._database.write(work)
         await self.enforcer_seen(session.enforcer)
@@ -171,8 +176,12 @@ class SqlSessions:
         closed = []
         for one in ids:
             change = update(_sessions).where(_sessions.c.id == one, _sessions.c.closed.is_(None))
-            if (await connection.execute(change.values(closed=now, close_reason=reason))).rowcount == 1:
+            change = change.values(closed=now, close_reason=reason)
+            gone = (await connection.execute(change.returning(_sessions.c.subject, _sessions.c.connection))).first()
+            if gone is not None:
                 closed.append(one)
+                subject = subject_of(gone.subject)
+                await ended(connection, subject.closure, subject.role, gone.connection, now)
                 await connection.execute(delete(_closure).where(_closure.c.session == one))
         if told:
             await self._database.bus.tell(connection, SESSIONS, closed)

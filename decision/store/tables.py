@@ -205,3 +205,17 @@ descents = Table(
     Index("ix_descents_parent", "parent"),
     Index("ix_descents_expires", "expires"),
 )
+
+# What each element of a closure has done at least once, and when last (decision.store.history).
+closure_acts = Table(
+    "closure_acts",
+    metadata,
+    Column("element", Words, primary_key=True),
+    Column("act", Words, primary_key=True),
+    Column("object", Words, primary_key=True),
+    Column("connection", Words, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Index("ix_closure_acts_number", "number"),
+    Index("ix_closure_acts_act", "act"),
+)

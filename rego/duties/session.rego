@@ -3,6 +3,7 @@
 # description: Who may hold which roles, open sessions, review and call; segregation of duties between principals.
 package twokey.duties
 
+import data.twokey.config
 import data.twokey.config.policy
 import data.twokey.facts
 
@@ -47,16 +48,66 @@ deny contains {"rule": "DUTY-UNREGISTERED", "reason": reason, "next": next} if {
 
 # METADATA
 # title: Static exclusive roles
-# description: Denies whoever's token carries as many roles of an exclusive set as its limit (SSD).
+# description: Denies whoever's token carries as many roles of an exclusive set as its limit, inherited ones included (SSD).
 # custom: {id: DUTY-STATIC}
 deny contains {"rule": "DUTY-STATIC", "reason": reason, "next": next} if {
 	input.question in {"session", "operation", "review"}
 	some exclusive in policy.duties.static
-	held := {role | some role in input.subject.roles} & {role | some role in exclusive.roles}
+	held := authorized & {role | some role in exclusive.roles}
 	count(held) >= exclusive.limit
+	fits(exclusive)
 	reason := sprintf("%s holds the roles %s, which exclude each other (%s)", [facts.subject_name, concat(", ", held), exclusive.name])
 	next := "have one of the roles taken from this identity at the identity provider"
 }
+
+# The roles of the token and, where duties.yaml has a hierarchy, all that they inherit.
+authorized := inherited(input.subject.roles)
+
+inherited(roles) := {role | some role in roles} if not policy.duties.hierarchy
+
+inherited(roles) := reached(policy.duties.hierarchy, roles) if policy.duties.hierarchy
+
+# graph.reachable leaves out what has no edges of its own.
+reached(edges, from) := {x | some x in from} | {x |
+	some node in graph.reachable(edges, from)
+	some x in edges[node]
+}
+
+# Whether an entry of duties.yaml counts here: what it does not name is any.
+fits(entry) if {
+	here(entry, "environments", input.resource.environment)
+	here(entry, "connections", input.resource.id)
+	labelled(entry)
+}
+
+here(entry, key, _) if not entry[key]
+
+here(entry, key, value) if value in entry[key]
+
+here(entry, key, _) if "*" in entry[key]
+
+labelled(entry) if not entry.labels
+
+labelled(entry) if {
+	some label in config.classification[input.resource.id]
+	label in entry.labels
+}
+
+# METADATA
+# title: Roles are assigned
+# description: Denies opening a session or reviewing in a role that duties.yaml does not assign to this principal or agent, where it assigns any.
+# custom: {id: DUTY-ASSIGNED}
+deny contains {"rule": "DUTY-ASSIGNED", "reason": reason, "next": next} if {
+	policy.duties.assignments
+	some role in needed_role
+	not role in inherited(object.get(policy.duties.assignments, input.subject.name, []))
+	reason := sprintf("%s is not assigned the role %s", [facts.subject_name, role])
+	next := "have it assigned in duties.yaml, where its duties allow that"
+}
+
+needed_role contains input.subject.role if input.question == "session"
+
+needed_role contains policy.duties.review.role if input.question == "review"
 
 # METADATA
 # title: Dynamic exclusive roles
@@ -66,9 +117,10 @@ deny contains {"rule": "DUTY-DYNAMIC", "reason": reason, "next": next} if {
 	input.question == "session"
 	some exclusive in policy.duties.dynamic
 	members := {role | some role in exclusive.roles}
-	input.subject.role in members
-	active := ({input.subject.role} | live_roles) & members
+	count(inherited([input.subject.role]) & members) > 0
+	active := inherited({input.subject.role} | live_roles) & members
 	count(active) >= exclusive.limit
+	fits(exclusive)
 	reason := sprintf("%s, its owner or a delegator has a live session as %s, which excludes %s (%s)", [
 		facts.subject_name,
 		concat(", ", active - {input.subject.role}),

@@ -102,3 +102,66 @@ test_duty_unregistered_denies_what_its_role_could_do_registered if {
 		t.denied_by(t.decide(t.operation(unknown, statement)), "DUTY-UNREGISTERED")
 	}
 }
+
+# Hierarchies (RB-1): a role brings those it inherits.
+hierarchy := {"duties": {"hierarchy": {"chief": ["lead"], "lead": ["planner"]}}}
+
+test_duty_static_counts_what_is_inherited if {
+	chief := t.person("bob", ["chief", "executor"], "executor", [])
+	t.decide(t.session(chief)).outcome == "allow"
+	t.denied_by(t.decide_with(t.session(chief), hierarchy), "DUTY-STATIC")
+	alone := t.person("bob", ["executor", "auditor"], "executor", [])
+	t.decide_with(t.session(alone), hierarchy).outcome == "allow"
+}
+
+test_duty_dynamic_counts_what_is_inherited if {
+	asked := with_live(t.executor, [live("chief", ["bob"])])
+	t.decide(asked).outcome == "allow"
+	t.denied_by(t.decide_with(asked, hierarchy), "DUTY-DYNAMIC")
+}
+
+# Conditions
+test_duty_static_counts_where_its_conditions_hold if {
+	both := t.person("bob", ["planner", "executor"], "planner", [])
+	every where in [{"environments": ["test"]}, {"connections": ["other"]}, {"labels": ["salary"]}] {
+		sets := [object.union({"name": "p", "roles": ["planner", "executor"], "limit": 2}, where)]
+		t.decide_with(t.session(both), {"duties": {"static": sets}}).outcome == "allow"
+	}
+	every where in [
+		{"environments": ["production"]},
+		{"environments": ["*"]},
+		{"connections": ["crm"]},
+		{"labels": ["salary", "pan"]},
+	] {
+		sets := [object.union({"name": "p", "roles": ["planner", "executor"], "limit": 2}, where)]
+		t.denied_by(t.decide_with(t.session(both), {"duties": {"static": sets}}), "DUTY-STATIC")
+	}
+}
+
+test_duty_dynamic_counts_where_its_conditions_hold if {
+	asked := with_live(t.executor, [live("planner", ["bob"])])
+	set := {"name": "p", "roles": ["planner", "executor"], "limit": 2}
+	elsewhere := {"duties": {"dynamic": [object.union(set, {"connections": ["other"]})]}}
+	t.decide_with(asked, elsewhere).outcome == "allow"
+	here := {"duties": {"dynamic": [object.union(set, {"connections": ["crm"]})]}}
+	t.denied_by(t.decide_with(asked, here), "DUTY-DYNAMIC")
+}
+
+# DUTY-ASSIGNED
+assigned := {"duties": {
+	"assignments": {"planner-1": ["lead"], "carol": ["reviewer"], "bob": ["executor"]},
+	"hierarchy": {"lead": ["planner"]},
+}}
+
+test_duty_assigned_allows if {
+	t.decide_with(t.session(t.planner), assigned).outcome == "allow"
+	t.decide_with(t.review(t.carol, t.pending), assigned).outcome == "allow"
+	t.decide_with(t.operation(t.executor, t.begin), assigned).outcome == "allow"
+}
+
+test_duty_assigned_denies if {
+	t.denied_by(t.decide_with(t.session(t.executor), assigned), "DUTY-ASSIGNED")
+	t.denied_by(t.decide_with(t.session(t.stranger), assigned), "DUTY-ASSIGNED")
+	dave := t.person("dave", ["reviewer"], "", ["dba"])
+	t.denied_by(t.decide_with(t.review(dave, t.pending), assigned), "DUTY-ASSIGNED")
+}

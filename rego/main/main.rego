@@ -81,7 +81,7 @@ releasable if count(groups) > 0
 # Asked for only where nothing else decides already.
 default needs := []
 
-needs := [need | some need in (sql.needs | masking.needs)] if {
+needs := [need | some need in ((sql.needs | masking.needs) | duties.needs)] if {
 	passable
 	count(open_requires) == 0
 }
@@ -160,7 +160,7 @@ fallbacks contains {
 # description: The contributors' own, and the masked columns together in one.
 obligations contains obligation if {
 	released
-	some obligation in (sql.obligations | attached.obligations)
+	some obligation in ((sql.obligations | attached.obligations) | duties.obligations)
 }
 
 obligations contains {"type": "mask-columns", "parameters": object.union({"columns": columns}, masked_outputs)} if {
@@ -189,6 +189,7 @@ lease := {"ttl_ms": min({granted.ttl_ms | some granted in sql.leases})} if {
 	outcome == "allow"
 	count(requires) == 0
 	count(masking.counts) == 0
+	input.context.history.present == false
 	input.values.present == false
 }
 

@@ -134,6 +134,7 @@ question(kind, subject) := {
 		"credential": {"present": false, "connection": "", "role": "", "uses": 0},
 		"reason": "",
 		"budgets": {"present": false, "used": []},
+		"history": {"present": false, "acts": []},
 	},
 }
 

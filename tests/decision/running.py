@@ -136,7 +136,8 @@ def document_of(folder: Path, secret: str, **changes: Any) -> dict[str, Any]:
                 "kind": "postgres",
                 "environment": "production",
                 "classification": str(folder / "crm.yaml"),
-            }
+            },
+            {"name": "crm-2", "kind": "postgres", "environment": "production", "classification": None},
         ],
         "store": f"sqlite:///{folder / 'state.db'}",
         "audit": {"dir": str(folder / "audit")},
@@ -153,11 +154,12 @@ async def running(
     watch: bool = False,
     clock: Clock | None = None,
     data: Path | None = None,
+    store: str | None = None,
 ) -> AsyncIterator[Running]:
-    """data: a folder of policy data of one's own."""
+    """data: a folder of policy data of one's own. store: its URL, else a file in `folder`."""
     secret = secrets.token_urlsafe(32)
     policy = {"rego": str(ROOT / "rego"), "data": None if data is None else str(data)}
-    document = document_of(folder, secret, policy=policy)
+    document = document_of(folder, secret, policy=policy, **({} if store is None else {"store": store}))
     service = Service(Settings.model_validate(document), document, disk=disk, clock=clock, watch=watch, drain_s=1.0)
     await service.start()
     stop = asyncio.Event()

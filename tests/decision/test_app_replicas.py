@@ -6,33 +6,20 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
-import psycopg
 import pytest
-from psycopg import sql
 from twokey.approval.v1 import approval_pb2
 from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
 
 from decision.app import Service
-from decision.cli.demo.database import Database, scratch_folder
 from decision.settings import Settings
 from tests.decision.running import Running, document_of, operation
-
-
-@pytest.fixture(scope="module")
-def postgres_server() -> Iterator[Database]:
-    database = Database(scratch_folder("twokey-replicas-"))
-    try:
-        database.start()
-        yield database
-    finally:
-        database.remove()
 
 
 @contextlib.asynccontextmanager
@@ -60,25 +47,14 @@ async def relay(addresses: list[str]) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def replicas(tmp_path: Path, postgres_server: Database) -> AsyncIterator[tuple[Running, Running]]:
-    schema = f"two_{secrets.token_hex(4)}"
-    conninfo = psycopg.conninfo.make_conninfo(
-        host="127.0.0.1", port=postgres_server.port, user="postgres", password=postgres_server.admin_password
-    )
-    with closing(psycopg.connect(conninfo, dbname="postgres", autocommit=True)) as connection:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    passwords = tmp_path / "pgpass"
-    passwords.touch(mode=0o600)
-    passwords.write_text(f"*:*:*:*:{postgres_server.admin_password}\n")
-    store = f"postgresql://postgres@127.0.0.1:{postgres_server.port}/postgres?passfile={passwords}&search_path={schema}"
-
+async def replicas(tmp_path: Path, postgres_url: str) -> AsyncIterator[tuple[Running, Running]]:
     secret, tls = secrets.token_urlsafe(32), None
     async with AsyncExitStack() as ending:
         services: list[Service] = []
         for name in ("one", "two"):
             folder = tmp_path / name
             folder.mkdir()
-            document: dict[str, Any] = document_of(folder, secret, store=store)
+            document: dict[str, Any] = document_of(folder, secret, store=postgres_url)
             tls = document["run"]["tls"] = tls or document["run"]["tls"]
             service = Service(Settings.model_validate(document), document, watch=False, drain_s=1.0)
             await service.start()

@@ -35,7 +35,7 @@ from decision.model import (
     Subject,
 )
 from decision.pdp import opa_input
-from decision.ports import People
+from decision.ports import History, People
 from decision.store.engine import Store, open_store
 from tests.decision.store.support import AGENT, ManualClock, act, draft, session, subject
 
@@ -148,15 +148,19 @@ class World:
             clock=self.clock,
             reconsider=self.policy.reconsider,
             review_document=self.review_document,
+            past=self.past,
         )
 
-    def review_document(self, who: Subject, approval: Approval) -> JSON:
+    async def past(self, who: Subject) -> History:
+        return await self.store.history.read(who.closure, reviews=True)
+
+    def review_document(self, who: Subject, approval: Approval, history: History | None) -> JSON:
         return opa_input.review_question(
             subject=who,
             kind="postgres",
             approval=approval,
             operation=operation_pb2.Operation(sql=operation_pb2.SqlOperation(command="DELETE")),
-            context=opa_input.Context(now=self.clock.now()),
+            context=opa_input.Context(now=self.clock.now(), history=history),
         )
 
     async def ask(self, text: str = "delete from orders") -> Approval:

@@ -100,7 +100,7 @@ class World:
     def __init__(self, store: Store, log: SegmentLog, disk: FailingDisk) -> None:
         self.engine, self.store, self.log, self.disk = Engine(), store, log, disk
         clock, metrics = SystemClock(), Metrics()
-        questions = Questions(self.engine, clock, metrics, budgets=store.budgets, deadline_s=0.2)
+        questions = Questions(self.engine, clock, metrics, budgets=store.budgets, history=store.history, deadline_s=0.2)
         self.revocations = Revocations("r1")
         connection = Connection(name="crm", kind="postgres", environment="production", classification=None)
         self.sessions = Sessions(
@@ -118,6 +118,7 @@ class World:
             sessions=self.sessions,
             approvals=store.approvals,
             budgets=store.budgets,
+            history=store.history,
             recorder=log,
             clock=clock,
             metrics=metrics,

@@ -114,6 +114,7 @@ async def test_sessions_opened_before_their_kinds_were_stored_are_found(
         "INSERT INTO session_closure SELECT * FROM old",
         "DROP TABLE old",
         "DROP TABLE enforcer_signs",
+        "DROP TABLE closure_acts",
         "DROP TABLE budget_units",
         "DROP TABLE proofs",
         "DROP TABLE credentials",

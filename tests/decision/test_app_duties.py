@@ -1,0 +1,187 @@
+"""Duties on the whole service, on both stores: the shipped policy on real OPA, with policy data of one's own.
+
+P17, P18, P19 and RB-1 to RB-5, named after their lines: what an agent tries by a second session, a sub-agent or by
+being quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from twokey.approval.v1 import approval_pb2
+from twokey.decision.v1 import decision_pb2
+from twokey.type.v1 import decision_pb2 as type_pb2
+from twokey.type.v1 import operation_pb2
+
+from decision.model import new_id
+from decision.policy.bundle import shipped_rego
+from tests.decision.running import Running, operation, running
+
+ALLOW, DENY = type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_DENY
+HOLD = type_pb2.OUTCOME_REQUIRE_APPROVAL
+WALL = "walls: [{name: banks, datasets: {bank-1: [crm], bank-2: [billing]}}]\n"
+PROCESS = """processes:
+  - name: paying
+    per: relation
+    limit: 2
+    steps:
+      - {name: enter, access: [insert], relations: [public.orders]}
+      - {name: change, access: [update], relations: [public.orders]}
+"""
+
+
+class Starting:
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder, self._url = folder, url
+        self._ending = AsyncExitStack()
+
+    async def __call__(self, duties: str, review: str = "{role: reviewer}") -> Running:
+        data = self._folder / "data"
+        data.mkdir()
+        shipped = (shipped_rego() / "data" / "duties.yaml").read_text()
+        assert "review: {role: reviewer}\n" in shipped
+        (data / "duties.yaml").write_text(shipped.replace("review: {role: reviewer}\n", f"review: {review}\n") + duties)
+        return await self._ending.enter_async_context(running(self._folder, data=data, store=self._url))
+
+    async def close(self) -> None:
+        await self._ending.aclose()
+
+
+@pytest.fixture
+async def start(tmp_path: Path, url: str) -> AsyncIterator[Starting]:
+    starting = Starting(tmp_path, url)
+    yield starting
+    await starting.close()
+
+
+def rules(decision: Any) -> set[str]:
+    return {reason.rule for reason in decision.reasons}
+
+
+async def ended(run: Running, session: str) -> None:
+    await run.decision.CloseSession(
+        decision_pb2.CloseSessionRequest(session=session), metadata=run.enforcer, timeout=20
+    )
+
+
+def step(verb: str) -> operation_pb2.Operation:
+    made = operation(f"{verb} {new_id('op')}", verb)
+    made.sql.most_rows = 1
+    return made
+
+
+async def test_p17_two_steps_at_once_that_together_break_a_duty_one_wins(start: Starting) -> None:
+    """RB-3: both are shown a past without the other; whoever is noted first wins, the other is asked about again."""
+    run = await start(PROCESS)
+    agents = [await run.session("executor-7", "executor"), await run.session("alice", "executor")]
+    for round_ in range(6):
+        made = [step("insert"), step("update")]
+        for one in made:
+            one.sql.relations[0].name = "orders"
+        answers = await asyncio.gather(*(run.decide(who, one) for who, one in zip(agents, made, strict=True)))
+        outcomes = [one.decision.outcome for one in answers]
+        if round_ == 0:
+            assert sorted(outcomes) == [ALLOW, DENY]
+        lost = answers[outcomes.index(DENY)].decision
+        assert rules(lost) == {"DUTY-PROCESS"}
+        assert outcomes.count(ALLOW) == 1
+    assert not any(one.decision.HasField("lease") for one in answers)
+
+
+async def test_rb3_another_principal_does_the_other_step(start: Starting) -> None:
+    run = await start(PROCESS)
+    hers, his = await run.session("executor-7", "executor"), await run.session("bob", "executor")
+    assert (await run.decide(hers, step("insert"))).decision.outcome == ALLOW
+    assert (await run.decide(hers, step("insert"))).decision.outcome == ALLOW
+    refused = (await run.decide(hers, step("update"))).decision
+    assert (refused.outcome, rules(refused)) == (DENY, {"DUTY-PROCESS"})
+    assert "change, enter of paying" in refused.reasons[0].reason
+    assert (await run.decide(his, step("update"))).decision.outcome == ALLOW
+    read = step("select")
+    assert (await run.decide(hers, read)).decision.outcome == ALLOW
+
+
+async def test_p18_rb5_the_wall_stands_for_sub_agents_and_later_sessions(start: Starting) -> None:
+    run = await start(WALL.replace("[billing]", "[crm-2]").replace("[crm]", "[crm]"))
+    first = await run.session("executor-7", "executor")
+    await ended(run, first)
+    again = await run.open("executor-7", "executor")
+    assert again.session.id  # the same dataset
+    other = await run.open("executor-7", "executor", connection="crm-2")
+    assert rules(other.decision) == {"DUTY-WALL", "DUTY-WALL-WRITE"}
+    token = run.token("bob", "planner", actors=["executor-7"])  # alice's agent, now for bob
+    sub = await run.open("bob", "planner", connection="crm-2", token=token)
+    assert "DUTY-WALL" in rules(sub.decision)
+    assert (await run.open("bob", "planner", connection="crm-2")).session.id
+
+
+async def test_p18_both_sides_of_a_wall_at_once_one_wins(start: Starting) -> None:
+    run = await start(WALL.replace("billing", "crm-2"))
+    opened = await asyncio.gather(run.open("executor-7", "executor"), run.open("alice", "executor", connection="crm-2"))
+    assert sorted(bool(one.session.id) for one in opened) == [False, True]
+
+
+async def test_p19_rb2_exclusive_roles_in_two_sessions_of_one_closure(start: Starting) -> None:
+    run = await start("")
+    opened = await asyncio.gather(run.open("executor-7", "executor"), run.open("alice", "planner"))
+    assert sorted(bool(one.session.id) for one in opened) == [False, True]
+    (denied,) = (one for one in opened if not one.session.id)
+    assert rules(denied.decision) == {"DUTY-DYNAMIC"}
+
+
+async def test_cooling_off_counts_from_the_end_of_the_other_role(start: Starting) -> None:
+    run = await start("cooling: [{name: hands-off, after: [planner], roles: [executor], hours: 1}]\n")
+    await ended(run, await run.session("alice", "planner"))
+    refused = await run.open("executor-7", "executor")
+    assert rules(refused.decision) == {"DUTY-COOLING"}
+    assert (await run.open("bob", "executor")).session.id
+
+
+async def held(run: Running, agent: str, role: str = "executor") -> str:
+    session = await run.session(agent, role)
+    decision = (await run.decide(session, step("delete"))).decision
+    assert decision.outcome == HOLD, decision
+    return str(decision.approval.id)
+
+
+async def approve(run: Running, approval: str, who: str) -> Any:
+    request = approval_pb2.ApproveRequest(id=approval, reason="ok")
+    return await run.approval.Approve(request, metadata=run.bearer(who, "reviewer"), timeout=20)
+
+
+async def test_two_who_approve_for_each_other_at_once_one_wins(start: Starting) -> None:
+    """No-reciprocal rings: alice for bob's act, bob for alice's agent's act."""
+    run = await start("", review="{role: reviewer, reciprocal_days: 7}")
+    of_alice, of_bob = await held(run, "executor-7"), await held(run, "bob")
+    answers = await asyncio.gather(approve(run, of_alice, "bob"), approve(run, of_bob, "alice"), return_exceptions=True)
+    refused = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+    assert len(refused) == 1
+    assert "DUTY-REVIEW-RING" in str(refused[0].details())
+
+
+async def test_who_changed_policy_may_not_approve_under_it(start: Starting) -> None:
+    run = await start("", review="{role: reviewer, policy_author_days: 2}")
+    approval = await held(run, "executor-7")
+    await run.service.store.history.policy_changed([("bob",)])
+    with pytest.raises(grpc.aio.AioRpcError, match="DUTY-POLICY-AUTHOR"):
+        await approve(run, approval, "bob")
+
+
+async def test_a_window_that_is_shut_lets_nobody_in(start: Starting) -> None:
+
+    shut = "windows: [{name: never, roles: [executor], days: [], from: '00:00', to: '23:59', zone: UTC}]\n"
+    run = await start(shut)
+    assert rules((await run.open("executor-7", "executor")).decision) == {"DUTY-WINDOW"}
+    assert (await run.open("planner-3", "planner")).session.id
+
+
+async def test_rb1_only_assigned_roles_are_taken_up(start: Starting) -> None:
+    run = await start("assignments: {executor-7: [executor], bob: [planner]}\n")
+    assert (await run.open("executor-7", "executor")).session.id
+    assert rules((await run.open("bob", "executor")).decision) == {"DUTY-ASSIGNED"}
