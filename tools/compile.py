@@ -45,6 +45,7 @@ MODULES = (
     "enforcers/postgres/machine_private.py",
     "enforcers/postgres/machine_replies.py",
     "enforcers/postgres/machine_state.py",
+    "enforcers/postgres/machine_unresolved.py",
     "enforcers/postgres/maskers/base.py",
     "enforcers/postgres/maskers/choose.py",
     "enforcers/postgres/maskers/dates.py",

@@ -266,19 +266,14 @@ class SessionMachine(Fused):
 
     def _query_flow(self, raw: bytes, text: bytes) -> Flow:
         described = yield from self.described(text)
-        if isinstance(described, SyntaxProblem):
-            if not self.skipping:
-                self.reject(text, syntax_error(described))
-                self.end_segment()
-            return
-        if isinstance(described, Refused):
-            if described.aborted and self._fails_there(text):
-                self._forward(raw, ())  # were it executed after all, the session would end: an act nobody knows
-            else:
-                self._refuse_query(described)
+        if isinstance(described, SyntaxProblem | Refused):
+            self._undescribed(raw, text, described)
             return
         if len(described) == 1 and described[0].own_setting and not self.skipping:
             self._own_query(text)
+            return
+        described = yield from self.asked_there(text, described)
+        if not described:
             return
         acts: list[Running] = []
         self.deciding = acts
@@ -308,6 +303,16 @@ class SessionMachine(Fused):
             yield from self.guarded_query(acts)
             return
         self._forward(raw, tuple(acts))
+
+    def _undescribed(self, raw: bytes, text: bytes, described: SyntaxProblem | Refused) -> None:
+        if isinstance(described, SyntaxProblem):
+            if not self.skipping:
+                self.reject(text, syntax_error(described))
+                self.end_segment()
+        elif described.aborted and self._fails_there(text):
+            self._forward(raw, ())  # were it executed after all, the session would end: an act nobody knows
+        else:
+            self._refuse_query(described)
 
     def _fails_there(self, text: bytes) -> bool:
         """The target's transaction has failed, by its own last word, and nothing in the text ends it."""

@@ -120,7 +120,7 @@ class Deciding(Dutiful):
         if not self.describer.fresh:
             yield Refresh()
         described = yield from self._described(text)
-        if isinstance(described, Sequence) and any(_unresolved(d) for d in described):
+        if isinstance(described, Sequence) and any(is_unresolved(d) for d in described):
             yield Refresh()
             described = yield from self._described(text)
         asked: set[str] = set()
@@ -443,7 +443,7 @@ def _behind_a_change(description: Description) -> bool:
     return any(reason.code == "earlier-statement" for reason in description.template.opaque_reasons)
 
 
-def _unresolved(description: Description) -> bool:
+def is_unresolved(description: Description) -> bool:
     return any(reason.code == "unresolved" for reason in description.template.opaque_reasons)
 
 

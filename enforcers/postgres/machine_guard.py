@@ -27,8 +27,9 @@ from enforcers.postgres.describe.output import check_row_description
 from enforcers.postgres.description import NO_CONTROL, Control, Description, Verification
 from enforcers.postgres.limits import limit_error
 from enforcers.postgres.machine_base import Internal
-from enforcers.postgres.machine_decide import ABORTED, Deciding
+from enforcers.postgres.machine_decide import ABORTED
 from enforcers.postgres.machine_state import PORTAL, PROBE, STATEMENT, Capture, Expect, Kind, Portal, Running
+from enforcers.postgres.machine_unresolved import Unresolved
 from enforcers.postgres.maskers.choose import reads_dates
 from enforcers.postgres.masking import RowMasker, UnmaskableError, row_masker
 
@@ -43,7 +44,7 @@ _NAMING = frozenset({"DECLARE CURSOR", "PREPARE"})
 _LIMIT_REFUSED = "the target did not accept a limit that the decision sets"
 
 
-class Guarding(Deciding):
+class Guarding(Unresolved):
     """Adds guarded execution. Every failure here refuses the act and leaves the target's transaction failed."""
 
     def needs_guard(self, running: Running) -> bool:

@@ -102,6 +102,12 @@ class Private(MachineBase):
             yield Internal.CAPTURE
         self.skipping = self.error_told = False
 
+    def synced(self) -> Generator[Command | Internal, object, None]:
+        """End a transaction of the gateway's own, all of whose messages are answered."""
+        done = Capture()
+        done.done = True
+        yield from self._synced(done)
+
     def privately(self, description: Description) -> Description:
         """Described without the session's own objects, so not with certainty."""
         template = operation_pb2.SqlOperation()
