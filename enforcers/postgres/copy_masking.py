@@ -23,9 +23,12 @@ from enforcers.postgres.wire import FieldDescription
 _COPY_DATA: Final = 100  # d
 _NEWLINE: Final = 10
 _BACKSLASH: Final = 0x5C
+_N: Final = 0x4E
 _BLANK: Final = 0x20
 _NULL: Final = 0xFFFFFFFF
 _NULL_CELL: Final = b"\xff\xff\xff\xff"
+_SHORT: Final = 1024
+_HEADERS: Final[list[bytes]] = [b"d" + length.to_bytes(4, "big") for length in range(_SHORT)]  # of nearly all messages
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
 _TRAILER: Final = b"\xff\xff"
 _ESCAPES: Final = {98: 8, 102: 12, 110: 10, 114: 13, 116: 9, 118: 11}  # b f n r t v
@@ -75,44 +78,87 @@ class CopyMasker(RowMasker):
 
 
 class TextMasker(CopyMasker):
-    """The text format: fields end at the delimiter; a backslash takes what follows for itself, and \\N is NULL."""
+    """The text format: fields end at the delimiter; a backslash takes what follows for itself, and \\N is NULL.
+
+    One walk over a buffer's bytes, up to each row's last masked field; what isn't masked is copied in as few slices as
+    there are masked values, from row to row. Compiled, a byte looked at costs a twentieth of a call of find."""
 
     def __init__(self, columns: int, by_column: dict[int, Masker], form: CopyForm) -> None:
         super().__init__(columns, by_column, binary=False)
         self._delimiter = form.delimiter
+        # What stands in place of every value, and the same with the delimiter before it: spelt once.
+        self._same: list[bytes] = [
+            self._spelt(masker.always) if masker is not None and masker.constant else b"" for masker in self.walk
+        ]
+        self._next: list[bytes] = [self._delimiter + spelt for spelt in self._same]
 
-    def row(self, payload: bytes) -> bytes:
-        if not payload or payload[-1] != _NEWLINE:
-            raise ProtocolError("a row of COPY without its end")
-        out: list[bytes] = []
-        last = len(payload) - 1
-        at = copied = 0
+    def run(self, data: bytes, position: int, most: int, room: int, out: list[bytes]) -> tuple[int, int]:
+        size, begin, count = len(data), position, 0
+        while count < most and position + 5 <= size and data[position] == _COPY_DATA:
+            length = data[position + 1] << 24 | data[position + 2] << 16 | data[position + 3] << 8 | data[position + 4]
+            end = position + 1 + length
+            if end > size or length > room or length < 4:
+                break
+            if length == 4 or data[end - 1] != _NEWLINE:
+                raise ProtocolError("a row of COPY without its end")
+            begin = self._row(data, position, end - 1, begin, out)
+            room -= length
+            position = end
+            count += 1
+        if begin < position:
+            out.append(data[begin:position])
+        return position, count
+
+    def _row(self, data: bytes, position: int, last: int, begin: int, out: list[bytes]) -> int:
+        """One row, its message at `position`, its newline at `last`: all from `begin` on, up to its last masked value,
+        goes to `out`. Where what is still to be copied begins."""
+        delimiter = self._delimiter[0]
+        header = -1  # where in `out` the message's own header is
+        grown = 0
+        at = position + 5
         for index, masker in enumerate(self.walk):
             if index and at > last:
                 raise ProtocolError("a row of COPY with too few columns")
-            end = self._end(payload, at, last)
-            if masker is not None:
-                field = payload[at:end]
-                if field != b"\\N":
-                    out.append(payload[copied:at])
-                    out.append(self._spelt(self.masked(masker, _unescaped(field))))
-                    copied = end
-            at = end + 1
-        out.append(payload[copied:])
-        return b"".join(out)
-
-    def _end(self, payload: bytes, at: int, last: int) -> int:
-        end = at
-        while True:
-            end = payload.find(self._delimiter, end, last)
-            if end < 0:
-                return last
-            slashes = end
-            while slashes > at and payload[slashes - 1] == _BACKSLASH:
-                slashes -= 1
-            if (end - slashes) & 1 == 0:
-                return end
-            end += 1
+            start = at
+            escaped = False
+            while at < last:
+                byte = data[at]
+                if byte == delimiter:
+                    break
+                if byte == _BACKSLASH:
+                    escaped = True
+                    at += 1
+                at += 1
+            if at > last:
+                raise ProtocolError("a row of COPY that ends in a backslash")
+            if masker is None or (escaped and at - start == 2 and data[start + 1] == _N):
+                at += 1
+                continue
+            self.fields += 1
+            if header < 0:
+                out.append(data[begin:position])
+                header = len(out)
+                out.append(b"")
+                begin = position + 5
+            adjacent = start == begin + 1
+            if masker.constant:
+                spelt = self._same[index]
+                if adjacent:
+                    out.append(self._next[index])
+                else:
+                    out.append(data[begin:start])
+                    out.append(spelt)
+            else:
+                spelt = self._spelt(masker(_unescaped(data[start:at])) if escaped else masker.mask(data, start, at))
+                out.append(self._delimiter if adjacent else data[begin:start])
+                out.append(spelt)
+            grown += len(spelt) - (at - start)
+            begin = at
+            at += 1
+        if header >= 0:
+            length = last - position + grown
+            out[header] = _HEADERS[length] if length < _SHORT else b"d" + length.to_bytes(4, "big")
+        return begin
 
     def _spelt(self, value: bytes | None) -> bytes:
         if value is None:

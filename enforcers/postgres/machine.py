@@ -266,7 +266,7 @@ class SessionMachine(Fused):
 
     def _query_flow(self, raw: bytes, text: bytes) -> Flow:
         described = yield from self.described(text)
-        if isinstance(described, SyntaxProblem | Refused):
+        if isinstance(described, SyntaxProblem | Refused) or self._fails_there(text):
             self._undescribed(raw, text, described)
             return
         if len(described) == 1 and described[0].own_setting and not self.skipping:
@@ -304,19 +304,21 @@ class SessionMachine(Fused):
             return
         self._forward(raw, tuple(acts))
 
-    def _undescribed(self, raw: bytes, text: bytes, described: SyntaxProblem | Refused) -> None:
+    def _undescribed(
+        self, raw: bytes, text: bytes, described: Sequence[Description] | SyntaxProblem | Refused
+    ) -> None:
         if isinstance(described, SyntaxProblem):
             if not self.skipping:
                 self.reject(text, syntax_error(described))
                 self.end_segment()
-        elif described.aborted and self._fails_there(text):
-            self._forward(raw, ())  # were it executed after all, the session would end: an act nobody knows
-        else:
+        elif isinstance(described, Refused) and not (described.aborted and self._fails_there(text)):
             self._refuse_query(described)
+        else:
+            self._forward(raw, ())  # were it executed after all, the session would end: an act nobody knows
 
     def _fails_there(self, text: bytes) -> bool:
         """The target's transaction has failed, by its own last word, and nothing in the text ends it."""
-        if not self.aborted or self.segment_open or self.names is None:
+        if not self.aborted or self.segment_open or self.names is None or self.gate.refusal() is not None:
             return False
         described = self.describe(text)
         return not isinstance(described, SyntaxProblem) and all(d.control is Control.NONE for d in described)

@@ -1,3 +1,5 @@
+-- defaults | modes=simple,extended
+
 -- SELECT * FROM nosuch
 SELECT * FROM nosuch
 
@@ -82,7 +84,7 @@ DELETE FROM wards WHERE nosuch = 1
 -- EXPLAIN SELECT * FROM nosuch
 EXPLAIN SELECT * FROM nosuch
 
--- PREPARE p AS SELECT * FROM nosuch
+-- PREPARE p AS SELECT * FROM nosuch | modes=simple
 PREPARE p AS SELECT * FROM nosuch
 
 -- DECLARE c CURSOR FOR SELECT * FROM nosuch
@@ -91,7 +93,7 @@ DECLARE c CURSOR FOR SELECT * FROM nosuch
 -- COPY wards (nosuch) TO STDOUT
 COPY wards (nosuch) TO STDOUT
 
--- COPY (SELECT * FROM nosuch) TO STDOUT
+-- COPY (SELECT * FROM nosuch) TO STDOUT | modes=simple
 COPY (SELECT * FROM nosuch) TO STDOUT
 
 -- SELECT nextval('nosuch')
@@ -166,3 +168,17 @@ SELECT 'äöü', nosuch FROM wards
 -- behind a comment, with a line's end
 SELECT /* nosuch */ id,
   nosuch FROM wards;
+
+-- a cursor over nothing | modes=simple
+BEGIN
+DECLARE k CURSOR FOR SELECT * FROM nosuch
+FETCH ALL FROM k
+ROLLBACK
+
+-- what can't be described in a failed transaction | modes=simple
+BEGIN
+SELECT nosuch
+FETCH 1 FROM nosuch
+EXECUTE nosuch
+SELECT * FROM pg_stat_activity
+COMMIT
