@@ -76,10 +76,16 @@ def unresolved_text(message: bytes, described: Sequence[Description]) -> Missing
             return None
         if is_unresolved(description):
             return _part(message, start, description)
-        if description.opaque or description.control is not Control.NONE or description.changes_names:
+        if not _leaves_names(description):
             return None
         end = start + len(description.text)
     return None
+
+
+def _leaves_names(description: Description) -> bool:
+    """What stands behind it finds the names that are there now."""
+    changes = description.opaque or description.changes_names or description.ddl or description.makes_temporary
+    return not changes and description.control is Control.NONE
 
 
 def _part(message: bytes, start: int, description: Description) -> Missing | None:

@@ -114,6 +114,7 @@ def test_in_a_transaction_no_sync_comes_between() -> None:
         ("BEGIN; SELECT a", 1, "", True),
         ("SET search_path = x; SELECT a", 1, "", True),
         ("DO x; SELECT a", 1, "", True),
+        ("CREATE a; SELECT a", 1, "", True),
         ("SELECT a; SELECT b", 1, "SELECT b", True),
     ],
 )
