@@ -22,6 +22,7 @@ from decision.http import Http
 from decision.identity.admission import Admission
 from decision.identity.dev_issuer import refuse_off_loopback, start_dev_issuer
 from decision.identity.dpop import Nonces, Proofs
+from decision.identity.exchange import Exchange
 from decision.identity.standing import Standing
 from decision.identity.tokens import build_verifier
 from decision.metrics import Metrics
@@ -47,6 +48,8 @@ from decision.rpc.auth import Authenticator, Origins
 from decision.rpc.callers import DOORS
 from decision.rpc.decision_service import DecisionService
 from decision.rpc.describe_hub import DescribeHub
+from decision.rpc.exchange import ACTION as EXCHANGE
+from decision.rpc.exchange import TokenExchange
 from decision.rpc.guard import Guard
 from decision.rpc.masker_check import MaskerCheck
 from decision.rpc.server import DRAIN_S, Server, ServerTls, Services
@@ -103,7 +106,7 @@ class Service:
         run = settings.run
         if run.dev:
             refuse_off_loopback([], settings.store)
-        self.metrics = metrics = Metrics(rpcs=DOORS)
+        self.metrics = metrics = Metrics(rpcs=[*DOORS, EXCHANGE])
         self.log = log = await SegmentLog.open(settings.audit_dir, clock=clock, disk=self._disk)
         self._parts.push_async_callback(log.close)
         self.store = store = await open_store(settings.store, clock=clock)
@@ -120,7 +123,10 @@ class Service:
         if run.dev:
             self.dev_issuer = await start_dev_issuer(Path(run.state_dir), people=lambda: engine.people)
             self._parts.push_async_callback(self.dev_issuer.close)
-        verifier = build_verifier(settings.identity.issuers, dev=run.dev, dev_issuer=self.dev_issuer)
+        exchange = Exchange(run.enforcer_secret.get_secret_value().encode())
+        verifier = build_verifier(
+            settings.identity.issuers, dev=run.dev, dev_issuer=self.dev_issuer, own=[exchange.trusted]
+        )
         self._parts.push_async_callback(verifier.close)
 
         standing = Standing(store.tokens)
@@ -207,6 +213,13 @@ class Service:
             http=Origins(settings.public.http),
             refused=failed,
         )
+        exchanging = TokenExchange(
+            exchange=exchange,
+            authenticator=self.authenticator,
+            store=store.tokens,
+            recorder=log,
+            metrics=metrics,
+        )
         self.guard = Guard(self.authenticator, clock, metrics)
         services = Services(
             decision=self.decision,
@@ -227,7 +240,9 @@ class Service:
         self.server = await Server.start(settings.grpc, tls=tls, services=services, dev=run.dev)
         self._parts.push_async_callback(self.server.drain, 0.0)
         self.authenticator.grpc.add(f"https://{self.server.address}")
-        self.http = await Http.start(settings.http, metrics=metrics, ready=lambda: self.ready)
+        self.http = await Http.start(
+            settings.http, metrics=metrics, ready=lambda: self.ready, routes=exchanging.routes()
+        )
         self._parts.push_async_callback(self.http.close)
         self.authenticator.http.add(f"http://{self.http.address}")
         await self._tell_ready()

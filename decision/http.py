@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
 from decision.metrics import Metrics
 
+MAX_BODY = 64 << 10  # two tokens of 16 KiB, written as a form
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -19,8 +20,10 @@ class Http:
         self.address = address  # host:port actually bound
 
     @classmethod
-    async def start(cls, address: str, *, metrics: Metrics, ready: Callable[[], bool]) -> Http:
-        """Raises OSError when the address is taken."""
+    async def start(
+        cls, address: str, *, metrics: Metrics, ready: Callable[[], bool], routes: Iterable[web.AbstractRouteDef] = ()
+    ) -> Http:
+        """`routes`: further ones. Raises OSError when the address is taken."""
         host, _, port = address.rpartition(":")
 
         async def get_metrics(_request: web.Request) -> web.Response:
@@ -35,10 +38,11 @@ class Http:
                 return web.Response(text="ready\n", headers=_NO_STORE)
             return web.Response(status=503, text="not ready\n", headers=_NO_STORE)
 
-        application = web.Application(client_max_size=4096)
+        application = web.Application(client_max_size=MAX_BODY)
         application.router.add_get("/metrics", get_metrics)
         application.router.add_get("/healthz", get_health)
         application.router.add_get("/readyz", get_ready)
+        application.add_routes(routes)
         runner = web.AppRunner(application, access_log=None, keepalive_timeout=15.0, shutdown_timeout=1.0)
         await runner.setup()
         try:

@@ -70,6 +70,9 @@ class TokenVerifier(Protocol):
         not in `shown`, which is nothing unless given) or TOKEN_KEYS_UNAVAILABLE (the issuer does
         not answer); PolicyUnavailableError never."""
 
+    async def verify_spoken_of(self, token: str) -> VerifiedToken:
+        """As `verify`, whatever key it is bound to: only for a token that is not used but spoken of (an exchange)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Live:

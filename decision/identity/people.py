@@ -46,9 +46,20 @@ class PeopleBook:
         """Who an identity is. One that people.yaml doesn't know has kind "unknown" and no name."""
         entry = self._by_identity.get(identity)
         if entry is None:
+            subagent = self._subagent(identity)
+            if subagent is not None:
+                return subagent
             return Party(identity=identity, name="", kind="unknown", owner="", groups=())
         kind = "person" if entry.owner is None else "agent"
         return Party(identity=identity, name=entry.name, kind=kind, owner=entry.owner or "", groups=entry.groups)
+
+    def _subagent(self, identity: IdentityKey) -> Party | None:
+        """NAME/sub/NUMBER of this service's own issuer: a subagent of NAME, which owns it. Nobody else signs those."""
+        parent, separator, number = identity.sub.rpartition("/sub/")
+        root = self._entries.get(parent.partition("/sub/")[0])
+        if identity.iss != EXCHANGE_ISSUER or not separator or not number.isdigit() or root is None or not root.owner:
+            return None
+        return Party(identity=identity, name=identity.sub, kind="agent", owner=parent, groups=())
 
     def by_name(self, name: str) -> Party | None:
         """A principal or agent by name, under its first identity."""
@@ -77,7 +88,10 @@ class PeopleBook:
         if not party.name:
             return frozenset({spell_identity(party.identity)})
         names = {party.name}
-        owner = self._entries[party.name].owner
+        owner: str | None = party.owner or None
+        while owner is not None and "/sub/" in owner:  # a subagent's subagent
+            names.add(owner)
+            owner = owner.rpartition("/sub/")[0]
         while owner is not None:  # ends: read_people refuses loops
             names.add(owner)
             owner = self._entries[owner].owner
@@ -155,6 +169,8 @@ class _Reader:
             here = (*path, index)
             fields = self._mapping(here, item, required=("iss", "sub"), optional=())
             key = IdentityKey(self._text((*here, "iss"), fields["iss"]), self._text((*here, "sub"), fields["sub"]))
+            if key.iss == EXCHANGE_ISSUER:
+                self._document.fail((*here, "iss"), f"{EXCHANGE_ISSUER} is this service's own", "leave it out")
             if key.iss == DEV_ISSUER:
                 self._document.fail(
                     (*here, "iss"), f"{DEV_ISSUER} is reserved", "leave it out: --dev adds it by itself"

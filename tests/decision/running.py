@@ -155,11 +155,17 @@ async def running(
     clock: Clock | None = None,
     data: Path | None = None,
     store: str | None = None,
+    issuers: Sequence[dict[str, object]] = (),
+    people: str | None = None,
 ) -> AsyncIterator[Running]:
-    """data: a folder of policy data of one's own. store: its URL, else a file in `folder`."""
+    """data: a folder of policy data of one's own. store: its URL, else a file in `folder`. people: another people.yaml.
+    """
     secret = secrets.token_urlsafe(32)
     policy = {"rego": str(ROOT / "rego"), "data": None if data is None else str(data)}
-    document = document_of(folder, secret, policy=policy, **({} if store is None else {"store": store}))
+    given = {"identity": {"issuers": list(issuers)}, **({} if store is None else {"store": store})}
+    document = document_of(folder, secret, policy=policy, **given)
+    if people is not None:
+        (folder / "people.yaml").write_text(people)
     service = Service(Settings.model_validate(document), document, disk=disk, clock=clock, watch=watch, drain_s=1.0)
     await service.start()
     stop = asyncio.Event()

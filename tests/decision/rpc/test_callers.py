@@ -19,6 +19,7 @@ from decision.cli.certificates import make
 from decision.model import new_id
 from decision.pdp import session_calls
 from decision.rpc.callers import DOORS, NOT_YET, Door
+from decision.rpc.exchange import ACTION as EXCHANGE
 from decision.rpc.server import SERVICES
 from tests.decision.running import Running, operation, running
 
@@ -50,7 +51,8 @@ def test_every_rpc_has_a_row() -> None:
 def test_the_policy_data_has_the_same_rows() -> None:
     calls = YAML(typ="safe").load((ROOT / "rego" / "data" / "calls.yaml").read_text())
     assert set(calls["enforcer"]) == {name for name, door in DOORS.items() if door is Door.ENFORCER}
-    assert set(calls["roles"]) == {name for name, door in DOORS.items() if door in (Door.BEARER, Door.EITHER)}
+    doors = {name for name, door in DOORS.items() if door in (Door.BEARER, Door.EITHER)}
+    assert set(calls["roles"]) == {*doors, EXCHANGE}
     assert set(calls["own"]) == {session_calls.LIST, session_calls.REVOKE}
     assert not any(set(calls["own"][name]) & set(calls["roles"][name]) for name in calls["own"])
 

@@ -1,0 +1,137 @@
+"""Tokens of a real, certified provider at a real service; its keys rotated; it down, hung and lying."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from twokey.decision.v1 import decision_pb2
+
+from decision.errors import TokenError
+from decision.identity.claims import ClaimRules
+from decision.identity.keys import DiscoveredKeys
+from decision.identity.tokens import TrustedIssuer, Verifier
+from tests.decision.identity.holder import Holder
+from tests.decision.running import running
+from tests.oidc.rig import Rig
+
+ROLES = {"agents-plan": "planner", "agents-exec": "executor"}
+PEOPLE = """principals:
+  - {{name: alice, identities: [{{iss: "{iss}", sub: alice}}], groups: [dba]}}
+  - {{name: bob, identities: [{{iss: "{iss}", sub: bob}}]}}
+agents:
+  - {{name: executor-7, identities: [{{iss: "{iss}", sub: executor-7}}, {{iss: "{iss}", sub: executor-bound}}], owner: alice}}
+  - {{name: planner-3, identities: [{{iss: "{iss}", sub: planner-3}}], owner: bob}}
+"""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with Rig().running() as started:
+        yield started
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def verifier(rig: Rig, clock: Clock) -> AsyncIterator[Verifier]:
+    rules = ClaimRules(issuer=rig.issuer, audience="twokey", roles_claim="groups", role_map=ROLES)
+    made = Verifier([TrustedIssuer(rules, DiscoveredKeys(rig.issuer, loopback=True, monotonic=clock))])
+    yield made
+    await made.close()
+
+
+async def refused(verifier: Verifier, token: str) -> str:
+    with pytest.raises(TokenError) as caught:
+        await verifier.verify(token)
+    return caught.value.code
+
+
+async def test_its_tokens_open_sessions_of_its_subjects(rig: Rig, tmp_path: Path) -> None:
+    """client_credentials, authorization code with PKCE, and DPoP; an ID token and a bound token alone open nothing."""
+    issuer = {"issuer": rig.issuer, "audience": "twokey", "roles": {"claim": "groups", "map": ROLES}}
+    holder = Holder()
+    async with running(tmp_path, issuers=[issuer], people=PEOPLE.format(iss=rig.issuer)) as run:
+        plain = await rig.client_credentials("executor-7")
+        opened = await run.open("", "executor", token=plain)
+        assert opened.session.subject.identity.name == "executor-7", opened
+        scoped = await rig.client_credentials("planner-3", scope="twokey:crm:plan")
+        assert (await run.open("", "planner", token=scoped)).session.subject.identity.sub == "planner-3"
+        elsewhere = await rig.client_credentials("executor-7", scope="twokey:crm:plan")
+        assert (await run.open("", "executor", token=elsewhere)).decision.reasons[0].rule == "DUTY-SCOPE"
+        access, identity = await rig.authorization_code()
+        assert (await run.open("", "executor", token=access)).session.subject.identity.name == "alice"
+        assert (await run.open("", "executor", token=identity)).decision.reason_code == "TOKEN_TYPE"
+        bound = await rig.client_credentials("executor-bound", holder=holder)
+        assert (await run.open("", "executor", token=bound)).decision.reason_code == "TOKEN_PROOF"
+        rpc = "/twokey.decision.v1.DecisionService/IssueSessionCredential"
+        url = f"https://{run.service.server.address}{rpc}"
+        request = decision_pb2.IssueSessionCredentialRequest(connection="crm", role="executor")
+        proof = holder.proof(url, bound)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await run.decision.IssueSessionCredential(
+                request, metadata=(("authorization", f"DPoP {bound}"), ("dpop", proof)), timeout=10
+            )
+        nonce = str(dict(caught.value.initial_metadata() or ())["dpop-nonce"])
+        again = holder.proof(url, bound, nonce=nonce)
+        answer = await run.decision.IssueSessionCredential(
+            request, metadata=(("authorization", f"DPoP {bound}"), ("dpop", again)), timeout=10
+        )
+        assert (
+            await run.open("", "executor", token=answer.credential)
+        ).session.subject.identity.sub == "executor-bound"
+
+
+async def test_t11_and_jk_3_a_new_key_is_used_at_once_and_t12_a_retired_one_stops(
+    rig: Rig, verifier: Verifier, clock: Clock
+) -> None:
+    old = await rig.client_credentials("executor-7")
+    assert (await verifier.verify(old)).roles == ("executor",)
+    assert len(await rig.keys("rotate")) == 2
+    clock.now += 11
+    new = await rig.client_credentials("executor-7")
+    assert await verifier.verify(new)
+    assert await verifier.verify(old)
+    fetched = rig.hits.count("/jwks")
+    assert fetched == 2  # one refresh
+    await rig.keys("retire")
+    clock.now += 599
+    assert await verifier.verify(old)
+    clock.now += 2
+    assert await refused(verifier, old) == "TOKEN_SIGNATURE"
+    assert await verifier.verify(new)
+
+
+@pytest.mark.parametrize("mode", ["down", "hang", "lie", "forge"])
+async def test_t13_and_jk_4_an_unwell_provider(
+    rig: Rig, verifier: Verifier, clock: Clock, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decision.identity.keys.FETCH_DEADLINE_S", 0.5)
+    token = await rig.client_credentials("executor-7")
+    rig.mode = mode
+    first = "TOKEN_SIGNATURE" if mode == "forge" else "TOKEN_KEYS_UNAVAILABLE"
+    assert await refused(verifier, token) == first
+    rig.mode = "ok"
+    clock.now += 11
+    assert await verifier.verify(token)
+    rig.mode = mode
+    clock.now += 3599 if mode != "forge" else 599
+    assert await verifier.verify(token)
+    clock.now += 3
+    assert await refused(verifier, token) == first
+    rig.mode = "ok"
+    clock.now += 11
+    assert await verifier.verify(token)
