@@ -2,9 +2,9 @@
 
 A token bound to the planner's key can't be exchanged by the executor anywhere else, so planner and executor do it here.
 What comes out is never more than what went in: the subject stays, the whole chain of both stays (whoever was in it
-stays in it), roles and scopes are the actor's own, its scopes only for connections the subject's token names too, and it
-lives no longer than either. A subagent is its parent with a number: its own subject, `NAME/sub/NUMBER`, with the parent
-behind it, and no role and no scope the parent has not.
+stays in it), roles and scopes are the actor's own, its scopes only for connections that the subject's token names too,
+and it lives no longer than either. A subagent is its parent with a number: its own subject, `NAME/sub/NUMBER`, with the
+parent behind it, and no role and no scope the parent has not.
 
 The signing key is made of the run's secret, so that every replica that shares it signs and verifies alike, and nothing
 is stored.
@@ -76,7 +76,9 @@ class Exchange:
         chain = (current, *others, *subject.actors)
         _check_chain(subject.identity, chain)
         mine = _narrowed(actor, subject)
-        return self._sign(subject, actor, chain, actor.roles, _asked(scopes, mine, actor, subject), jkt, now)
+        return self._sign(
+            subject, actor, chain, roles=actor.roles, scopes=_asked(scopes, mine, actor, subject), jkt=jkt, now=now
+        )
 
     def subagent(
         self, parent: VerifiedToken, *, name: str, number: int, roles: Sequence[str], scopes: Sequence[str], jkt: str,
@@ -92,13 +94,14 @@ class Exchange:
         chain = (IdentityKey(EXCHANGE_ISSUER, f"{name}/sub/{number}"), *parent.actors)
         _check_chain(parent.identity, chain)
         granted = _asked(scopes, parent.scopes, parent, parent)
-        return self._sign(parent, parent, chain, tuple(roles) or parent.roles, granted, jkt, now)
+        return self._sign(parent, parent, chain, roles=tuple(roles) or parent.roles, scopes=granted, jkt=jkt, now=now)
 
     def _sign(
         self,
         subject: VerifiedToken,
         actor: VerifiedToken,
         chain: tuple[IdentityKey, ...],
+        *,
         roles: Sequence[str],
         scopes: tuple[str, ...],
         jkt: str,

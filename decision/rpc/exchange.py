@@ -1,8 +1,8 @@
 """POST /token: token exchange (RFC 8693) as an endpoint of this service's.
 
 The caller is the actor: it authenticates with its own token in `Authorization`, with the proof that token needs, and
-what it gets is bound to the key it proved. The subject's token stands in the body. It may be bound to the subject's key,
-which the actor has not: it is not used here, only spoken of, and what comes of it can do no more than the actor could.
+what it gets is bound to the key it proved. The subject's token stands in the body. It may be bound to the subject's
+key, which the actor has not: it is not used here, only spoken of, and what comes of it can do no more than the actor.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _HOP = {"transfer-encoding", "connection", "content-length", "keep-alive", "cont
 
 
 class Rig:
-    """`mode`: ok, down (its connections are cut), hang, lie (another issuer in discovery), forge (a key set of ours)."""
+    """`mode`: ok, down (connections are cut), hang, lie (another issuer in discovery), forge (a key set of ours)."""
 
     def __init__(self) -> None:
         self.issuer = ""

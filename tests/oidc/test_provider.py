@@ -22,7 +22,9 @@ PEOPLE = """principals:
   - {{name: alice, identities: [{{iss: "{iss}", sub: alice}}], groups: [dba]}}
   - {{name: bob, identities: [{{iss: "{iss}", sub: bob}}]}}
 agents:
-  - {{name: executor-7, identities: [{{iss: "{iss}", sub: executor-7}}, {{iss: "{iss}", sub: executor-bound}}], owner: alice}}
+  - name: executor-7
+    identities: [{{iss: "{iss}", sub: executor-7}}, {{iss: "{iss}", sub: executor-bound}}]
+    owner: alice
   - {{name: planner-3, identities: [{{iss: "{iss}", sub: planner-3}}], owner: bob}}
 """
 

@@ -210,5 +210,5 @@ async def test_a_token_of_ours_that_we_did_not_sign(run: Running) -> None:
         "executor",
         iss="urn:twokey:exchange",
         sub_id={"format": "iss_sub", "iss": "urn:twokey:dev", "sub": "executor-7"},
-    )  # noqa: E501 - one claim
+    )
     assert (await run.open("", "executor", token=forged)).decision.reason_code == "TOKEN_SIGNATURE"
