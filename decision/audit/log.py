@@ -7,12 +7,11 @@ log goes on by itself once the disk does: no acknowledged record is lost or doub
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from bisect import bisect_right
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -49,8 +48,8 @@ class SegmentLog:
         self._room = asyncio.Semaphore(PENDING_CALLS)
         self._pending_bytes = 0
         self._crowded: set[asyncio.Future[None]] = set()
-        self._inbox: deque[_Call] = deque()
-        self._wake = threading.Condition()
+        # Both ends in C: little runs between a record and its sync. None, the last, ends the writer.
+        self._inbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._closing = False
         self._size = writer.size
         self._segments = writer.segments
@@ -124,12 +123,10 @@ class SegmentLog:
         done: asyncio.Future[int] = self._loop.create_future()
         self._pending_bytes += size
         done.add_done_callback(lambda done: self._finished(done, size))
-        with self._wake:
-            if self._closing or not self._thread.is_alive():
-                done.set_exception(RecordError("the log is closed"))
-            else:
-                self._inbox.append(_Call(records, done, record.timestamp(self._clock.now())))
-                self._wake.notify()
+        if self._closing or not self._thread.is_alive():
+            done.set_exception(RecordError("the log is closed"))
+        else:
+            self._inbox.put(_Call(records, done, record.timestamp(self._clock.now())))
         return done
 
     def _finished(self, done: asyncio.Future[int], size: int) -> None:
@@ -164,16 +161,21 @@ class SegmentLog:
 
     def _take(self) -> list[_Call] | None:
         """Everything waiting, up to a bound; empty when the disk should be tried; None when all is done."""
-        with self._wake:
-            while not self._inbox:
-                if self._closing:
-                    return None
-                if not self._wake.wait(None if self._writer.healthy else PROBE_S) and not self._inbox:
-                    return []
-            calls = list(islice(self._inbox, PENDING_CALLS))
-            for _ in calls:
-                self._inbox.popleft()
-            return calls
+        inbox = self._inbox
+        try:
+            call = inbox.get(timeout=None if self._writer.healthy else PROBE_S)
+        except queue.Empty:
+            return []
+        if call is None:
+            return None
+        calls = [call]
+        while len(calls) < PENDING_CALLS and not inbox.empty():  # nobody else takes from it
+            call = inbox.get()
+            if call is None:
+                inbox.put(None)  # the last there is: for the next time
+                break
+            calls.append(call)
+        return calls
 
     def _healed(self) -> None:
         self._healthy, self._stalled = True, False
@@ -215,9 +217,9 @@ class SegmentLog:
 
     async def close(self) -> None:
         """Write what waits, then release the directory."""
-        with self._wake:
+        if not self._closing:
             self._closing = True
-            self._wake.notify()
+            self._inbox.put(None)
         await asyncio.to_thread(self._thread.join, self._deadline)
         if not self._thread.is_alive():
             self._writer.close()

@@ -10,6 +10,7 @@ import asyncio
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ HEALTH_DEADLINE_S = 1.0
 _DECISION = "data/twokey/main/decision?strict-builtin-errors=true"
 _MAX_CONNECTIONS = 64
 _LARGE_BODY = 512 * 1024
+_MAX_KNOWN = 8192  # bytes of an answer whose reading is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,7 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
             return response.status, bytes(content)
 
     def _read(self, status: int, content: bytes) -> Answer:
-        try:
-            body: object = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            body = None
+        body = _known(content) if len(content) <= _MAX_KNOWN else _parsed(content)
         if status != 200:
             raise PolicyError(f"OPA answered HTTP {status}{_cause(body)}")
         if not isinstance(body, dict):
@@ -161,6 +160,20 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
         if "result" not in body:
             raise PolicyError("the policy has no decision: data.twokey.main.decision is undefined")
         return Answer(body["result"], _bundles(body) if self._provenance else "", content)
+
+
+def _parsed(content: bytes) -> object:
+    """None where it isn't JSON."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+@lru_cache(256)
+def _known(content: bytes) -> object:
+    """Policy says the same to most questions. Shared by those who were answered so: not to be changed."""
+    return _parsed(content)
 
 
 def _cause(body: object) -> str:
