@@ -143,6 +143,8 @@ def rows(side: str) -> str:
             f"INSERT INTO moved (id, plain, secret, later, last) VALUES ({number}, 'plain {number}',"
             f" '{source.word(number)}', '{source.word(number)}', 'last {number}')"
         )
+        said = "NULL" if number == (0 if side == "b" else 1) else f"'{source.word(number)}'"
+        statements.append(f"INSERT INTO voices VALUES ({number}, 'plain {number}', {said})")
         statements.append(f"INSERT INTO digests (id, ssn) VALUES ({number}, '{source.word(number)}')")
         statements.append(f"INSERT INTO letters VALUES ({number}, '{source.word(number, 300)}')")
     large = source.word(0, 40)

@@ -34,6 +34,10 @@ CREATE VIEW v_moved AS SELECT * FROM moved;
 CREATE VIEW v_swapped AS SELECT id AS n, secret AS plain, plain AS secret FROM v_moved;
 ALTER TABLE moved ADD last text;
 CREATE OR REPLACE VIEW v_moved AS SELECT id, plain, secret, later, last FROM moved;
+-- Two collations that meet leave none, and what compares by none fails: but not on a NULL.
+CREATE COLLATION tongue (provider = libc, locale = 'C');
+CREATE COLLATION dialect (provider = libc, locale = 'POSIX');
+CREATE TABLE voices (id int PRIMARY KEY, plain text COLLATE tongue, secret text COLLATE dialect);
 CREATE TABLE digests (
   id int PRIMARY KEY, ssn text, digest text GENERATED ALWAYS AS (md5(ssn)) STORED,
   shout text GENERATED ALWAYS AS (upper(ssn)) STORED

@@ -88,6 +88,8 @@ def _more_set(config: tuple[str, ...]) -> bool:
     return any(item.partition("=")[0].lower() != "search_path" for item in config)
 
 
+# None, the database's own, and "C": whichever of them meet, it is clear by which to compare.
+_PLAIN_COLLATIONS = frozenset(["0", "100", "950"])
 _VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
 
 
@@ -229,8 +231,11 @@ def _relation(oid: int, read: Read, namespaces: Mapping[int, str]) -> Relation |
             not_null == "true",
             modifier != "-1",
             generated == "v",
+            collation not in _PLAIN_COLLATIONS,
         )
-        for _, attnum, column, type_oid, generated, not_null, modifier, hashed in read.get("columns", {}).get(oid, ())
+        for _, attnum, column, type_oid, generated, not_null, modifier, collation, hashed in read.get(
+            "columns", {}
+        ).get(oid, ())
     ]
     own = tuple(sorted(columns, key=lambda column: column.attnum))
     return Relation(

@@ -35,6 +35,7 @@ class Column:
     not_null: bool = False
     modified: bool = False  # has a length or precision
     virtual: bool = False  # generated, when it is read (18 and newer)
+    collated: bool = False  # by another collation than the database's own or "C"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -107,7 +107,7 @@ PARTS: dict[str, Part] = {
     ),
     "columns": Part(
         text("a.attrelid", "a.attnum", "a.attname", "a.atttypid", "a.attgenerated", "a.attnotnull", "a.atttypmod")
-        + f",{COLUMN_HASH}",
+        + f",{text('a.attcollation')},{COLUMN_HASH}",
         f"pg_catalog.pg_attribute a {JOIN_CLASS}a.attrelid",
         row="a",
         key="a.attrelid",

@@ -105,7 +105,9 @@ RELATION_HASH = _hash(
     "c.relowner",
     "c.relispartition",
 )
-COLUMN_HASH = _hash("a.attname", "a.atttypid", "a.attgenerated", "a.attidentity", "a.attnotnull", "a.atttypmod")
+COLUMN_HASH = _hash(
+    "a.attname", "a.atttypid", "a.attgenerated", "a.attidentity", "a.attnotnull", "a.atttypmod", "a.attcollation"
+)
 TRIGGER_HASH = _hash("t.tgfoid", "t.tgtype", "t.tgenabled", "t.tgqual", "t.tgargs", "t.tgattr")
 DEFAULT_HASH = _hash("d.adbin", "d.adnum")
 # The index's own number is in it, so that two indexes never hash alike.

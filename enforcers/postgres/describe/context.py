@@ -87,7 +87,8 @@ class Facts:
     known_rows: int | None = None
     most_rows: int | None = None  # that a write changes, where its shape tells
     collects: bool = False  # many rows become one value
-    collates: bool = False  # COLLATE was met: what compares text may find no collation to do it by
+    # COLLATE was met, or a column with a collation of its own: what compares text may find none to do it by.
+    collates: bool = False
     output_open: bool = False  # the columns of the result are not all known
     writes: bool = False
     changes_names: bool = False

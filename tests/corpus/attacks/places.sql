@@ -80,3 +80,18 @@ SELECT (home).* FROM patients
 
 -- a generated column of a view's column
 SELECT d.shout FROM (SELECT * FROM digests) d ORDER BY id
+
+-- compared by two collations, which fails but on a NULL | verdict=denied
+SELECT id, secret = plain FROM voices WHERE id = 0
+
+-- turned to upper case by two collations | verdict=denied
+SELECT upper(secret || plain) FROM voices WHERE id = 0
+
+-- the greater by two collations | verdict=denied
+SELECT greatest(secret, plain) FROM voices WHERE id = 1
+
+-- a column with a collation of its own
+SELECT secret FROM voices ORDER BY id
+
+-- how many rows a page holds | verdict=any void=rows-of-both-sides-are-about-as-long
+SELECT max(ctid::text) FROM letters

@@ -55,3 +55,9 @@ COMMIT
 
 -- ordered by a name with an operator
 SELECT name AS called FROM wards ORDER BY called USING >
+
+-- a column with a collation of its own
+SELECT plain, upper(plain), plain > 'plain 2' FROM voices ORDER BY plain
+
+-- an expression beside it
+SELECT id, upper(plain) FROM voices WHERE plain LIKE 'plain%' ORDER BY id

@@ -61,3 +61,6 @@ CREATE TABLE moved (id int, gone text, plain text, secret text); ALTER TABLE mov
 CREATE VIEW v_moved AS SELECT * FROM moved; CREATE VIEW v_swapped AS SELECT id AS n, secret AS plain, plain AS secret FROM v_moved;
 ALTER TABLE moved ADD last text; CREATE OR REPLACE VIEW v_moved AS SELECT id, plain, secret, later, last FROM moved;
 INSERT INTO route VALUES (1, 'r'); INSERT INTO moved VALUES (1, 'p', 's', 'l', 'z');
+CREATE COLLATION one (provider = libc, locale = 'C'); CREATE COLLATION other (provider = libc, locale = 'POSIX');
+CREATE TABLE spoken (id int, one text COLLATE one, other text COLLATE other, plain text, c text COLLATE "C");
+INSERT INTO spoken VALUES (1, 'a', NULL, 'p', 'c');

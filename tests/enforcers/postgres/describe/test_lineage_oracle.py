@@ -52,6 +52,8 @@ CHANGES = {
     ("part", "id"): ("id + 1",),
     ("mother", "v"): ("v || 'q'",),
     ("child", "extra"): ("extra || 'q'",),
+    ("spoken", "one"): ("one || 'q'", "NULL"),
+    ("spoken", "other"): ("other || 'q'", "NULL"),
     ("route", "v"): ("v || 'q'",),
     ("moved", "plain"): ("plain || 'q'",),
     ("moved", "secret"): ("secret || 'q'",),
