@@ -268,3 +268,43 @@ def test_addresses() -> None:
         assert is_loopback(host)
     for host in ("", "0.0.0.0", "10.0.0.1", "localhost.evil", "127.1", "::ffff:8.8.8.8"):
         assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "127.0.0.1",
+        "::1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "::ffff:10.0.0.1",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "nonsense",
+    ],
+)
+async def test_jk_6_an_address_that_is_not_public_is_not_asked(address: str) -> None:
+    """Whatever the name is: it is looked up once, judged, and connected to as it was judged."""
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int) -> list[str]:
+        asked.append(f"{host}:{port}")
+        return ["93.184.216.34", address]
+
+    source = DiscoveredKeys("https://idp.example", resolve=resolve)
+    assert await refused(source) == "TOKEN_KEYS_UNAVAILABLE"
+    await source.close()
+    assert asked == ["idp.example:443"]
+
+
+async def test_jk_6_a_private_provider_where_configured_and_its_certificate_all_the_same(idp: Idp) -> None:
+    """On loopback, allowed as private: TLS is spoken to it, and fails, because it speaks none."""
+    port = int(idp.url.rpartition(":")[2])
+    source = DiscoveredKeys(f"https://localhost:{port}", private=True)
+    assert await refused(source) == "TOKEN_KEYS_UNAVAILABLE"
+    await source.close()
+    assert idp.hits == []
