@@ -314,6 +314,8 @@ class Extended(Guarding):
         refused = self.session_refusal()
         if refused is not None:
             return self.refuse_extended(refused)
+        if portal.executed and not (self._same_catalog(portal) or self.transaction.failed):
+            return self.start(self._continue_flow(portal, running, raw, max_rows))
         if portal.executed or self._unchanged(portal, running):
             return self._execute(portal, running, raw, max_rows)
         return self.start(self._execute_flow(portal, running, raw, max_rows))
@@ -324,6 +326,42 @@ class Extended(Guarding):
         if (portal.names_version, portal.catalog_version) != (self.names_version, self.catalog_version):
             return False
         return not running.act.ruling.leased or self.lease(self._asked(portal.statement, portal.bind))[1] is not None
+
+    def _same_catalog(self, portal: Portal) -> bool:
+        return self.ready_to_describe() and portal.catalog_version == self.catalog_version
+
+    def _continue_flow(self, portal: Portal, running: Running, raw: bytes, max_rows: int) -> Flow:
+        """More rows of a result that is being read, under another catalog: not where labels came to its columns, or
+        went. What else it means can't change any more, its plan being made."""
+        described = yield from self.described_statement(portal.statement)
+        if isinstance(described, Refused):
+            self.refuse_extended(described)
+            return
+        before = running.description
+        if (
+            isinstance(described, SyntaxProblem)
+            or len(described) != 1
+            or not self._labelled_alike(portal, before, described[0])
+        ):
+            self.ended(running, "failed", error="the labels of its columns changed while it was read")
+            self.poison(
+                deny.coded(
+                    "POLICY_DENIED", "the labels of its columns changed while this was read", hint="Bind it again."
+                )
+            )
+            return
+        portal.names_version, portal.catalog_version = self.names_version, self.catalog_version
+        self._execute(portal, running, raw, max_rows)
+
+    def _labelled_alike(self, portal: Portal, before: Description, now: Description) -> bool:
+        if before.static_digest == now.static_digest:
+            return True
+        was, there = before.template, now.template
+        return (
+            portal.names_version == self.names_version
+            and was.column_labels == there.column_labels
+            and was.missing_columns == there.missing_columns
+        )
 
     def _execute_flow(self, portal: Portal, running: Running, raw: bytes, max_rows: int) -> Flow:
         """Something changed since Bind: it must still mean the same, and where a lease ended policy is asked again."""

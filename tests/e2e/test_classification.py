@@ -9,7 +9,10 @@ import psycopg
 import pytest
 
 from decision.cli.demo.stack import Stack
+from enforcers.postgres import wire
 from tests.e2e.clients import admin, connect, until
+from tests.e2e.test_cursor_attacks import errors, exchange, query, raw, rows
+from tests.enforcers.postgres.raw import Raw
 
 Client = psycopg.Connection[tuple[object, ...]]
 
@@ -144,3 +147,33 @@ def test_a_label_that_comes_between_declare_and_fetch_holds(diary: Stack) -> Non
             except psycopg.Error as error:
                 found = str(error)
             assert "canary" not in found, sql
+
+
+async def in_transaction(client: Raw, data: bytes) -> list[tuple[str, bytes]]:
+    await exchange(client, query("ROLLBACK"))
+    await exchange(client, query("BEGIN"))
+    return await exchange(client, data)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+async def test_a_result_that_is_read_in_parts_stops_where_a_label_comes(diary: Stack, labelled: bool) -> None:
+    """A portal with a row limit; what is read of it otherwise goes on, whatever else changes."""
+    admin(diary, "INSERT INTO diary SELECT n, 'canary ' || n FROM generate_series(2, 8) n")
+    with connect(diary, "planner") as other:
+        comes(other, "SELECT count(*) FROM diary", [(8,)])
+        async with raw(diary, "planner") as client:
+            opened = wire.parse(b"", b"SELECT entry FROM diary") + wire.bind(b"p", b"") + wire.execute(b"p", 2)
+            frames = await in_transaction(client, opened + wire.SYNC)
+            if not rows(frames):  # a table just made may be answered "changed; send it again"
+                frames = await in_transaction(client, opened + wire.SYNC)
+            assert len(rows(frames)) == 2
+            if labelled:
+                admin(diary, "COMMENT ON COLUMN diary.entry IS 'twokey: label=private'")
+                comes(other, "SELECT entry FROM diary LIMIT 1", [(None,)])
+            else:
+                admin(diary, "COMMENT ON COLUMN diary.entry IS 'what was done'; CREATE TABLE diary_2 (id int)")
+                comes(other, "SELECT count(*) FROM pg_class WHERE relname = 'diary_2'", [(1,)])
+            frames = await exchange(client, wire.execute(b"p", 2) + wire.SYNC)
+            assert (len(rows(frames)), errors(frames)) == ((0, ["42501"]) if labelled else (2, []))
+            await exchange(client, query("ROLLBACK"))
+    admin(diary, "DROP TABLE IF EXISTS diary_2")
