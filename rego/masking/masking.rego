@@ -239,18 +239,22 @@ deny contains {"rule": "MASK-STORE", "reason": reason, "next": next} if {
 
 # METADATA
 # title: A weaker label is a reviewer's to give
-# description: Holds a role that sees a label from storing what depends on it in a column that lasts and lacks the label.
+# description: Holds a role that sees a label from storing what depends on it in a column that lacks the label. In a temporary table too, since nobody could say later what comes from it.
 # custom: {id: MASK-WRITE-DOWN}
 require contains {"rule": "MASK-WRITE-DOWN", "reason": reason, "next": next} if {
 	some flow in weakened
-	flow.temporary == false
-	reason := sprintf("%s (label %s) would be stored in %s, which lacks the label: others would see it unmasked", [
+	reason := sprintf("%s (label %s) would be stored in %s, which lacks the label: %s", [
 		facts.column_key(flow.source),
 		concat(", ", sort([label | some label in flow.labels])),
 		facts.column_key(flow.target),
+		seen_later(flow.temporary),
 	])
 	next := sprintf("classify %s first, or leave the column out", [facts.column_key(flow.target)])
 }
+
+seen_later(true) := "what this session stores from there is seen unmasked"
+
+seen_later(temporary) := "others would see it unmasked" if temporary != true
 
 # Values that move to a column that lacks one of their labels. What a view shows, and what a column is generated from, keeps
 # its label by lineage: to read it is to read its source.

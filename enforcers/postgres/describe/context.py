@@ -67,6 +67,9 @@ class Facts:
         default_factory=dict
     )  # byte offset of a constant -> what it met (literals.py)
     known_literals: tuple[dict[int, set[Key]], dict[int, frozenset[Key]]] = ({}, {})  # by place; parameters by number
+    stored_literals: set[int] = field(default_factory=set)  # of them, those that were assigned to a column
+    stored_parameters: set[int] = field(default_factory=set)
+    data_statements: int = 0  # INSERT, UPDATE, DELETE, MERGE, those of WITH included
     met_parameters: dict[int, tuple[int, frozenset[Key]]] = field(
         default_factory=dict
     )  # by number: uses, what they met

@@ -38,6 +38,22 @@ def report(context: Context, relation: Relation, columns: Sequence[OutColumn], a
                     context.facts.told(value, made[own])
 
 
+def kept(context: Context, column: OutColumn | None) -> Sources:
+    """The columns in which what is assigned to this one is stored: that of a table, and the generated ones made of it.
+    Views, and tables with rules, may store it elsewhere: none."""
+    if column is None or len(column.touched) != 1:
+        return {}
+    relation, stored = column.touched[0]
+    if relation.kind == "view" or context.catalog.rules.get(relation.oid):
+        return {}
+    own = (relation.oid, stored.attnum)
+    found: Sources = {own: ""}
+    for derived in relation.columns:
+        if derived.generated and own in relations.generated_from(context, relation, derived):
+            found[(relation.oid, derived.attnum)] = ""
+    return found
+
+
 def _refused(context: Context, value: Value, relation: Relation, column: Column) -> None:
     """A value that the column can't hold tells of itself: by its type or length, by NULL, by fitting no partition."""
     catalog = context.catalog

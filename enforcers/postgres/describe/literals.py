@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pglast.parser import ParseError, scan
 
-from enforcers.postgres.describe.context import Context, Facts, OutColumn
+from enforcers.postgres.describe.context import Context, Facts
 from enforcers.postgres.describe.lineage import Key, Sources
 
 MAX_LISTED: Final = 64  # more would weigh on every question; those that are left out count as having met everything
@@ -25,10 +25,10 @@ def met(context: Context, node: Any, sources: Sources) -> None:
         _note(context, node, sources)
 
 
-def assigned(context: Context, node: Any, column: OutColumn | None) -> None:
-    """A constant or parameter that is stored in this column, and in what lies below it."""
-    if column is not None and column.touched:
-        _note(context, node, {(relation.oid, stored.attnum): "" for relation, stored in column.touched})
+def assigned(context: Context, node: Any, kept: Sources) -> None:
+    """A constant or parameter that is stored in these columns (flows.kept)."""
+    if kept:
+        _note(context, node, kept, stored=True)
 
 
 def bounds(context: Context, node: Any) -> None:
@@ -37,27 +37,33 @@ def bounds(context: Context, node: Any) -> None:
         _note(context, node, {})
 
 
-def _note(context: Context, node: Any, sources: Sources) -> None:
+def _note(context: Context, node: Any, sources: Sources, *, stored: bool = False) -> None:
     while isinstance(node, dict) and "TypeCast" in node:
         node = node["TypeCast"].get("arg")
     facts = context.facts
     if not context.top or not isinstance(node, dict) or len(facts.literals) >= MAX_LISTED:
         return
     if "A_Const" in node:
-        facts.literals.setdefault(int(node["A_Const"].get("location", 0)), set()).update(sources)
+        location = int(node["A_Const"].get("location", 0))
+        facts.literals.setdefault(location, set()).update(sources)
+        if stored:
+            facts.stored_literals.add(location)
     elif "ParamRef" in node:
         number = int(node["ParamRef"].get("number", 0))
         uses, columns = facts.met_parameters.get(number, (0, frozenset[Key]()))
         facts.met_parameters[number] = (uses + 1, columns | sources.keys())
+        if stored:
+            facts.stored_parameters.add(number)
 
 
 def found(facts: Facts, text: bytes, offset: int) -> tuple[dict[int, set[Key]], dict[int, frozenset[Key]]]:
     """By a constant's place among the text's constants, from 1, and by a parameter's number. `text` begins at `offset`
     of what the facts' locations count in. A parameter counts where each of its uses is known."""
+    moves = facts.data_statements > 1  # what one stores another may store elsewhere (WITH … RETURNING)
     parameters = {
         number: columns
         for number, (uses, columns) in facts.met_parameters.items()
-        if uses == facts.parameter_uses.get(number)
+        if uses == facts.parameter_uses.get(number) and not (moves and number in facts.stored_parameters)
     }
     if not facts.literals:
         return {}, parameters
@@ -71,6 +77,8 @@ def found(facts: Facts, text: bytes, offset: int) -> tuple[dict[int, set[Key]], 
     places = {start: place for place, start in enumerate(begins, start=1)}
     constants: dict[int, set[Key]] = {}
     for location, columns in facts.literals.items():
+        if moves and location in facts.stored_literals:
+            continue
         own = location - offset
         if text[own : own + 1] == b"-":  # a negative number is one constant to the parser, two words to the scanner
             own += 1

@@ -65,6 +65,7 @@ def nested(context: Context, kind: str, body: Node, scope: Scope) -> list[OutCol
 def data(context: Context, kind: str, body: Node, outer: Scope) -> list[OutColumn]:
     """A statement that changes rows, anywhere. The columns are those of RETURNING."""
     scope = Scope(parent=outer)
+    context.facts.data_statements += 1
     queries.with_clause(context, body, scope)
     target = body.get("relation", {})
     relation = relations.lookup(context, target)
@@ -113,7 +114,7 @@ def _targets(context: Context, items: Any, scope: Scope, kind: str, columns: Seq
         expressions.walk(context, [part for part in body.get("indirection", []) if "A_Indices" in part], scope)
         value = body.get("val")
         constants.free(context, value)
-        literals.assigned(context, value, by_name.get(str(body.get("name", ""))))
+        literals.assigned(context, value, flows.kept(context, by_name.get(str(body.get("name", "")))))
         if isinstance(value, dict) and "MultiAssignRef" in value:
             source, place = value["MultiAssignRef"].get("source"), int(value["MultiAssignRef"].get("colno", 0))
             values = next((known for node, known in seen if node == source), None)
@@ -152,7 +153,8 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
     named = _assigned(cols) if cols else None
     _write(context, relation, "insert", named)
     names = [column.name for column in source.columns] if named is None else named
-    _stored(context, body.get("selectStmt"), names, source.columns)
+    if not body.get("onConflictClause"):  # `excluded` could carry it on
+        _stored(context, body.get("selectStmt"), names, source.columns)
     assigned: Assigned = [(name, value, "insert") for name, value in zip(names, given, strict=False)]
     if relation is not None:
         flows.probed(context, relation, "insert", assigned, None if named is None else set(named))
@@ -186,10 +188,12 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
 def _stored(context: Context, query: Any, names: Sequence[str], columns: Sequence[OutColumn]) -> None:
     """The constants of INSERT … VALUES, each with the column that stores it."""
     kind, body = unwrap(query or {})
-    by_name = {column.name: column for column in columns}
+    if "valuesLists" not in body:
+        return
+    stored = {column.name: flows.kept(context, column) for column in columns if column.name in names}
     for row in body.get("valuesLists", []) if kind == "SelectStmt" else []:
         for name, item in zip(names, row.get("List", {}).get("items", []), strict=False):
-            literals.assigned(context, item, by_name.get(name))
+            literals.assigned(context, item, stored.get(name, {}))
 
 
 def _update(context: Context, body: Node, scope: Scope, source: Source, relation: Relation | None) -> Assigned:

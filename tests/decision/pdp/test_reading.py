@@ -22,6 +22,7 @@ from tests.decision.running import Running, operation, running
 
 SECRET = "canary@secret.example"
 TEXT = f"DELETE FROM customers WHERE email = '{SECRET}' AND id = 4711 AND email <> $1 -- {SECRET}"
+REVIEWERS = '  reviewer: ["*"]\n'
 SHA = hashlib.sha256(TEXT.encode()).hexdigest()
 
 
@@ -68,8 +69,18 @@ def everywhere(record: Any) -> str:
     return "\n".join(found)
 
 
+def cleared(folder: Path, lines: str) -> Path:
+    """The shipped policy data, where these lines stand in place of what reviewers see."""
+    data = folder / "data"
+    data.mkdir()
+    shipped = (shipped_rego() / "data" / "masking.yaml").read_text()
+    assert REVIEWERS in shipped
+    (data / "masking.yaml").write_text(shipped.replace(REVIEWERS, lines))
+    return data
+
+
 async def test_a_reviewer_sees_the_act_without_the_values_of_labels_it_may_not_see(tmp_path: Path) -> None:
-    async with running(tmp_path) as run:
+    async with running(tmp_path, data=cleared(tmp_path, "")) as run:
         session = await run.session("executor-7", "executor")
         answer = await run.decide(session, held())
         name = answer.decision.approval.id
@@ -138,10 +149,7 @@ async def test_an_auditor_reads_the_log_without_them_and_the_log_keeps_them(tmp_
 
 
 async def test_a_label_that_is_cleared_for_the_reader_is_read(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    shipped = (shipped_rego() / "data" / "masking.yaml").read_text()
-    (data / "masking.yaml").write_text(shipped.replace('executor: ["*"]', 'executor: ["*"]\n  auditor: [email]'))
+    data = cleared(tmp_path, "  auditor: [email]\n")
     async with running(tmp_path, data=data) as run:
         await run.decide(await run.session("executor-7", "executor"), held())
         raw = [raw async for _, raw in run.service.log.read(0, None)]

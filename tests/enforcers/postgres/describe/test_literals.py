@@ -43,6 +43,14 @@ def met(description: Description) -> str:
         ("SELECT id FROM p WHERE id = $1 OR upper($1) = ssn", ""),
         ("SELECT ssn || '1' FROM p", ""),
         ("SELECT '1'", ""),
+        # Nor where what is stored may go on.
+        ("INSERT INTO n (id, body) VALUES (1, 'x') ON CONFLICT DO NOTHING", ""),
+        (
+            "WITH w AS (INSERT INTO n (body) VALUES ('1') RETURNING body) INSERT INTO p (ssn) SELECT body FROM w",
+            "",
+        ),
+        ("WITH w AS (UPDATE n SET body = $1 WHERE id = 3 RETURNING body) UPDATE p SET ssn = body FROM w", "1:n.id"),
+        ("INSERT INTO gen2 (t) VALUES ('1')", "1:gen2.t+gen2.u+gen2.w"),
     ],
 )
 def test_what_a_constant_met(world: World, statement: str, expected: str) -> None:
