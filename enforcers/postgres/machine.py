@@ -304,9 +304,7 @@ class SessionMachine(Fused):
             return
         self._forward(raw, tuple(acts))
 
-    def _undescribed(
-        self, raw: bytes, text: bytes, described: Sequence[Description] | SyntaxProblem | Refused
-    ) -> None:
+    def _undescribed(self, raw: bytes, text: bytes, described: Sequence[Description] | SyntaxProblem | Refused) -> None:
         if isinstance(described, SyntaxProblem):
             if not self.skipping:
                 self.reject(text, syntax_error(described))

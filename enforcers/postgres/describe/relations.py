@@ -116,8 +116,7 @@ def read(context: Context, relation: Relation, *, children: bool = True, access:
         facts.doubt("unresolved", f"{relation.schema}.{relation.name} shows values of any table")
     if relation.row_security:
         policies(context, relation)
-    if any(column.collated for column in relation.columns):
-        facts.collates = True
+    facts.collates = facts.collates or any(column.collated for column in relation.columns)
     # What a materialised view stores came from the columns of its query, and says as much about them as a view does.
     if relation.kind in {"view", "materialized-view"} and not relation.catalog:
         return view(context, relation)

@@ -21,7 +21,7 @@ from enforcers.postgres.describe import (
 )
 from enforcers.postgres.describe.context import OPEN, Context, Node, OutColumn, Scope, Source, unwrap
 from enforcers.postgres.describe.flows import Assigned
-from enforcers.postgres.describe.lineage import Value, computed
+from enforcers.postgres.describe.lineage import NOTHING, Value, computed
 from enforcers.postgres.describe.pg_settings import setting_found
 
 DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
@@ -111,7 +111,7 @@ def _targets(context: Context, items: Any, scope: Scope, kind: str, columns: Seq
     assigned: Assigned = []
     for item in items or []:
         body = item.get("ResTarget", {})
-        expressions.walk(context, [part for part in body.get("indirection", []) if "A_Indices" in part], scope)
+        places = _places(context, body, scope)
         value = body.get("val")
         constants.free(context, value)
         literals.assigned(context, value, flows.kept(context, by_name.get(str(body.get("name", "")))))
@@ -124,8 +124,22 @@ def _targets(context: Context, items: Any, scope: Scope, kind: str, columns: Seq
             found = values[place - 1] if 0 < place <= len(values) else computed(values)
         else:
             found = expressions.walk(context, value, scope)
-        assigned.append((str(body.get("name", "")), found, kind))
+        assigned.append((str(body.get("name", "")), computed([found, places]) if places.sources else found, kind))
     return assigned
+
+
+def _places(context: Context, target: Node, scope: Scope) -> Value:
+    """The subscripts of a column that is set: which element it is tells of them, as the element's value does. Far from
+    the others, or between the bounds of none, it is refused (array_set_element, array_set_slice)."""
+    subscripts = [part for part in target.get("indirection", []) if "A_Indices" in part]
+    if not subscripts:
+        return NOTHING
+    own = [
+        column.value for source in scope.sources[:1] for column in source.columns if column.name == target.get("name")
+    ]
+    for value in own:
+        context.facts.told(value, "an element that is set")
+    return expressions.told(context, [expressions.walk(context, subscripts, scope)], "an element that is set")
 
 
 def _several(context: Context, node: Any, scope: Scope) -> list[Value]:
@@ -146,10 +160,10 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
         for column in queries.query(context, body["selectStmt"], scope):
             references.mark(context, column, "other")
             given.append(column.value)
-    for item in cols or []:
-        expressions.walk(
-            context, [part for part in item.get("ResTarget", {}).get("indirection", []) if "A_Indices" in part], scope
-        )
+    for number, item in enumerate(cols or []):
+        places = _places(context, item.get("ResTarget", {}), scope)
+        if places.sources and number < len(given):
+            given[number] = computed([given[number], places])
     named = _assigned(cols) if cols else None
     _write(context, relation, "insert", named)
     names = [column.name for column in source.columns] if named is None else named
