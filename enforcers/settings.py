@@ -101,6 +101,7 @@ class Settings:
     balancers: tuple[str, ...] = ()  # networks whose PROXY protocol v2 header is believed, and required
     max_connections: int = 500  # a worker's
     masking_key: Source | None = None  # of the hash masker
+    oauth: str = ""  # where clients learn of the identity provider: the address of its OpenID configuration
 
 
 def read_settings(document: bytes) -> Settings:
@@ -111,7 +112,7 @@ def read_settings(document: bytes) -> Settings:
         loaded = orjson.loads(document)
     except orjson.JSONDecodeError:
         raise SettingsError("the settings document is not JSON") from None
-    optional = {"tls", "balancers", "max_connections", "masking"}
+    optional = {"tls", "balancers", "max_connections", "masking", "oauth"}
     top = _Keys(loaded, "", {"run", "decision", "listen", "workers", "connections"}, optional)
     connections: dict[str, Connection] = {}
     for index, item in enumerate(_sequence(top["connections"], "connections")):
@@ -144,6 +145,7 @@ def read_settings(document: bytes) -> Settings:
             if "max_connections" in top
             else 500
         ),
+        oauth=_text(top["oauth"], "oauth") if "oauth" in top else "",
         masking_key=_masking_key(top["masking"]) if "masking" in top else None,
     )
 

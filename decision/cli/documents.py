@@ -98,6 +98,7 @@ def enforcer(loaded: Loaded, run: Run, *, grpc: str, listen: Mapping[str, str], 
         "max_connections": postgres.max_connections,
         **({"masking": {"key": _source(loaded, masking.key)}} if masking is not None else {}),
         **({"tls": _listener_tls(loaded, postgres.tls)} if postgres.tls is not None else {}),
+        **_oauth(loaded),
         "connections": [
             {
                 "name": connection.name,
@@ -108,6 +109,14 @@ def enforcer(loaded: Loaded, run: Run, *, grpc: str, listen: Mapping[str, str], 
             for connection in loaded.config.connections
         ],
     }
+
+
+def _oauth(loaded: Loaded) -> JSON:
+    """Where OAUTHBEARER's clients are sent for a token: to the one issuer; with several they must know themselves."""
+    issuers = loaded.config.identity.issuers
+    if len(issuers) != 1:
+        return {}
+    return {"oauth": f"{issuers[0].issuer.rstrip('/')}/.well-known/openid-configuration"}
 
 
 def environment(names: set[str] | tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:

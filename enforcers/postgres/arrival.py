@@ -15,7 +15,7 @@ import structlog
 
 from enforcers.core.errors import CredentialError, ProtocolError, UpstreamError
 from enforcers.core.ports import Answer, Gate, Ruling
-from enforcers.postgres import deny, wire
+from enforcers.postgres import deny, oauthbearer, wire
 from enforcers.postgres.operations import new_operation_id
 from enforcers.postgres.peer import watch_peer
 from enforcers.postgres.session import Session, Source
@@ -48,6 +48,7 @@ class Arrival(asyncio.Protocol):
         "_head",
         "_must_encrypt",
         "_password",
+        "_refusal",
         "_request",
         "_session",
         "_startup",
@@ -69,6 +70,7 @@ class Arrival(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._startup: StartupFramer | None = StartupFramer()
         self._password: bytearray | None = None
+        self._refusal: bytes | None = None  # what OAUTHBEARER says once the client has taken the status
         self._request: StartupRequested | None = None
         self._gate: Gate | None = None
         self._session: Session | None = None
@@ -141,7 +143,8 @@ class Arrival(asyncio.Protocol):
         else:
             self._request = request
             self._password = bytearray()
-            self._write(request.negotiation + wire.AUTHENTICATION_CLEARTEXT)
+            asked = oauthbearer.OFFER if request.oauth else wire.AUTHENTICATION_CLEARTEXT
+            self._write(request.negotiation + asked)
 
     # The token
 
@@ -156,17 +159,39 @@ class Arrival(asyncio.Protocol):
             self._fail("08P01", "protocol violation: bytes behind the password message")
         elif len(buffer) == length + 1:
             raw = bytes(buffer)
+            if self._refusal is not None:
+                self._acknowledged(raw, self._refusal)
+                return
             self._password = None
             try:
-                token = wire.parse_password(raw).decode("ascii")
-            except (ProtocolError, UnicodeDecodeError):
-                token = ""
+                token = self._token(raw)
+            except ProtocolError as error:
+                self._fail("08P01", f"malformed OAUTHBEARER message: {error}")
+                return
             if not self._gateway.occupy(self):
                 # Only now: slots are for who has shown a token, and a client asking for TLS couldn't read it.
                 self._fail("53300", "too many connections to this gateway")
                 return
             self._again(HANDSHAKE_SECONDS)
             self._work = self._gateway.tasks.spawn(self._open(token), name="open session", failed=self._broken)
+
+    def _token(self, raw: bytes) -> str:
+        """What the client shows: "" for nothing that could be one. Raises ProtocolError, for OAUTHBEARER alone."""
+        if self._request is not None and self._request.oauth:
+            return oauthbearer.first(raw).token
+        try:
+            return wire.parse_password(raw).decode("ascii")
+        except (ProtocolError, UnicodeDecodeError):
+            return ""
+
+    def _acknowledged(self, raw: bytes, refusal: bytes) -> None:
+        """The client has taken the refusal's first half; whatever it says to it, the second is the error."""
+        self._password = self._refusal = None
+        if not oauthbearer.is_acknowledged(raw):
+            log.info("OAUTHBEARER refusal not acknowledged as it is to be", client=self._client)
+        self._write(refusal)
+        self._shut()
+        self._end("denied")
 
     async def _open(self, token: str) -> None:
         request, gateway = self._request, self._gateway
@@ -280,7 +305,13 @@ class Arrival(asyncio.Protocol):
             connection=request.database[:64],
             client=self._client,
         )
-        self._write(deny.login(ruling, connection=request.database, reference=reference))
+        refusal = deny.login(ruling, connection=request.database, reference=reference)
+        if request.oauth and (ruling.code or "").startswith("TOKEN_") and not self._ended:
+            self._write(oauthbearer.challenge(configuration=self._gateway.oauth))
+            self._refusal, self._password, self._work = refusal, bytearray(), None
+            self._again(PACKET_SECONDS)
+            return
+        self._write(refusal)
         self._shut()
         self._end("denied")
 

@@ -63,8 +63,10 @@ class PostgresGateway:
         tls: ServerTls | None = None,
         balancers: Balancers | None = None,
         siblings: Siblings | None = None,
+        oauth: str = "",
     ) -> None:
-        """tls: loaded already. siblings: the other workers behind the same port."""
+        """tls: loaded already. siblings: the other workers behind the same port. oauth: where tokens come from."""
+        self.oauth = oauth
         self.core = core
         self.sources = sources
         self.tasks = tasks or Supervisor(_report)
@@ -255,6 +257,7 @@ async def serve(
         tls=tls,
         balancers=Balancers(settings.balancers),
         siblings=siblings,
+        oauth=settings.oauth,
     )
     _warn_of_descriptors(settings.max_connections)
     await gateway.start(sockets)

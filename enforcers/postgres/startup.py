@@ -36,6 +36,7 @@ ALLOWED = {
 OWN = "twokey."  # settings below this are the gateway's own
 PLAN = "twokey.plan"
 REASON = "twokey.reason"
+LOGIN = "twokey.login"  # password (the token, or a one-time password) or oauth (SASL OAUTHBEARER)
 _IDENTITY = {"role", "session_authorization"}
 _PLAN_ID = re.compile(r"pln_[a-z2-7]{26}\Z")
 _ENCODINGS = {"utf8", "unicode"}
@@ -84,6 +85,7 @@ class StartupRequested:
     database: str
     plan: str = ""
     reason: str = ""  # twokey.reason, as the session begins
+    oauth: bool = False  # log in by SASL OAUTHBEARER
     settings: tuple[tuple[str, str], ...] = ()
     minor: int = 0
     extensions: tuple[bytes, ...] = field(default=())
@@ -180,28 +182,29 @@ def _startup(packet: bytes, *, minor: int) -> StartupRequested:
     if not user:
         raise RefusedStartupError("28000", "no user name: it is the role to activate, for example planner")
     database = named.pop("database", "") or user
-    settings, plan, reason = _settings(named)
+    settings, own = _settings(named)
     return StartupRequested(
         user=user,
         database=database,
-        plan=plan,
-        reason=reason,
+        plan=own[PLAN],
+        reason=own[REASON],
+        oauth=own[LOGIN] == "oauth",
         settings=settings,
         minor=minor,
         extensions=tuple(extensions),
     )
 
 
-def _settings(named: dict[str, str]) -> tuple[tuple[tuple[str, str], ...], str, str]:
+def _settings(named: dict[str, str]) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
     replication = named.pop("replication", "false").lower()
     if replication not in {"false", "off", "no", "0"}:
         raise RefusedStartupError("0A000", "replication connections are refused")
     wanted = list(_options(named.pop("options", "")))
     wanted.extend(named.items())
     settings: dict[str, str] = {}
-    own = {PLAN: "", REASON: ""}
+    own = {PLAN: "", REASON: "", LOGIN: ""}
     for key, value in wanted:
-        if key in {PLAN, REASON}:
+        if key in own:
             own[key] = _own(key, value)
         elif key.startswith(OWN):
             raise RefusedStartupError("42501", f'start-up parameter "{key}" is refused: {OWN}* is the gateway\'s own')
@@ -218,7 +221,7 @@ def _settings(named: dict[str, str]) -> tuple[tuple[tuple[str, str], ...], str, 
             settings[ALLOWED[key]] = value
         else:
             raise RefusedStartupError("42501", f'start-up parameter "{key}" is refused; set it in the session instead')
-    return tuple(settings.items()), own[PLAN], own[REASON]
+    return tuple(settings.items()), own
 
 
 def _own(key: str, value: str) -> str:
@@ -227,6 +230,8 @@ def _own(key: str, value: str) -> str:
         raise RefusedStartupError("22023", "twokey.plan is not a plan id (pln_…)")
     if key == REASON and (len(value) > _MAX_VALUE or not value.isprintable()):
         raise RefusedStartupError("22023", "twokey.reason is not one line of text")
+    if key == LOGIN and value not in {"password", "oauth"}:
+        raise RefusedStartupError("22023", "twokey.login is password or oauth")
     return value
 
 
