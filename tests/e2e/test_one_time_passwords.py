@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
 
 from decision.cli.demo.stack import DATABASE, Stack
+from tests.e2e import clients
+
+SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%' AND state = 'active'"
 
 
 def login(stack: Stack, role: str, *more: str, subject: str = "executor-7") -> str:
@@ -45,3 +53,31 @@ def test_t28_a_password_for_another_connection_or_role_reaches_no_target(stack: 
     refused = stack.twokey("login", "--connection", DATABASE, "--role", "executor", "--uses", "3", token=token)
     assert refused.returncode == 1
     assert "DUTY-CREDENTIAL-USES" in refused.stderr
+
+
+def test_t20_a_revoked_agent_is_cut_in_the_middle_of_a_statement(own_stack: Stack) -> None:
+    """Its statement ends with the reason, its token and a later password of it open nothing."""
+    token = own_stack.token("executor-7", "executor")
+    with clients.connect(own_stack, "executor", token=token) as client, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.execute, "SELECT pg_sleep(60)")
+        clients.until(lambda: clients.admin(own_stack, SLEEPING) == "1", what="the statement")
+        began = time.monotonic()
+        killed = own_stack.twokey(
+            "sessions",
+            "kill",
+            "--party",
+            "executor-7",
+            "--reason",
+            "key stolen",
+            token=own_stack.token("frank", "admin"),
+        )
+        assert killed.stdout == "revoked; 1 session ended\n", killed.stderr
+        with pytest.raises(psycopg.Error, match="key stolen") as caught:
+            running.result(30)
+        assert caught.value.sqlstate == "57P01"
+        assert time.monotonic() - began < 10  # the command line's own start included
+    clients.until(lambda: clients.admin(own_stack, SLEEPING) == "0", what="the cancel at the target")
+    with pytest.raises(psycopg.OperationalError, match="revoked"), clients.connect(own_stack, "executor", token=token):
+        pass
+    refused = own_stack.twokey("login", "--connection", DATABASE, "--role", "executor", token=token)
+    assert "TOKEN_REVOKED" in refused.stderr
