@@ -6,7 +6,7 @@ import asyncio
 import hmac
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +17,17 @@ from decision.audit.disk import Disk
 from decision.audit.log import SegmentLog
 from decision.clock import SystemClock
 from decision.columns import ColumnName
-from decision.errors import DecisionError, PolicyLoadError, RecordError
+from decision.errors import DecisionError, PolicyLoadError, RecordError, StoreError
 from decision.http import Http
 from decision.identity.admission import Admission
 from decision.identity.dev_issuer import refuse_off_loopback, start_dev_issuer
 from decision.identity.dpop import Nonces, Proofs
 from decision.identity.exchange import Exchange
+from decision.identity.people import OS_ISSUER
 from decision.identity.standing import Standing
 from decision.identity.tokens import build_verifier
 from decision.metrics import Metrics
+from decision.model import IdentityKey
 from decision.pdp.credentials import SessionCredentials
 from decision.pdp.deadlines import stored
 from decision.pdp.explain import Explain
@@ -38,7 +40,7 @@ from decision.pdp.revocations import RECALLED, Revocations
 from decision.pdp.revoking import Revoking
 from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Sessions
-from decision.policy.bundle import PolicySources
+from decision.policy.bundle import PolicySources, changed
 from decision.policy.engine import start_engine
 from decision.policy.opa_process import OpaSettings
 from decision.ports import Clock
@@ -68,6 +70,7 @@ class _Event:
     revision: str
     event: str
     reason: str = ""
+    changed: Mapping[str, str] = field(default_factory=dict)  # file -> whose it is
 
 
 class Service:
@@ -119,6 +122,7 @@ class Service:
             watch=self._watch,
         )
         self._parts.push_async_callback(engine.close)
+        self._policy = engine.policy
         self.dev_issuer = None
         if run.dev:
             self.dev_issuer = await start_dev_issuer(Path(run.state_dir), people=lambda: engine.people)
@@ -317,7 +321,8 @@ class Service:
 
     def _on_revision(self, revision: str, classified: Mapping[str, tuple[ColumnName, ...]]) -> None:
         self.revocations.revised(revision, classified)
-        self._enqueue(_Event(revision, "in-force"))
+        before, self._policy = self._policy, self.engine.policy
+        self._enqueue(_Event(revision, "in-force", changed=changed(before, self._policy)))
 
     def _on_engine_event(self, name: str, fields: Mapping[str, str]) -> None:
         if name not in ("policy-loaded", "opa-started"):  # the first is `_on_revision`'s, the second changes nothing
@@ -332,12 +337,18 @@ class Service:
     async def _record_events(self) -> None:
         while True:
             event = await self._events.get()
-            body = {"event": event.event, "revision": event.revision, "reason": event.reason}
+            people = self._policy.people
+            by = {owner: people.closure(IdentityKey(OS_ISSUER, owner)) for owner in event.changed.values()}
+            body: dict[str, object] = {"event": event.event, "revision": event.revision, "reason": event.reason}
+            if event.changed:
+                body["changed"] = [{"file": file, "owner": owner} for file, owner in event.changed.items()]
+                body["by"] = sorted({element for closure in by.values() for element in closure})
             while True:
                 try:
                     await self.log.append("policy", body)
+                    await self.store.history.policy_changed(list(by.values()))
                     break
-                except RecordError:
+                except (RecordError, StoreError):  # the record once more rather than a change that nobody made
                     await asyncio.sleep(1.0)
 
     async def _record_start(self) -> None:

@@ -17,6 +17,7 @@ from decision.identity.documents import Document
 from decision.model import IdentityKey, Party, Subject, VerifiedToken
 
 DEV_ISSUER = "urn:twokey:dev"
+OS_ISSUER = "urn:twokey:os"  # accounts of this machine, by name: who owns a changed file of the policy
 EXCHANGE_ISSUER = "urn:twokey:exchange"  # of this service's own tokens; its subjects are subagents, NAME/sub/NUMBER
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
@@ -65,6 +66,10 @@ class PeopleBook:
         """A principal or agent by name, under its first identity."""
         entry = self._entries.get(name)
         return None if entry is None else self.party(entry.identities[0])
+
+    def closure(self, identity: IdentityKey) -> tuple[str, ...]:
+        """Who stands behind one identity, sorted."""
+        return tuple(sorted(self._with_owners(self.party(identity))))
 
     def subject(self, token: VerifiedToken, *, role: str) -> Subject:
         """Join a token with people. Adding an actor never takes anything out of the closure."""

@@ -7,8 +7,9 @@ here is what OPA gets: the files are not looked at again after the revision is k
 from __future__ import annotations
 
 import hashlib
+import pwd
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -18,7 +19,7 @@ from decision.columns import ColumnName
 from decision.errors import PolicyLoadError
 from decision.identity.documents import Document, error_at, parse, read_bytes
 from decision.identity.people import PeopleBook, read_people
-from decision.policy import classification, vocabulary
+from decision.policy import classification, duties, vocabulary
 from decision.policy.masks import PlannedMask, planned
 
 _MAX_FILES = 2000
@@ -86,6 +87,14 @@ class PolicySources:
         return (self.people, *(item.classification for item in self.connections if item.classification is not None))
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a file of the policy held, and whose it is: for the record of a change, not for the revision."""
+
+    digest: str
+    owner: str  # the account's name, or its number
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedPolicy:
     """One policy in memory. `modules`: path under the Rego folder -> bytes. `data`: the bundle's data document."""
@@ -99,6 +108,7 @@ class LoadedPolicy:
     revision: str
     masks: Mapping[str, tuple[PlannedMask, ...]]  # by connection (postgres): what its classified columns get
     classified: Mapping[str, tuple[ColumnName, ...]]  # by connection (postgres): the columns that its file names
+    files: Mapping[str, Written] = field(default_factory=dict)
 
 
 def shipped_rego() -> Path:
@@ -122,6 +132,8 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
     modules = _read_modules(sources.rego_dir)
     people = read_people(parse(read_bytes(sources.people), str(sources.people)), dev=sources.dev)
     files = _read_policy_data(sources)
+    if _is_shipped_kind(sources):
+        duties.check(files.get("duties"), roles=_names(files.get("roles")), people=people)
     masking = files.get("masking") if _is_shipped_kind(sources) else None
     labels = {
         item.name: classification.read(item.classification, kind=item.kind, masking=masking)
@@ -163,11 +175,48 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
             for item in sources.connections
             if item.kind == "postgres"
         },
+        files=_written(sources),
     )
+
+
+def _written(sources: PolicySources) -> Mapping[str, Written]:
+    """Each file that was read; the folders' rest, tests and hidden files, changes nothing."""
+    own = sources.rego_dir / "data"
+    paths = [path for path in _walk(sources.rego_dir) if path.suffix == ".rego" and not path.stem.endswith("_test")]
+    paths += [*_data_files(own if own.is_dir() else shipped_rego() / "data").values(), *sources.watched_files()]
+    if sources.data is not None:
+        paths += _data_files(sources.data).values()
+    return {str(path): Written(hashlib.sha256(read_bytes(path)).hexdigest(), _owner(path)) for path in paths}
+
+
+def _owner(path: Path) -> str:
+    number = path.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def changed(before: LoadedPolicy, after: LoadedPolicy) -> Mapping[str, str]:
+    """The files that differ, and who owns them now; of one that is gone, who did. What a file has no part in (issuers,
+    connections, the engine) comes with a restart."""
+    names = sorted({*before.files, *after.files})
+    differing = [name for name in names if _digest(before, name) != _digest(after, name)]
+    return {name: (after.files.get(name) or before.files[name]).owner for name in differing}
+
+
+def _digest(policy: LoadedPolicy, name: str) -> str:
+    found = policy.files.get(name)
+    return "" if found is None else found.digest
 
 
 def _data(document: Document | None) -> object:
     return None if document is None else document.data
+
+
+def _names(document: Document | None) -> frozenset[str]:
+    data = _data(document)
+    return frozenset(map(str, data)) if isinstance(data, Mapping) else frozenset()
 
 
 def revision_of(parts: Mapping[str, bytes]) -> str:

@@ -507,7 +507,7 @@ async def test_a_revoked_session_is_told_at_once_and_denied(run: Running) -> Non
     (record,) = await records(run, "session-closed")
     assert record["by"]["subject"]["name"] == "carol"
     late = run.decision.WatchRevocations(decision_pb2.WatchRevocationsRequest(enforcer="enf-2"), metadata=run.enforcer)
-    assert session in {item for _ in range(3) for item in (await late.read()).revoked_sessions}
+    assert session in {item for _ in range(4) for item in (await late.read()).revoked_sessions}
     watch.cancel()
     late.cancel()
 

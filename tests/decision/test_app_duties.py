@@ -7,12 +7,15 @@ being quick.
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
+import orjson
 import pytest
 from twokey.approval.v1 import approval_pb2
 from twokey.decision.v1 import decision_pb2
@@ -185,3 +188,23 @@ async def test_rb1_only_assigned_roles_are_taken_up(start: Starting) -> None:
     run = await start("assignments: {executor-7: [executor], bob: [planner]}\n")
     assert (await run.open("executor-7", "executor")).session.id
     assert rules((await run.open("bob", "executor")).decision) == {"DUTY-ASSIGNED"}
+
+
+async def test_a_change_is_recorded_with_who_made_it_and_remembered(start: Starting, tmp_path: Path) -> None:
+    """The account that owns the changed file, whoever people.yaml says that is, approves nothing afterwards."""
+    run = await start("", review="{role: reviewer, policy_author_days: 2}")
+    account = pwd.getpwuid(os.getuid()).pw_name
+    people = tmp_path / "people.yaml"
+    identity = f'{{iss: "https://idp.example", sub: b1}}, {{iss: "urn:twokey:os", sub: {account}}}'
+    people.write_text(people.read_text().replace('{iss: "https://idp.example", sub: b1}', identity))
+    await run.service.reload()
+    async with asyncio.timeout(20):
+        while not (await run.service.store.history.read(["bob"])).acts:  # noqa: ASYNC110 - recorded behind the reload
+            await asyncio.sleep(0.01)
+    records = [orjson.loads(line) async for _, line in run.service.log.read(0, None)]
+    last = [one for one in records if one["kind"] == "policy"][-1]
+    assert last["changed"] == [{"file": str(people), "owner": account}]
+    assert last["by"] == ["bob"]
+    approval = await held(run, "executor-7")
+    with pytest.raises(grpc.aio.AioRpcError, match="DUTY-POLICY-AUTHOR"):
+        await approve(run, approval, "bob")

@@ -1,0 +1,125 @@
+"""duties.yaml: what contradicts itself, or people.yaml, is refused with file, line and names."""
+
+from __future__ import annotations
+
+import pytest
+
+from decision.errors import PolicyLoadError
+from decision.identity.documents import parse
+from decision.identity.people import read_people
+from decision.policy import duties
+
+PEOPLE = b"""principals:
+  - {name: alice, identities: [{iss: i, sub: a}]}
+agents:
+  - {name: executor-7, identities: [{iss: i, sub: e}], owner: alice}
+"""
+ROLES = {"planner", "executor", "reviewer", "auditor"}
+WHOLE = """static:
+  - {name: pe, roles: [planner, executor], limit: 2}
+  - {name: three, roles: [planner, executor, reviewer], limit: 3, environments: [production], labels: [pan]}
+dynamic:
+  - {name: pe, roles: [planner, executor], limit: 2, connections: [crm]}
+review: {role: reviewer, reciprocal_days: 7, policy_author_days: 3}
+never_write: [planner]
+hierarchy:
+  lead: [planner]
+  chief: [lead, auditor]
+assignments:
+  alice: [chief]
+  executor-7: [executor]
+cooling:
+  - {name: off, after: [planner], roles: [executor], hours: 24}
+walls:
+  - {name: banks, datasets: {one: [a], two: [b]}, sanitised: [s]}
+windows:
+  - {name: office, roles: [executor], days: [mon], from: "08:00", to: "17:00", zone: Europe/Berlin}
+processes:
+  - name: pay
+    per: relation
+    limit: 2
+    days: 30
+    steps:
+      - {name: enter, access: [insert], relations: [public.a]}
+      - {name: grant, verbs: [sql.grant]}
+minimum:
+  - {environments: [production], groups: [remove], least: 2}
+"""
+
+
+def check(text: str) -> None:
+    people = read_people(parse(PEOPLE, "people.yaml"), dev=False)
+    duties.check(parse(text.encode(), "duties.yaml"), roles=ROLES, people=people)
+
+
+def test_a_whole_file_is_taken() -> None:
+    check(WHOLE)
+    check("static: []\n")
+    duties.check(None, roles=ROLES, people=read_people(parse(PEOPLE, "people.yaml"), dev=False))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        (
+            "[planner, executor], limit: 2}\n  - {name: three",
+            "[planner], limit: 2}\n  - {name: three",
+            2,
+            "forbids nothing",
+        ),
+        ("executor, reviewer], limit: 3", "executor, reviewer], limit: 4", 3, "3 roles and a limit of 4"),
+        ("executor, reviewer], limit: 3", "executor, reviewer], limit: 1", 3, "forbids every one"),
+        ("executor, reviewer], limit: 3", "executor, planner], limit: 3", 3, "twice"),
+        ("{name: three, roles", "{name: three, rules", 3, "rules: is no key"),
+        ("name: three", "name: pe", 3, "pe is given twice"),
+        ("labels: [pan]", "labels: pan", 3, "not a list"),
+        ("  - {name: pe, roles: [planner, executor], limit: 2, connections: [crm]}", "  - pe", 5, "not a mapping"),
+        ("reciprocal_days: 7", "reciprocal_days: -7", 6, "above zero"),
+        ("reciprocal_days: 7", "reciprokal_days: 7", 6, "is no key"),
+        ("lead: [planner]", "lead: [chief]", 9, "lead ends up below itself, by chief"),
+        ("lead: [planner]", "lead: [plannr]", 9, "'plannr' is no role"),
+        ("alice: [chief]", "alise: [chief]", 12, "alise is nobody"),
+        (
+            "alice: [chief]",
+            "alice: [chief, executor]",
+            12,
+            "alice holds executor, planner, which exclude each other .pe.",
+        ),
+        ("alice: [chief]", "alice: [planner, executor]", 12, "alice holds executor, planner"),
+        ("executor-7: [executor]", "executor-7: executor", 13, "not a list"),
+        ("hours: 24", "hours: true", 15, "above zero"),
+        ("after: [planner]", "after: [planer]", 15, "no role"),
+        ("two: [b]}", "two: [a]}", 17, "a is in one and in two"),
+        (", two: [b]}", "}", 17, "fewer than two"),
+        ("days: [mon]", "days: [monday]", 19, "list of days"),
+        ("days: [mon]", "days: []", 19, "list of days"),
+        ('"08:00"', '"8:00"', 19, "no time of day"),
+        ('"17:00"', '"24:00"', 19, "no time of day"),
+        ('"17:00"', '"08:00"', 19, "never open"),
+        ("Europe/Berlin", "Europe/Berlyn", 19, "no time zone"),
+        ("per: relation", "per: table", 22, "means nothing"),
+        ("    limit: 2\n    days", "    limit: 3\n    days", 23, "2 steps and a limit of 3"),
+        ("days: 30", "days: 0", 24, "no number of days"),
+        ("name: grant, ", "name: enter, ", 27, "enter is given twice"),
+        (", verbs: [sql.grant]", "", 27, "taken by nothing"),
+        ("least: 2", "least: two", 29, "above zero"),
+        (", least: 2", "", 29, "least is missing"),
+        ("static:", "statik:", 1, "statik: is no key"),
+    ],
+)
+def test_what_forbids_nothing_or_is_broken_already_is_refused_with_its_line(
+    old: str, new: str, line: int, says: str
+) -> None:
+    assert old in WHOLE
+    with pytest.raises(PolicyLoadError, match=rf"^duties\.yaml:{line}: .*{says}"):
+        check(WHOLE.replace(old, new, 1))
+
+
+def test_an_owner_and_its_agent_may_hold_what_one_may_not() -> None:
+    """Keeping them apart is the dynamic sets' work: they are connected at different times."""
+    check(WHOLE.replace("alice: [chief]", "alice: [planner]"))
+
+
+def test_a_set_with_conditions_is_left_to_the_rule() -> None:
+    text = WHOLE.replace("limit: 2}\n  - {name: three", "limit: 2, environments: [x]}\n  - {name: three", 1)
+    check(text.replace("alice: [chief]", "alice: [planner, executor]"))
