@@ -127,7 +127,8 @@ class Service:
         if run.dev:
             self.dev_issuer = await start_dev_issuer(Path(run.state_dir), people=lambda: engine.people)
             self._parts.push_async_callback(self.dev_issuer.close)
-        exchange = Exchange(run.enforcer_secret.get_secret_value().encode())
+        # Not of the enforcers' secret: who knows this key can be anyone, and they are believed for less.
+        exchange = Exchange(run.tls.key.get_secret_value().encode())
         verifier = build_verifier(
             settings.identity.issuers, dev=run.dev, dev_issuer=self.dev_issuer, own=[exchange.trusted]
         )
@@ -282,6 +283,7 @@ class Service:
         await self._supervisor.drain(5.0)
         try:
             await self.sessions.record_failed_logins()
+            await self.authenticator.record_refusals()
             await self.log.append("stopped", {"instance": self._settings.run.instance})
         except RecordError:
             _log.warning("the stop was not recorded")
@@ -316,6 +318,7 @@ class Service:
                 await self.sessions.close_silent()
                 await self.sessions.record_owed()
                 await self.sessions.record_failed_logins()
+                await self.authenticator.record_refusals()
             except DecisionError as error:
                 _log.warning("sessions could not be tended", code=error.code)
 

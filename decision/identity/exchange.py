@@ -6,8 +6,8 @@ stays in it), roles and scopes are the actor's own, its scopes only for connecti
 and it lives no longer than either. A subagent is its parent with a number: its own subject, `NAME/sub/NUMBER`, with the
 parent behind it, and no role and no scope the parent has not.
 
-The signing key is made of the run's secret, so that every replica that shares it signs and verifies alike, and nothing
-is stored.
+The signing key is made of a secret that this service alone has, never of one that its enforcers share: who knows it can
+be anyone. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Exchange:
     def __init__(self, secret: bytes) -> None:
         raw = Ed25519PrivateKey.from_private_bytes(hmac.digest(secret, b"token-exchange", "sha256"))
         self._key = OKPKey.import_key(raw.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        self._kid = self._key.thumbprint()
+        self.kid = self._kid = self._key.thumbprint()  # public
         public = OKPKey.import_key(self._key.as_dict(private=False))
         rules = ClaimRules(
             issuer=EXCHANGE_ISSUER, audience=AUDIENCE, roles_claim="roles", role_map=None, exchanged=True

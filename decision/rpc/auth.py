@@ -137,6 +137,18 @@ class Authenticator:
             return
         await self._denied(rpc, {"rpc": rpc[:_TEXT], "subject": None, "code": error.code})
 
+    async def record_refusals(self) -> None:
+        """One record of the refusals that got none of their own. Raises RecordError; they are kept then."""
+        codes = {} if self.refused is None else self.refused.take()
+        if not codes or self.refused is None:
+            return
+        try:
+            await self.recorder.append("call-denied", {"count": sum(codes.values()), "codes": codes})
+        except RecordError:
+            for code, number in codes.items():
+                self.refused.count(code, number)
+            raise
+
     def _enforcer(self, rpc: str, door: Door, given: Credentials) -> Caller:
         if not hmac.compare_digest((given.secret or "").encode(), self.secret.encode()):
             _log.warning("enforcer-secret-wrong", rpc=rpc)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from decision.identity.exchange import Exchange
 from decision.identity.jose import segments
 from tests.decision.identity.holder import Holder
 from tests.decision.rpc.test_auth import bound, revoke, token
@@ -201,6 +202,13 @@ async def test_with_its_parent_a_token_is_revoked(run: Running) -> None:
     assert (await run.open("", "executor", token=made)).decision.reason_code == "TOKEN_REVOKED"
     late = await exchange(run, token(run, "executor-7", "executor"), subject)
     assert late.status_code == 401
+
+
+async def test_what_an_enforcer_knows_signs_no_token(run: Running) -> None:
+    """Its secret is shared with every gateway; a key made of it would make each of them everybody."""
+    subject = token(run, "planner-3", "planner")
+    ours = segments(await exchanged(run, token(run, "executor-7", "executor"), subject))[0]["kid"]
+    assert ours != Exchange(run.secret.encode()).kid
 
 
 async def test_a_token_of_ours_that_we_did_not_sign(run: Running) -> None:
