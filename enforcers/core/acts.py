@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from enforcers.core.ports import Act, Bound, Outcome
+from enforcers.core.ports import Act, Bound, Outcome, Question
 from enforcers.core.records import ActRecord
 
 MAX_TEXT = 2000  # characters of what a target said
@@ -56,6 +56,14 @@ def intent_size(act: Act) -> int:
 
 def session_field(session: str) -> bytes:
     return texts(b"\x0a", session)
+
+
+def question(session: bytes, asked: Question, sequence: int) -> bytes:
+    """A DecideRequest, without copying the operation into one. session: session_field() of it."""
+    encoded = session + field(b"\x12", asked.operation.SerializeToString())
+    if asked.can_hold:
+        encoded += b"\x20\x01"
+    return encoded + texts(b"\x2a", asked.hold_hint) + number(b"\x30", sequence)
 
 
 def head(session: bytes, operation: str, sequence: int) -> bytes:

@@ -24,12 +24,18 @@ RETRY_SECONDS: Final = 0.25
 
 log = structlog.get_logger("twokey.enforcers.decide_stream")
 
-Requests = AsyncIterator[decision_pb2.DecideRequest]
+Requests = AsyncIterator[bytes]  # encoded DecideRequests
 Responses = AsyncGenerator[decision_pb2.DecideResponse, None]
+# Called once, with the answer or with why there is none. It runs in the stream's own task, and never raises.
+Answered = Callable[[decision_pb2.DecideResponse | None, DecisionUnavailableError | None], None]
 
 
 class StreamRefusedError(Exception):
     """The service has no such call, and won't: every question gets a call of its own."""
+
+
+def _nobody(response: decision_pb2.DecideResponse | None, error: DecisionUnavailableError | None) -> None:
+    """Of a question that was given up."""
 
 
 class DecideStream:
@@ -38,9 +44,9 @@ class DecideStream:
 
     def __init__(self, open_call: Callable[[Requests], Responses]) -> None:
         self._open_call = open_call
-        self._outgoing: asyncio.Queue[decision_pb2.DecideRequest] | None = None
+        self._outgoing: asyncio.Queue[bytes] | None = None
         # By operation. One that was given up stays until its answer came: it must not be taken for a later question's.
-        self._asked: dict[str, asyncio.Future[decision_pb2.DecideResponse]] = {}
+        self._asked: dict[str, Answered] = {}
 
     async def run(self) -> None:
         """Keep a stream open until cancelled, or until the service says that it has none."""
@@ -53,52 +59,67 @@ class DecideStream:
                 return
             await asyncio.sleep(RETRY_SECONDS)
 
-    def takes(self, request: decision_pb2.DecideRequest) -> bool:
-        """Whether this question can go this way now."""
+    def takes(self, operation: str, question: bytes) -> bool:
+        """Whether this encoded question about that operation can go this way now."""
         asked = self._asked
         return (
             self._outgoing is not None
             and len(asked) < AT_ONCE
-            and request.operation.id not in asked
-            and request.ByteSize() <= MAX_QUESTION
+            and operation not in asked
+            and len(question) <= MAX_QUESTION
         )
 
-    async def ask(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
-        """The answer, for a question it takes; the caller brings the deadline. Raises DecisionUnavailableError."""
+    def ask_soon(self, operation: str, question: bytes, answered: Answered) -> None:
+        """For a question it takes; the caller brings the deadline. Raises DecisionUnavailableError."""
         outgoing = self._outgoing
         if outgoing is None:
             raise DecisionUnavailableError("DecideStream: not open")
+        self._asked[operation] = answered
+        outgoing.put_nowait(question)
+
+    def give_up(self, operation: str) -> None:
+        """Nobody is told the answer any more."""
+        if operation in self._asked:
+            self._asked[operation] = _nobody
+
+    async def ask(self, operation: str, question: bytes) -> decision_pb2.DecideResponse:
+        """The answer. As ask_soon()."""
         answer: asyncio.Future[decision_pb2.DecideResponse] = asyncio.get_running_loop().create_future()
-        self._asked[request.operation.id] = answer
-        outgoing.put_nowait(request)
+
+        def answered(response: decision_pb2.DecideResponse | None, error: DecisionUnavailableError | None) -> None:
+            if answer.done():
+                return  # given up meanwhile
+            if response is not None:
+                answer.set_result(response)
+            else:
+                answer.set_exception(error or DecisionUnavailableError("DecideStream: no answer"))
+
+        self.ask_soon(operation, question, answered)
         return await answer
 
     async def _serve(self) -> None:
-        outgoing: asyncio.Queue[decision_pb2.DecideRequest] = asyncio.Queue()  # bounded by AT_ONCE
+        outgoing: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by AT_ONCE
         self._outgoing = outgoing
         try:
             async with aclosing(self._open_call(_drawn(outgoing))) as answers:
                 async for response in answers:
-                    self._answered(response)
+                    self._answer(response)
         finally:
             self._outgoing = None
             asked, self._asked = self._asked, {}
-            for answer in asked.values():
-                if not answer.done():
-                    answer.set_exception(DecisionUnavailableError("DecideStream: the stream ended"))
+            for answered in asked.values():
+                answered(None, DecisionUnavailableError("DecideStream: the stream ended"))
 
-    def _answered(self, response: decision_pb2.DecideResponse) -> None:
-        answer = self._asked.pop(response.operation, None)
-        if answer is None:
+    def _answer(self, response: decision_pb2.DecideResponse) -> None:
+        answered = self._asked.pop(response.operation, None)
+        if answered is None:
             raise DecisionUnavailableError("DecideStream: an answer to nothing that was asked")
-        if answer.done():
-            return  # given up meanwhile
         if response.HasField("decision"):
-            answer.set_result(response)
+            answered(response, None)
         else:
-            answer.set_exception(DecisionUnavailableError("DecideStream: the service failed at this question"))
+            answered(None, DecisionUnavailableError("DecideStream: the service failed at this question"))
 
 
-async def _drawn(outgoing: asyncio.Queue[decision_pb2.DecideRequest]) -> Requests:
+async def _drawn(outgoing: asyncio.Queue[bytes]) -> Requests:
     while True:
         yield await outgoing.get()

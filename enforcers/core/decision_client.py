@@ -18,9 +18,10 @@ from twokey.audit.v1 import audit_pb2
 from twokey.decision.v1 import decision_pb2
 from twokey.enforcer.v1 import describe_pb2
 
-from enforcers.core.decide_stream import DecideStream, Requests, StreamRefusedError
+from enforcers.core.decide_stream import Answered, DecideStream, Requests, StreamRefusedError
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.record_stream import RecordStream
+from enforcers.core.turns import Turns
 
 MAX_MESSAGE = 40 << 20  # bytes: a 16 MiB statement, its bound values, and the envelope
 DECIDE_SECONDS = 2.0
@@ -67,9 +68,7 @@ def _as_it_is(encoded: bytes) -> bytes:
 
 _D = "/twokey.decision.v1.DecisionService/"
 _DECIDE = _Method(_D + "Decide", decision_pb2.DecideRequest.SerializeToString, decision_pb2.DecideResponse.FromString)
-_DECIDE_STREAM = _Method(
-    _D + "DecideStream", decision_pb2.DecideRequest.SerializeToString, decision_pb2.DecideResponse.FromString
-)
+_DECIDE_STREAM = _Method(_D + "DecideStream", _as_it_is, decision_pb2.DecideResponse.FromString)
 _OPEN = _Method(
     _D + "OpenSession",
     decision_pb2.OpenSessionRequest.SerializeToString,
@@ -128,34 +127,42 @@ class DecisionClient:
             self._metadata,
         )
         self._decisions = DecideStream(self._open_decide_stream)
-        self._turns = asyncio.Semaphore(DECIDED_AT_ONCE)
+        self._turns = Turns(DECIDED_AT_ONCE)
         self._beginning = asyncio.Semaphore(WATCHES_BEGUN_AT_ONCE)
 
     async def run(self) -> None:
         """Keep open what `decide` is quick by, until cancelled. Without it every question has a call of its own."""
         await self._decisions.run()
 
+    def decide_soon(self, operation: str, question: bytes, answered: Answered) -> Soon | None:
+        """Ask about that operation by this encoded DecideRequest, where there is a turn, and a stream that takes it.
+
+        `answered` is called once, later, unless what is returned is told to give up. None: not so; await decide().
+        """
+        if not self._decisions.takes(operation, question) or not self._turns.take_now():
+            return None
+        return Soon(self._decisions, self._turns, operation, question, answered)
+
     async def decide(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
         """In the order of asking, once fewer than DECIDED_AT_ONCE are before it. Raises DecisionUnavailableError."""
-        if self._turns.locked():
+        if not self._turns.take_now():
             try:
                 async with asyncio.timeout(TURN_SECONDS):
-                    await self._turns.acquire()
+                    await self._turns.take()
             except TimeoutError:
                 raise DecisionUnavailableError("Decide: too many questions are before it") from None
-        else:
-            await self._turns.acquire()  # at once
         try:
             return await self._decide_now(request)
         finally:
-            self._turns.release()
+            self._turns.give_back()
 
     async def _decide_now(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
-        if not self._decisions.takes(request):
+        operation, question = request.operation.id, request.SerializeToString()
+        if not self._decisions.takes(operation, question):
             return await self._call("Decide", self._decide, request, DECIDE_SECONDS)
         try:
             async with asyncio.timeout(DECIDE_SECONDS):
-                return await self._decisions.ask(request)
+                return await self._decisions.ask(operation, question)
         except TimeoutError:
             raise DecisionUnavailableError("Decide: no answer in time") from None
 
@@ -276,6 +283,42 @@ class DecisionClient:
         finally:
             call.cancel()  # type: ignore[union-attr] # frees the stream when the reader left early
         raise DecisionUnavailableError(f"{name}: the stream ended")
+
+
+class Soon:
+    """A question on its way, of which someone is told the answer; it has a turn and a deadline."""
+
+    def __init__(self, stream: DecideStream, turns: Turns, operation: str, question: bytes, answered: Answered) -> None:
+        self._stream = stream
+        self._turns = turns
+        self._operation = operation
+        self._told: Answered | None = answered
+        self._timer = asyncio.get_running_loop().call_later(DECIDE_SECONDS, self._late)
+        stream.ask_soon(operation, question, self._answered)
+
+    def give_up(self) -> None:
+        """Nobody is told any more."""
+        if self._over() is not None:
+            self._stream.give_up(self._operation)
+
+    def _answered(self, response: decision_pb2.DecideResponse | None, error: DecisionUnavailableError | None) -> None:
+        told = self._over()
+        if told is not None:
+            told(response, error)
+
+    def _late(self) -> None:
+        told = self._over()
+        if told is not None:
+            self._stream.give_up(self._operation)
+            told(None, DecisionUnavailableError("Decide: no answer in time"))
+
+    def _over(self) -> Answered | None:
+        """Who is to be told, once."""
+        told, self._told = self._told, None
+        if told is not None:
+            self._timer.cancel()
+            self._turns.give_back()
+        return told
 
 
 class RecordRefusedError(Exception):

@@ -9,19 +9,21 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 from cachetools import LRUCache
 from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
 
+from enforcers.core import acts
 from enforcers.core.acts import head, intent_field, intent_size, outcome_field, session_field, untimed_outcome
-from enforcers.core.decision_client import DecisionClient
+from enforcers.core.decision_client import DecisionClient, Soon
 from enforcers.core.errors import DecisionUnavailableError
 from enforcers.core.holding import watch_hold, withdraw_hold
 from enforcers.core.leases import LeaseTable, Scope
 from enforcers.core.metrics import METRICS, STATUSES, TALLY
-from enforcers.core.ports import Act, Answer, Begun, Duties, Hold, HoldResult, Outcome, Question, Ruling
+from enforcers.core.ports import Act, Answer, Begun, Decided, Duties, Hold, HoldResult, Outcome, Question, Ruling
 from enforcers.core.reading import Asked, LeaseTerms, denied, read_decide, unavailable
 from enforcers.core.recorder import Recorder
 from enforcers.core.records import ActRecord, Waiter, Window
@@ -96,6 +98,7 @@ class SessionGate:
         # the session may have been revoked unheard, and must be decided once before it may use any lease.
         self._confirmed = stream
         self._on_close = on_close
+        self._asking: _Asking | None = None
 
     @property
     def session(self) -> str:
@@ -150,6 +153,24 @@ class SessionGate:
 
     async def ask(self, question: Question) -> Ruling:
         return await self._decide(question, approval="")
+
+    def ask_soon(self, question: Question, done: Decided) -> bool:
+        now = time.monotonic()
+        recorder = self._recorder
+        if self._asking is not None or recorder.full() or not self._window.room(*DECIDED_WINDOW, now):
+            return False
+        if self.refusal() is not None:
+            return False
+        sequence = self._sequence + 1
+        asking = _Asking(self, question, done, sequence, now)
+        encoded = acts.question(self._head, question, sequence)
+        soon = self._shared.client.decide_soon(question.operation.id, encoded, asking.answered)
+        if soon is None:
+            return False
+        self._sequence = sequence
+        asking.soon = soon
+        self._asking = asking
+        return True
 
     async def redeem(self, question: Question, hold: Hold) -> Ruling:
         if hold.approval in self._redeemed:
@@ -271,6 +292,11 @@ class SessionGate:
         if self._closed:
             return
         self._closed = True
+        asking = self._asking
+        self._asking = None
+        if asking is not None and asking.soon is not None:
+            asking.soon.give_up()
+            self._tell("not-executed", asking.question.operation.id, _no_answer(asking.sequence))
         self._shared.revocations.forget(self._session)
         METRICS.sessions.dec()
         self._on_close()
@@ -298,13 +324,29 @@ class SessionGate:
     async def _decide(self, question: Question, *, approval: str) -> Ruling:
         ruling = self.refusal()
         if ruling is None:
-            answered = await self._answered(question, approval)
-            # It may have been cut while the answer was on its way.
-            ruling = self._refusal_after(answered)
-            if ruling is not answered and answered.answer is Answer.ALLOWED:
-                self._tell("not-executed", question.operation.id, ruling.code, answered.execution)
+            return self._ruled(question, await self._answered(question, approval))
         METRICS.rulings[ruling.answer].inc()
         return ruling
+
+    def _ruled(self, question: Question, answered: Ruling) -> Ruling:
+        # It may have been cut while the answer was on its way.
+        ruling = self._refusal_after(answered)
+        if ruling is not answered and answered.answer is Answer.ALLOWED:
+            self._tell("not-executed", question.operation.id, ruling.code, answered.execution)
+        METRICS.rulings[ruling.answer].inc()
+        return ruling
+
+    def _told(
+        self,
+        asking: _Asking,
+        response: decision_pb2.DecideResponse | None,
+        error: DecisionUnavailableError | None,
+    ) -> Ruling:
+        """What a question that was asked soon came to."""
+        self._asking = None
+        if response is None:
+            return self._ruled(asking.question, self._unanswered(asking.question, asking.sequence, str(error)))
+        return self._ruled(asking.question, self._read(asking, response, redeeming=False))
 
     def _refusal_after(self, ruling: Ruling) -> Ruling:
         """The ruling, unless the session was revoked or expired meanwhile. (Draining lets what was asked run.)"""
@@ -312,50 +354,58 @@ class SessionGate:
         return ruling if refusal is None or refusal.code == "DRAINING" else refusal
 
     async def _answered(self, question: Question, approval: str) -> Ruling:
-        operation = question.operation
-        values = operation.sql.values
-        asked = Asked(
-            operation=operation.id,
-            can_hold=question.can_hold,
-            redeeming=bool(approval),
-            has_estimate=values.HasField("estimate") or values.estimate_unknown,
-        )
         request = decision_pb2.DecideRequest(
             session=self._session,
-            operation=operation,
+            operation=question.operation,
             approval=approval,
             can_hold=question.can_hold,
             hold_hint=question.hold_hint,
         )
         recorder = self._recorder
-        leases = self._leases
         try:
             if recorder.full() or not self._window.room(*DECIDED_WINDOW, time.monotonic()):
                 await recorder.room(self._window, *DECIDED_WINDOW)
             self._sequence += 1
             request.sequence = self._sequence
-            started, version, stream = time.monotonic(), leases.version, leases.stream
+            asking = _Asking(self, question, _nobody, self._sequence, time.monotonic())
             response = await self._shared.client.decide(request)
         except DecisionUnavailableError as error:
-            METRICS.unavailable.inc()
-            log.warning("no decision", session=self._session, operation=operation.id, error=str(error))
-            if request.sequence:
-                self._tell("not-executed", operation.id, _no_answer(request))
-            return unavailable()
+            return self._unanswered(question, request.sequence, str(error))
         except asyncio.CancelledError:
             if request.sequence:
-                self._tell("not-executed", operation.id, _no_answer(request))
+                self._tell("not-executed", question.operation.id, _no_answer(request.sequence))
             raise
-        METRICS.decide.observe(time.monotonic() - started)
+        return self._read(asking, response, redeeming=bool(approval))
+
+    def _unanswered(self, question: Question, sequence: int, error: str) -> Ruling:
+        """sequence: 0 where it was never sent."""
+        METRICS.unavailable.inc()
+        log.warning("no decision", session=self._session, operation=question.operation.id, error=error)
+        if sequence:
+            self._tell("not-executed", question.operation.id, _no_answer(sequence))
+        return unavailable()
+
+    def _read(self, asking: _Asking, response: decision_pb2.DecideResponse, *, redeeming: bool) -> Ruling:
+        METRICS.decide.observe(time.monotonic() - asking.started)
+        question = asking.question
+        operation = question.operation
+        values = operation.sql.values
+        asked = Asked(
+            operation=operation.id,
+            can_hold=question.can_hold,
+            redeeming=redeeming,
+            has_estimate=values.HasField("estimate") or values.estimate_unknown,
+        )
         read = read_decide(response, asked)
-        if read.ruling.answer is not Answer.DENIED and stream == leases.stream:
-            self._confirmed = stream
-        if read.ruling.answer is Answer.DENIED and response.decision.outcome in _ALLOWING:
+        ruling = read.ruling
+        if ruling.answer is not Answer.DENIED and asking.stream == self._leases.stream:
+            self._confirmed = asking.stream
+        if ruling.answer is Answer.DENIED and response.decision.outcome in _ALLOWING:
             # The log holds an allow that this enforcer could not carry out: its outcome must say so.
-            self._tell("refused", operation.id, read.ruling.code, response.execution)
+            self._tell("refused", operation.id, ruling.code, response.execution)
         if read.lease is not None and question.lease_key is not None:
-            self._keep(question.lease_key, read.ruling, read.lease, started, version)
-        return read.ruling
+            self._keep(question.lease_key, ruling, read.lease, asking.started, asking.version)
+        return ruling
 
     def _tell(self, status: str, operation: str, error: str, execution: str = "") -> None:
         """Record how an act ended that the gateway never got to see."""
@@ -368,6 +418,27 @@ class SessionGate:
             return
         kept = replace(ruling, leased=True, window=terms.window)
         leases.store(self._prefix + key, kept, ttl=terms.ttl, asked=asked, version=version)
+
+
+class _Asking:
+    """A question on its way, and under what it was asked."""
+
+    def __init__(self, gate: SessionGate, question: Question, done: Decided, sequence: int, started: float) -> None:
+        self.gate: SessionGate = gate
+        self.question: Question = question
+        self.done: Decided = done
+        self.sequence: int = sequence
+        self.started: float = started
+        self.version: int = gate._leases.version  # noqa: SLF001 - one idea in two classes
+        self.stream: int = gate._leases.stream  # noqa: SLF001
+        self.soon: Soon | None = None
+
+    def answered(self, response: decision_pb2.DecideResponse | None, error: DecisionUnavailableError | None) -> None:
+        self.done(partial(self.gate._told, self, response, error))  # noqa: SLF001
+
+
+def _nobody(ruling: Callable[[], Ruling]) -> None:
+    """Of a question that its asker waits for itself."""
 
 
 class _Beginning(Waiter):
@@ -403,6 +474,6 @@ class Waited:
             raise self._error
 
 
-def _no_answer(request: decision_pb2.DecideRequest) -> str:
+def _no_answer(sequence: int) -> str:
     """The service may or may not have recorded that number: the next one explains a gap."""
-    return f"DECISION_UNAVAILABLE: no answer to number {request.sequence}"
+    return f"DECISION_UNAVAILABLE: no answer to number {sequence}"

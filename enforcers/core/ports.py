@@ -192,6 +192,7 @@ class Outcome:
 
 
 Begun = Callable[[DecisionUnavailableError | None], None]
+Decided = Callable[[Callable[[], Ruling]], None]
 
 
 class Gate(Protocol):
@@ -226,6 +227,10 @@ class Gate(Protocol):
 
     async def ask(self, question: Question) -> Ruling:
         """Decide. Never raises for policy or transport: those are DENIED rulings."""
+
+    def ask_soon(self, question: Question, done: Decided) -> bool:
+        """As ask(), where that can begin now: `done` is called once, later, with what makes the ruling, for its owner
+        to call; or never, once the session was closed. False: await ask()."""
 
     async def wait(self, hold: Hold) -> HoldResult:
         """Until the approval leaves `pending`. Cancel the task to stop waiting (it withdraws nothing)."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from enforcers.core.errors import DecisionUnavailableError, EnforcerError, UpstreamError
-from enforcers.core.ports import Gate, Hold, HoldEnd, HoldResult
+from enforcers.core.ports import Gate, Hold, HoldEnd, HoldResult, Ruling
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import (
     Alarm,
@@ -231,11 +232,23 @@ class Session(asyncio.Protocol):
             self._gateway.tasks.spawn(self._cancel_target(), name="cancel", failed=self.broken)
         elif isinstance(command, Begin) and self._gate is not None and self._gate.begin_soon(command.act, self._begun):
             pass  # _begun goes on
+        elif isinstance(command, Ask) and self._gate is not None and self._ask_soon(self._gate, command):
+            pass  # _decided goes on
         else:
             self._work = self._gateway.tasks.spawn(self._perform(command), name="command", failed=self.broken)
 
     def _begun(self, error: DecisionUnavailableError | None) -> None:
         self._gateway.tasks.call(partial(self._resume, error), name="command", failed=self.broken)
+
+    def _ask_soon(self, gate: Gate, command: Ask) -> bool:
+        self._cancelled_early = False
+        return gate.ask_soon(command.question, self._decided)
+
+    def _decided(self, ruling: Callable[[], Ruling]) -> None:
+        self._gateway.tasks.call(partial(self._resume_with, ruling), name="command", failed=self.broken)
+
+    def _resume_with(self, ruling: Callable[[], Ruling]) -> None:
+        self._resume(ruling())
 
     def _resume(self, reply: object) -> None:
         if self._gate is None:

@@ -15,7 +15,19 @@ from functools import lru_cache
 
 from twokey.type.v1 import operation_pb2
 
-from enforcers.core.ports import Act, Answer, Begun, Duties, Hold, HoldResult, MaskedColumn, Outcome, Question, Ruling
+from enforcers.core.ports import (
+    Act,
+    Answer,
+    Begun,
+    Decided,
+    Duties,
+    Hold,
+    HoldResult,
+    MaskedColumn,
+    Outcome,
+    Question,
+    Ruling,
+)
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem, Verification
 from tests.fuzz.target import VERIFY, VERIFY_FUNCTIONS, Key, broken, rows_of, split
 
@@ -129,6 +141,9 @@ class CountingGate:
 
     async def redeem(self, question: Question, hold: Hold) -> Ruling:
         raise NotImplementedError
+
+    def ask_soon(self, question: Question, done: Decided) -> bool:
+        return False
 
     def begin_soon(self, act: Act, done: Begun) -> bool:
         return False

@@ -18,6 +18,7 @@ from enforcers.postgres.description import Control, CopyForm
 Node = Mapping[str, Any]  # a node of pg_query's JSON
 MAX_DEPTH = 24  # views in functions in views …
 MAX_OBJECTS = 2000
+MAX_NESTED = 500  # expressions in queries in expressions …, definitions that the catalog holds included
 OPEN = "\x00"  # in place of a column's name: here stand columns whose number and names are unknown
 UNNAMED = "\x01"  # a column whose name can't be told
 
@@ -31,6 +32,10 @@ _PROCEDURAL = {
     "generated": "procedural-default",
     "index": "procedural-default",
 }
+
+
+class NestsTooDeeplyError(Exception):
+    """The statement, with all that it sets off, nests deeper than MAX_NESTED."""
 
 
 @dataclass(slots=True)
@@ -84,6 +89,7 @@ class Facts:
     inlining: set[int] = field(default_factory=set)  # SQL functions whose bodies are being read
     inlined: dict[tuple[object, ...], Inlined] = field(default_factory=dict)
     effective_role: str = ""
+    nested: int = 0  # how deep in it we are now
     volatile: bool = False  # something volatile was called
     parameters: int = 0
     unsafe: str = ""  # why EXPLAIN can't be asked: the first function not on the safe list
@@ -111,6 +117,16 @@ class Facts:
     own_setting: bool = False
     single_transaction: bool = False
     returns_rows: bool | None = None  # None: when it has output columns
+
+    def enter(self) -> None:
+        """One level down; `nested` is taken back by one on the way up. Raises NestsTooDeeplyError.
+
+        Every way in which describing calls itself passes here, or follows one parse tree, whose levels the reader of
+        JSON counts (test_nesting.py): compiled, these calls are C's, which nobody counts and which end the process.
+        """
+        self.nested += 1
+        if self.nested > MAX_NESTED:
+            raise NestsTooDeeplyError
 
     def verb(self, *verbs: str) -> None:
         for verb in verbs:

@@ -18,7 +18,7 @@ from pglast.parser import ParseError, normalize, parse_sql_json
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.describe import functions, literals, statements
 from enforcers.postgres.describe.build import build
-from enforcers.postgres.describe.context import Context, Facts, OutColumn, unwrap
+from enforcers.postgres.describe.context import Context, Facts, NestsTooDeeplyError, OutColumn, unwrap
 from enforcers.postgres.describe.counted import most_rows
 from enforcers.postgres.describe.foreign import foreign
 from enforcers.postgres.describe.shape import Shape, shape_of
@@ -149,7 +149,7 @@ class Describer:
             return SyntaxProblem("the statement nests too deeply to be described", 0)
         try:
             return self._all(text, decoded, parsed.get("stmts", []), catalog, names)
-        except RecursionError:
+        except (NestsTooDeeplyError, RecursionError):  # what isn't compiled has the interpreter's own limit besides
             return SyntaxProblem("the statement nests too deeply to be described", 0)
 
     def _all(

@@ -138,24 +138,33 @@ def walk(context: Context, node: Any, scope: Scope) -> Value:
         return (
             computed([walk(context, item, scope) for item in node]) if len(node) > 1 else walk(context, node[0], scope)
         )
+    facts = context.facts
+    facts.enter()
     kind, body = unwrap(node)
     handler = _HANDLERS.get(kind)
     if handler is not None:
-        return handler(context, body, scope)
-    if kind in PLAIN:
-        context.facts.collects = context.facts.collects or kind in _COLLECTS
-        values = parts(context, body, scope)
-        result = _QUIET.get(kind)
-        if result is None:
-            value = told(context, values, _spoken(kind, body)) if kind in _LOUD else computed(values)
-            if kind in _AGGREGATES:
-                context.facts.infer(value.sources, "aggregate")
-            return value
-        if result == 0 and len(values) == 1:
-            return values[0]
-        return computed(values, result)
-    context.facts.doubt("unknown-statement", f"{kind} in an expression")
-    return ANYTHING
+        value = handler(context, body, scope)
+    elif kind in PLAIN:
+        value = _made(context, kind, body, parts(context, body, scope))
+    else:
+        facts.doubt("unknown-statement", f"{kind} in an expression")
+        value = ANYTHING
+    facts.nested -= 1
+    return value
+
+
+def _made(context: Context, kind: str, body: Node, values: list[Value]) -> Value:
+    """Of its parts, by a node whose meaning is only theirs."""
+    context.facts.collects = context.facts.collects or kind in _COLLECTS
+    result = _QUIET.get(kind)
+    if result is None:
+        value = told(context, values, _spoken(kind, body)) if kind in _LOUD else computed(values)
+        if kind in _AGGREGATES:
+            context.facts.infer(value.sources, "aggregate")
+        return value
+    if result == 0 and len(values) == 1:
+        return values[0]
+    return computed(values, result)
 
 
 _AGGREGATES = frozenset(["JsonArrayAgg", "JsonObjectAgg"])
@@ -183,7 +192,9 @@ def parts(context: Context, body: Node, scope: Scope) -> list[Value]:
     values: list[Value] = []
     for name, value in body.items():
         if isinstance(value, list):
-            values.extend(walk(context, item, scope) for item in value if item)
+            for item in value:
+                if item:
+                    values.append(walk(context, item, scope))
         elif isinstance(value, dict) and value:
             kind = unwrap(value)[0]
             if len(value) == 1 and kind[:1].isupper():

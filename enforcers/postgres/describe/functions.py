@@ -124,9 +124,11 @@ def effects(context: Context, function: Function) -> None:
         return
     if function.kind in {"a", "w"} and function.language == "internal":
         inner = [context.catalog.function(oid) for oid in context.catalog.aggregate_support(function.oid)]
+        facts.enter()
         for support in inner:
             if support is not None and not is_safe(support):
                 use(context, [support], "aggregate")
+        facts.nested -= 1
         return
     if function.language == "sql":
         expand(context, function, {})
@@ -226,6 +228,7 @@ def touch_type(context: Context, found: Type, *, via: str) -> None:
     facts.types.add(found.oid)
     if found.oid < FIRST_USER_OID:
         return
+    facts.enter()
     for oid in found.functions:
         function = context.catalog.function(oid)
         if function is not None and not function.builtin:
@@ -242,6 +245,7 @@ def touch_type(context: Context, found: Type, *, via: str) -> None:
             inner = context.catalog.type(column.type_oid)
             if inner is not None:
                 touch_type(context, inner, via=via)
+    facts.nested -= 1
 
 
 def cast_to(context: Context, found: Type) -> None:

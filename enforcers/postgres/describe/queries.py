@@ -33,17 +33,20 @@ def query(context: Context, node: Node, outer: Scope, *, may_be_open: bool = Fal
 
     may_be_open: the caller can do with an OPEN column; else columns that nobody can list make the statement opaque.
     """
+    facts = context.facts
     kind, body = unwrap(node)
     if kind == "SelectStmt":
         columns = select(context, body, outer)
     elif kind in _DATA:
+        facts.enter()
         columns = statements.data(context, kind, body, outer)
+        facts.nested -= 1
     else:
-        context.facts.doubt("unknown-statement", kind or "an empty query")
+        facts.doubt("unknown-statement", kind or "an empty query")
         return []
     if may_be_open or all(column.name != OPEN for column in columns):
         return columns
-    context.facts.doubt("unresolved", "the columns of a row whose type isn't certain")
+    facts.doubt("unresolved", "the columns of a row whose type isn't certain")
     return [column for column in columns if column.name != OPEN]
 
 
@@ -151,17 +154,21 @@ def _renamed(columns: list[OutColumn], names: list[str]) -> list[OutColumn]:
 
 
 def select(context: Context, body: Node, outer: Scope) -> list[OutColumn]:
-    if context.top or not context.too_deep:
-        scope = Scope(parent=outer)
-        with_clause(context, body, scope)
-        if body.get("larg"):
-            return _set_operation(context, body, scope)
-        if body.get("valuesLists"):
-            columns = _values(context, body, scope)
-            _tail(context, body, scope, columns)
-            return columns
-        return _plain(context, body, scope)
-    return []
+    if not context.top and context.too_deep:
+        return []
+    facts = context.facts
+    facts.enter()
+    scope = Scope(parent=outer)
+    with_clause(context, body, scope)
+    if body.get("larg"):
+        columns = _set_operation(context, body, scope)
+    elif body.get("valuesLists"):
+        columns = _values(context, body, scope)
+        _tail(context, body, scope, columns)
+    else:
+        columns = _plain(context, body, scope)
+    facts.nested -= 1
+    return columns
 
 
 def _values(context: Context, body: Node, scope: Scope) -> list[OutColumn]:
@@ -362,10 +369,12 @@ def table(context: Context, body: Node, scope: Scope) -> Source:
 
 
 def _join(context: Context, body: Node, scope: Scope) -> tuple[list[OutColumn], list[Source]]:
+    context.facts.enter()
     left, left_sources = _from_item(context, body.get("larg", {}), scope)
     # One level, as the target has it: a LATERAL right side sees the left and what FROM names before it.
     seen = Scope(scope.parent, [*scope.columns, *left], [*scope.sources, *left_sources], scope.ctes)
     right, right_sources = _from_item(context, body.get("rarg", {}), seen)
+    context.facts.nested -= 1
     sources = [*left_sources, *right_sources]
     using = strings(body.get("usingClause"))
     if body.get("isNatural"):

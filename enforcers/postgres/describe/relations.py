@@ -186,11 +186,13 @@ def view(context: Context, relation: Relation) -> list[OutColumn]:
     text = next((rule.text for rule in context.catalog.rules.get(relation.oid, ()) if rule.name == "_RETURN"), "")
     if context.too_deep:
         return [_opaque_column(relation, column) for column in relation.columns]
+    nested = context.facts.nested
     try:
         parsed = stored_tree(context, text)
         found = queries.query(inner, parsed["stmts"][0]["stmt"], Scope())
     except (ParseError, orjson.JSONDecodeError, IndexError, KeyError):
         context.facts.doubt("unresolved", f"view {relation.schema}.{relation.name}")
+        context.facts.nested = nested
         found = []
     if len(found) != len(relation.columns):
         context.facts.doubt("unresolved", f"view {relation.schema}.{relation.name}")

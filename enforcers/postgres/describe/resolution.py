@@ -153,24 +153,22 @@ def _parameter(function: Function, index: int) -> int:
 
 def _converts(catalog: Catalog, source: int, target: int) -> str | None:
     """None: not without being asked to. "": by what tells nothing. Else the name of what does it."""
-    if target in {0, source}:
-        return ""
-    wanted = catalog.type(target)
-    base = _base(catalog, source)
-    if wanted is None or base == target:
-        return ""
-    if wanted.kind == "p" and wanted.name in _POLYMORPHIC:
-        return "" if _is_one(catalog.type(base), _POLYMORPHIC[wanted.name]) else None
-    cast = catalog.cast(base, target)
-    if cast is not None and cast.context == "i":
-        return cast_tells(catalog, base, target)
-    mine = catalog.type(base)
-    if mine is not None and mine.element and wanted.element:
-        inner = _converts(catalog, mine.element, wanted.element)
-        return None if inner is None else inner
-    if mine is not None and (mine.kind == "c" or mine.name == "record") and wanted.kind in {"c", "p"}:
-        return "a row's conversion"
-    return None
+    while target not in {0, source}:
+        wanted = catalog.type(target)
+        base = _base(catalog, source)
+        if wanted is None or base == target:
+            return ""
+        if wanted.kind == "p" and wanted.name in _POLYMORPHIC:
+            return "" if _is_one(catalog.type(base), _POLYMORPHIC[wanted.name]) else None
+        cast = catalog.cast(base, target)
+        if cast is not None and cast.context == "i":
+            return cast_tells(catalog, base, target)
+        mine = catalog.type(base)
+        if mine is None or not mine.element or not wanted.element:
+            row = mine is not None and (mine.kind == "c" or mine.name == "record") and wanted.kind in {"c", "p"}
+            return "a row's conversion" if row else None
+        source, target = mine.element, wanted.element
+    return ""
 
 
 def _is_one(found: Type | None, kinds: str) -> bool:

@@ -148,12 +148,15 @@ def _composite(context: Context, type_oid: int) -> tuple[str, ...] | None:
 
 def _plain(context: Context, type_oid: int) -> bool:
     """Surely no row and no array of rows: neither composite nor record nor polymorphic."""
-    found = context.catalog.type(type_oid)
-    while found is not None and found.kind == "d":
-        found = context.catalog.type(found.base)
-    if found is None or found.kind not in {"b", "e", "r", "m"}:
-        return False
-    return not found.element or _plain(context, found.element)
+    while True:
+        found = context.catalog.type(type_oid)
+        while found is not None and found.kind == "d":
+            found = context.catalog.type(found.base)
+        if found is None or found.kind not in {"b", "e", "r", "m"}:
+            return False
+        if not found.element:
+            return True
+        type_oid = found.element
 
 
 def _scalar(context: Context, node: Node, scope: Scope) -> bool:

@@ -53,12 +53,14 @@ def describe(context: Context, kind: str, body: Node) -> list[OutColumn]:
 
 def nested(context: Context, kind: str, body: Node, scope: Scope) -> list[OutColumn]:
     """A statement inside a function or rule: what it returns is computed with, not shown as it is."""
+    context.facts.enter()
     if kind in DATA:
         columns = queries.query(context, {kind: body}, scope)
     else:
         columns = utility.describe(context, kind, body, scope)
     for column in columns:
         references.mark(context, column, "other")
+    context.facts.nested -= 1
     return columns
 
 

@@ -20,9 +20,13 @@ def request(number: int = 1, *, size: int = 0) -> decision_pb2.DecideRequest:
     return made
 
 
+def takes(stream: DecideStream, number: int = 1) -> bool:
+    return stream.takes(f"op_{number}", request(number).SerializeToString())
+
+
 async def streaming(core: EnforcerCore) -> None:
     async with asyncio.timeout(5):
-        while not core._client._decisions.takes(request()):  # noqa: ASYNC110 - a network away
+        while not takes(core._client._decisions):  # noqa: ASYNC110 - a network away
             await asyncio.sleep(0.001)
 
 
@@ -140,9 +144,9 @@ async def test_a_service_without_streams_is_asked_call_by_call() -> None:
     async with asyncio.timeout(5):
         await stream.run()
     assert opened == 1
-    assert not stream.takes(request())
+    assert not takes(stream)
     with pytest.raises(DecisionUnavailableError):
-        await stream.ask(request())
+        await stream.ask("op_1", request().SerializeToString())
 
 
 async def test_questions_without_an_answer_are_bounded() -> None:
@@ -154,14 +158,17 @@ async def test_questions_without_an_answer_are_bounded() -> None:
     stream = DecideStream(open_call)
     running = asyncio.ensure_future(stream.run())
     await asyncio.sleep(0)
-    asked = [asyncio.ensure_future(stream.ask(request(number))) for number in range(decide_stream.AT_ONCE)]
+    asked = [
+        asyncio.ensure_future(stream.ask(f"op_{number}", request(number).SerializeToString()))
+        for number in range(decide_stream.AT_ONCE)
+    ]
     await asyncio.sleep(0)
-    assert not stream.takes(request(decide_stream.AT_ONCE))
+    assert not takes(stream, decide_stream.AT_ONCE)
     for one in asked[:10]:
         one.cancel()
     await asyncio.sleep(0)
-    assert not stream.takes(request(decide_stream.AT_ONCE))  # given up is not answered
+    assert not takes(stream, decide_stream.AT_ONCE)  # given up is not answered
     running.cancel()
     done = await asyncio.gather(*asked, running, return_exceptions=True)
     assert all(isinstance(error, DecisionUnavailableError | asyncio.CancelledError) for error in done)
-    assert not stream.takes(request())
+    assert not takes(stream)

@@ -10,7 +10,20 @@ from dataclasses import replace
 from twokey.type.v1 import operation_pb2
 
 from enforcers.core.credentials import ClientCertificate
-from enforcers.core.ports import Act, Answer, Begun, Duties, Gate, Hold, HoldEnd, HoldResult, Outcome, Question, Ruling
+from enforcers.core.ports import (
+    Act,
+    Answer,
+    Begun,
+    Decided,
+    Duties,
+    Gate,
+    Hold,
+    HoldEnd,
+    HoldResult,
+    Outcome,
+    Question,
+    Ruling,
+)
 from enforcers.postgres.commands import EstimateRows, RowEstimate
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
 from enforcers.postgres.target import Contexts, Target
@@ -110,6 +123,9 @@ class ScriptedGate:
         if self.room:
             self.begun.append(act)
         return self.room
+
+    def ask_soon(self, question: Question, done: Decided) -> bool:
+        return False
 
     def begin_soon(self, act: Act, done: Begun) -> bool:
         return False
