@@ -6,13 +6,21 @@ What a client may send, what the catalog may hold, and that no way of describing
 from __future__ import annotations
 
 import ast
+import asyncio
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 import orjson
 import pytest
 
 import enforcers.postgres.describe as package
-from enforcers.postgres.description import Description, SyntaxProblem
+from enforcers.postgres.catalog.snapshot import Catalog
+from enforcers.postgres.catalog.source import CatalogSource
+from enforcers.postgres.describe import Describer
+from enforcers.postgres.description import SyntaxProblem
+from tests.enforcers.postgres.describe.conftest import Server, names
 
 FOLDER = Path(package.__file__).parent
 # Circles that are bounded otherwise, each by its first function.
@@ -99,8 +107,8 @@ def _counted() -> set[str]:
 def _circles(graph: dict[str, set[str]]) -> list[set[str]]:
     """Sets of functions each of which reaches every other one of its set (strongly connected), itself included."""
     reached: dict[str, set[str]] = {}
-    for start in graph:
-        todo, seen = list(graph[start]), set[str]()
+    for start, first in graph.items():
+        todo, seen = list(first), set[str]()
         while todo:
             item = todo.pop()
             if item not in seen and item in graph:
@@ -172,8 +180,94 @@ def _nested(count: int) -> dict[str, str]:
     }
 
 
-DEEP = _nested(100_000)
+COUNTS = (100_000, 1000, 480, 340, 240, 120, 60)
+WIDE = frozenset({"and", "parentheses", "subscripts"})  # lists of many, or nothing at all, to the parser
+STACK = 4 << 20  # bytes: half of what a process's main thread has
+TOO_DEEP = "the statement nests too deeply to be described"
 
 
-def _refused(found: list[Description] | SyntaxProblem) -> bool:
-    return (isinstance(found, SyntaxProblem) and "nest" in found.message) or "too many parts" in found.message
+def _outcome(server: Server, sql: str, *path: str) -> str:
+    found = Describer(16).describe_message(sql.encode(), catalog=server.catalog, names=names(*path))
+    return found.message if isinstance(found, SyntaxProblem) else "described"
+
+
+def _with_little_stack(work: Callable[[], None]) -> None:
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            failed.append(error)
+
+    before = threading.stack_size(STACK)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    for error in failed:
+        raise error
+
+
+def test_whatever_nests_is_described_or_refused_and_never_ends_the_process(server: Server) -> None:
+    found: dict[tuple[str, int], str] = {}
+
+    def work() -> None:
+        for count in COUNTS:
+            for kind, sql in _nested(count).items():
+                found[kind, count] = _outcome(server, sql)
+
+    _with_little_stack(work)
+    for (kind, count), outcome in found.items():
+        if count == max(COUNTS) and kind not in WIDE:
+            assert outcome != "described", kind
+        assert outcome in {"described", TOO_DEEP} or "syntax error" in outcome, (kind, count)
+    assert {kind for (kind, count), outcome in found.items() if count == 60 and outcome != "described"} <= NEVER
+
+
+# Not SQL of any version's grammar, whatever the depth.
+NEVER: frozenset[str] = frozenset()
+
+
+def test_what_the_catalog_holds_counts_too(server: Server) -> None:
+    """Views in views, each of many levels, and a type that is an array of an array of …: together they go too deep,
+    though neither the message nor one of them does."""
+    levels, views, domains = 100, 12, 600
+    sql = ["CREATE VIEW deep_0 AS SELECT true AS x", "CREATE DOMAIN deep_type_0 AS int[]"]
+    for number in range(1, views):
+        nested = "NOT (" * levels + f"(SELECT x FROM deep_{number - 1})" + ")" * levels
+        sql.append(f"CREATE VIEW deep_{number} AS SELECT {nested} AS x")
+    sql += [f"CREATE DOMAIN deep_type_{number} AS deep_type_{number - 1}[]" for number in range(1, domains)]
+    catalog = asyncio.run(_made(server, sql))
+    deep = Server(server.dsn, catalog)
+
+    def work() -> None:
+        assert _outcome(deep, "SELECT x FROM deep_2") == "described"
+        assert _outcome(deep, f"SELECT x FROM deep_{views - 1}") == TOO_DEEP
+        assert _outcome(deep, "SELECT NULL::deep_type_20") == "described"
+        assert _outcome(deep, f"SELECT NULL::deep_type_{domains - 1}") == TOO_DEEP
+        assert _outcome(deep, f"SELECT 1 FROM unnest(NULL::deep_type_{domains - 1}) x") == TOO_DEEP
+
+    _with_little_stack(work)
+
+
+async def _made(server: Server, statements: list[str]) -> Catalog:
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        await connection.execute("DROP DATABASE IF EXISTS nesting")
+        await connection.execute("CREATE DATABASE nesting")
+    finally:
+        await connection.close()
+    dsn = server.dsn.removesuffix("/corpus") + "/nesting"
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(";".join(statements))
+    finally:
+        await connection.close()
+    source = CatalogSource(lambda: asyncpg.connect(dsn))
+    await source.start()
+    catalog = source.catalog
+    await source.close()
+    return catalog
