@@ -50,6 +50,7 @@ MODULES = (
     "enforcers/postgres/describe/lineage.py",
     "enforcers/postgres/describe/operators.py",
     "enforcers/postgres/describe/output.py",
+    "enforcers/postgres/describe/pg_settings.py",
     "enforcers/postgres/describe/queries.py",
     "enforcers/postgres/describe/references.py",
     "enforcers/postgres/describe/relations.py",
