@@ -33,6 +33,7 @@ BOUNDED = {
     "expressions.restricts",
     "functions._bodies",
     "functions.constant_text",
+    "functions.plain_text",
     "joins.conjuncts",
     "labels._argument",
     "queries._from_item",  # TABLESAMPLE; joins are counted
