@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -29,6 +29,10 @@ Write = Callable[[AsyncConnection, int], Awaitable[T]]
 
 DEADLINE_S = 10.0  # one transaction, the wait for the write lock included
 GRACE_S = 2.0  # for its rollback
+
+# Of every transaction that writes, so made once.
+_TOUCH = update(tables.clock).where(tables.clock.c.high_water <= bindparam("now")).values(high_water=bindparam("now"))
+_MARK = select(tables.clock.c.high_water).with_for_update()
 
 _log = structlog.get_logger(__name__)
 
@@ -89,11 +93,10 @@ class Database:
 
     async def _touch_clock(self, connection: AsyncConnection) -> int:
         now = self.clock.now_us()
-        mark = tables.clock.c.high_water
-        if (await connection.execute(update(tables.clock).where(mark <= now).values(high_water=now))).rowcount == 1:
+        if (await connection.execute(_TOUCH, {"now": now})).rowcount == 1:
             return now
         # Somebody else has been further: the lock is taken all the same.
-        return self.clock.raise_to((await connection.execute(select(mark).with_for_update())).scalar_one())
+        return self.clock.raise_to((await connection.execute(_MARK)).scalar_one())
 
     async def _run(self, transaction: Coroutine[Any, Any, T]) -> T:
         if self._closed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Row, Select, delete, func, insert, select, text, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError
@@ -38,6 +38,30 @@ _SIGN = text(
 )
 
 
+# What every log-in asks is made once: to make a statement takes as long as to run it.
+_ID = select(_sessions).where(_sessions.c.id == bindparam("session"))
+# The kinds of live sessions whose closure meets this one, each with one of its sessions; from the index alone.
+_LIVE = (
+    select(_closure.c.kind, func.min(_closure.c.session).label("session"))
+    .where(_closure.c.element.in_(bindparam("closure", expanding=True)), _closure.c.expires > bindparam("now"))
+    .group_by(_closure.c.kind)
+)
+_FIRST = _LIVE.subquery()
+_LIVE_SESSIONS = (
+    select(_sessions, _FIRST.c.kind)
+    .join(_FIRST, _FIRST.c.session == _sessions.c.id)
+    .order_by(_sessions.c.opened, _sessions.c.id)
+)
+_INSERT, _INSERT_ELEMENTS = insert(_sessions), insert(_closure)
+_CLOSE = (
+    update(_sessions)
+    .where(_sessions.c.id == bindparam("session"), _sessions.c.closed.is_(None))
+    .values(closed=bindparam("at"), close_reason=bindparam("why"))
+    .returning(_sessions.c.subject, _sessions.c.connection)
+)
+_LEAVE = delete(_closure).where(_closure.c.session == bindparam("left"))
+
+
 class SqlSessions:
     """ports.SessionStore."""
 
@@ -54,15 +78,15 @@ class SqlSessions:
 
         async def work(connection: AsyncConnection, now: int) -> None:
             if seen is not None:
-                live = (await connection.execute(_live(session.subject.closure, now))).scalars()
+                live = (await connection.execute(_LIVE, _of(session.subject.closure, now))).scalars()
                 if not set(live) <= set(seen):
                     raise StateError("Another session of this principal was opened meanwhile", code="SESSIONS_CHANGED")
             if history is not None:
                 await unchanged(connection, session.subject.closure, history, code="SESSIONS_CHANGED")
-            await connection.execute(insert(_sessions).values(_columns(session)))
+            await connection.execute(_INSERT, _columns(session))
             elements = _elements(session)
             if elements and session.closed is None:
-                await connection.execute(insert(_closure), elements)
+                await connection.execute(_INSERT_ELEMENTS, elements)
                 role, where = session.subject.role, session.connection
                 await note_first(connection, [Fact(str(one["element"]), OPENED, role, where) for one in elements], now)
 
@@ -71,7 +95,7 @@ class SqlSessions:
 
     async def get(self, session: str) -> Session | None:
         async def work(connection: AsyncConnection) -> Session | None:
-            row = (await connection.execute(select(_sessions).where(_sessions.c.id == session))).one_or_none()
+            row = (await connection.execute(_ID, {"session": session})).one_or_none()
             return None if row is None else _session(row)
 
         return await self._database.read(work)
@@ -99,9 +123,7 @@ class SqlSessions:
         """One session of each kind is read, however many there are."""
 
         async def work(connection: AsyncConnection) -> Live:
-            first = _live(closure, self._database.clock.now_us()).subquery()
-            query = select(_sessions, first.c.kind).join(first, first.c.session == _sessions.c.id)
-            rows = (await connection.execute(query.order_by(_sessions.c.opened, _sessions.c.id))).all()
+            rows = (await connection.execute(_LIVE_SESSIONS, _of(closure, self._database.clock.now_us()))).all()
             return Live(frozenset(row.kind for row in rows), tuple(_session(row) for row in rows))
 
         return await self._database.read(work)
@@ -175,24 +197,20 @@ class SqlSessions:
         """Those of `ids` that were open, now closed."""
         closed = []
         for one in ids:
-            change = update(_sessions).where(_sessions.c.id == one, _sessions.c.closed.is_(None))
-            change = change.values(closed=now, close_reason=reason)
-            gone = (await connection.execute(change.returning(_sessions.c.subject, _sessions.c.connection))).first()
+            gone = (await connection.execute(_CLOSE, {"session": one, "at": now, "why": reason})).first()
             if gone is not None:
                 closed.append(one)
                 subject = subject_of(gone.subject)
                 await ended(connection, subject.closure, subject.role, gone.connection, now)
-                await connection.execute(delete(_closure).where(_closure.c.session == one))
+                await connection.execute(_LEAVE, {"left": one})
         if told:
             await self._database.bus.tell(connection, SESSIONS, closed)
         return closed
 
 
-def _live(closure: Sequence[str], now: int) -> Select[str, str]:
-    """The kinds of live sessions whose closure meets this one, each with one of its sessions; from the index alone."""
-    one = func.min(_closure.c.session).label("session")
-    meets = (_closure.c.element.in_(set(closure)), _closure.c.expires > now)
-    return select(_closure.c.kind, one).where(*meets).group_by(_closure.c.kind)
+def _of(closure: Sequence[str], now: int) -> dict[str, object]:
+    """The parameters of _LIVE."""
+    return {"closure": sorted(set(closure)), "now": now}
 
 
 def _elements(session: Session) -> list[dict[str, object]]:
