@@ -48,6 +48,7 @@ MODULES = (
     "enforcers/postgres/describe/labelled.py",
     "enforcers/postgres/describe/labels.py",
     "enforcers/postgres/describe/lineage.py",
+    "enforcers/postgres/describe/literals.py",
     "enforcers/postgres/describe/operators.py",
     "enforcers/postgres/describe/output.py",
     "enforcers/postgres/describe/pg_settings.py",
