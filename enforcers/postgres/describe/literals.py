@@ -51,7 +51,7 @@ def _note(context: Context, node: Any, sources: Sources, *, stored: bool = False
     elif "ParamRef" in node:
         number = int(node["ParamRef"].get("number", 0))
         uses, columns = facts.met_parameters.get(number, (0, frozenset[Key]()))
-        facts.met_parameters[number] = (uses + 1, columns | sources.keys())
+        facts.met_parameters[number] = (uses + 1, columns.union(sources))
         if stored:
             facts.stored_parameters.add(number)
 
