@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.heard import documented, heard
 from tests.clients.recorder import difference
 from tests.clients.stage import SIDES, Stage
 
@@ -31,5 +32,7 @@ def test_djangos_runner_is_told_the_same(stage: Stage, binding: str) -> None:
     assert "Ran 8 tests" in direct.stderr
     assert "Destroying test database" in direct.stderr
     assert difference(direct.recording, gateway.recording) == ""
+    told = documented((ROOT / "docs" / "clients.md").read_text(encoding="utf-8"))
+    assert heard(direct.recording) == told[f"Django, {binding}-side binding"]
     assert gateway.status == 0
     assert _SECONDS.sub("", gateway.stdout + gateway.stderr) == _SECONDS.sub("", direct.stdout + direct.stderr)

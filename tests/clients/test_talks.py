@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.heard import documented, heard
 from tests.clients.recorder import difference
 from tests.clients.stage import Played, Stage
 from tools.clients import folder, pgjdbc
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "clients.md"
+NAMES = {"psycopg": "psycopg 3", "node": "node-postgres", "go": "pgx", "rust": "tokio-postgres", "java": "pgjdbc"}
 CLIENTS = ("psql", "psycopg", "psycopg2", "asyncpg", "node", "go", "rust", "java")
 LEAST_MESSAGES = 200  # a talk that broke off early is no success
 _SIDES_OWN = re.compile(r"(?<=PID )\d+|(?<=node:)\d+|(?<=port=)\d+|0x[0-9a-f]{8,}")
@@ -63,3 +66,17 @@ def test_a_client_is_told_by_the_gateway_what_it_is_told_directly(stage: Stage, 
     assert len(direct.recording.lines()) > LEAST_MESSAGES
     assert difference(direct.recording, gateway.recording) == ""
     assert said(direct) == said(gateway)
+    ways = heard(direct.recording)
+    if client == "psql":
+        ways |= cancelled_by_hand(stage)
+    assert ways == documented(PAGE.read_text(encoding="utf-8"))[NAMES.get(client, client)]
+
+
+def cancelled_by_hand(stage: Stage) -> set[str]:
+    """Ctrl-C in psql, which ends its script. The ways of that."""
+    command = [stage.binary("psql"), "-X", "-f", str(HERE / "cancel.psql")]
+    direct, gateway = (stage.play(side, command, folder=ROOT) for side in ("direct", "gateway"))
+    assert "canceling statement due to user request" in direct.stderr
+    assert difference(direct.recording, gateway.recording) == ""
+    assert said(direct) == said(gateway)
+    return heard(direct.recording)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.recorder import difference
+from tests.clients.heard import documented, heard
+from tests.clients.recorder import Recording, difference
 from tests.clients.stage import SIDES, Played, Stage
 
 HERE = Path(__file__).parent
@@ -50,6 +51,12 @@ def dump(stage: Stage, side: str, arguments: Sequence[str]) -> Played:
     return stage.play(side, [stage.binary("pg_dump"), *arguments], database=DUMPED)
 
 
+def shown(client: str, *recordings: Recording) -> bool:
+    """Does docs/clients.md say of the client what it did here?"""
+    page = (HERE.parents[1] / "docs" / "clients.md").read_text(encoding="utf-8")
+    return heard(*recordings) == documented(page)[client]
+
+
 def text(dumped: str) -> str:
     return _RESTRICT.sub("", dumped)
 
@@ -65,6 +72,7 @@ def test_pg_dump_writes_the_same_and_is_told_the_same(filled: Stage, arguments: 
     assert text(gateway.stdout) == text(direct.stdout)
     assert (gateway.status, gateway.stderr) == (0, "")
     assert difference(direct.recording, gateway.recording) == ""
+    assert shown("pg_dump", direct.recording) or "--schema-only" in arguments or "--inserts" in arguments
 
 
 def test_pg_dump_in_parallel_and_pg_restore_bring_it_back(filled: Stage, tmp_path: Path) -> None:
@@ -103,6 +111,7 @@ def test_pg_restore_of_a_plain_archive_is_told_the_same(filled: Stage, tmp_path:
     direct, gateway = played
     assert [(each.status, each.stderr) for each in played] == [(0, ""), (0, "")]
     assert difference(direct.recording, gateway.recording) == ""
+    assert shown("pg_restore", direct.recording)
 
 
 @pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
@@ -124,3 +133,4 @@ def test_pgbench_is_told_the_same(stage: Stage, protocol: str, tmp_path: Path) -
         played[side] = (made, ran)
     for direct, gateway in zip(played["direct"], played["gateway"], strict=True):
         assert difference(direct.recording, gateway.recording) == ""
+    assert shown(f"pgbench -M {protocol}", *(each.recording for each in played["direct"]))

@@ -91,6 +91,15 @@ async function others (client) {
   await attempt(client, 'SELECT pg_sleep(10)')
   await attempt(client, 'SELECT pg_sleep($1)', [10])
   await attempt(client, 'RESET statement_timeout')
+  const sleeping = new pg.Query('SELECT pg_sleep(10)')
+  const ended = new Promise(resolve => {
+    sleeping.on('error', error => resolve({ ...error, message: error.message }))
+    sleeping.on('end', () => resolve('slept'))
+  })
+  client.query(sleeping)
+  await new Promise(resolve => setTimeout(resolve, 400))
+  new pg.Client().cancel(client, sleeping)
+  show('cancelled', await ended)
 }
 
 const client = new pg.Client({ application_name: 'talk', statement_timeout: 60000 })

@@ -42,6 +42,9 @@ def main() -> None:
     ):
         attempt(connection, sql)
     connection.rollback()
+    for sql in ("SAVEPOINT a", "SELECT 1/0", "SELECT 1", "ROLLBACK TO a", "SELECT 1", "RELEASE a", "ROLLBACK TO a"):
+        attempt(connection, sql)
+    connection.rollback()
     connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
     attempt(connection, "SELECT count(*) FROM parent")
     attempt(connection, "DELETE FROM parent")

@@ -139,6 +139,9 @@ async fn copies(client: &Client) -> Outcome<()> {
 }
 
 async fn others(client: &Client) {
+    simple(client, "LISTEN news").await;
+    simple(client, "NOTIFY news, 'hello'").await; // heard before it is ready again
+    simple(client, "UNLISTEN *").await;
     simple(client, "SET statement_timeout = 50").await;
     attempt(client, "SELECT pg_sleep(10)::text", &[]).await;
     simple(client, "SET statement_timeout = 0").await;
@@ -163,8 +166,10 @@ async fn main() -> Outcome<()> {
         let mut connection = connection;
         let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
         while let Some(Ok(message)) = messages.next().await {
-            if let tokio_postgres::AsyncMessage::Notice(notice) = message {
-                show("notice", notice);
+            match message {
+                tokio_postgres::AsyncMessage::Notice(notice) => show("notice", notice),
+                tokio_postgres::AsyncMessage::Notification(news) => show("heard", (news.channel(), news.payload())),
+                _ => {}
             }
         }
     });
