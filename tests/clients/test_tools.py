@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.heard import documented, heard
-from tests.clients.recorder import Recording, difference
+from tests.clients.recorder import difference
 from tests.clients.stage import SIDES, Played, Stage
 
 HERE = Path(__file__).parent
@@ -51,10 +51,9 @@ def dump(stage: Stage, side: str, arguments: Sequence[str]) -> Played:
     return stage.play(side, [stage.binary("pg_dump"), *arguments], database=DUMPED)
 
 
-def shown(client: str, *recordings: Recording) -> bool:
-    """Does docs/clients.md say of the client what it did here?"""
-    page = (HERE.parents[1] / "docs" / "clients.md").read_text(encoding="utf-8")
-    return heard(*recordings) == documented(page)[client]
+def ways(client: str) -> set[str]:
+    """What docs/clients.md says that the client does here."""
+    return documented((HERE.parents[1] / "docs" / "clients.md").read_text(encoding="utf-8"))[client]
 
 
 def text(dumped: str) -> str:
@@ -72,7 +71,8 @@ def test_pg_dump_writes_the_same_and_is_told_the_same(filled: Stage, arguments: 
     assert text(gateway.stdout) == text(direct.stdout)
     assert (gateway.status, gateway.stderr) == (0, "")
     assert difference(direct.recording, gateway.recording) == ""
-    assert shown("pg_dump", direct.recording) or "--schema-only" in arguments or "--inserts" in arguments
+    rows = {"--inserts": {"cursor"}, "--schema-only": set()}.get(next(iter(arguments), ""), {"copy out"})
+    assert heard(direct.recording) == {"simple", *rows} <= ways("pg_dump")
 
 
 def test_pg_dump_in_parallel_and_pg_restore_bring_it_back(filled: Stage, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_pg_restore_of_a_plain_archive_is_told_the_same(filled: Stage, tmp_path:
     direct, gateway = played
     assert [(each.status, each.stderr) for each in played] == [(0, ""), (0, "")]
     assert difference(direct.recording, gateway.recording) == ""
-    assert shown("pg_restore", direct.recording)
+    assert heard(direct.recording) == ways("pg_restore")
 
 
 @pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
@@ -133,4 +133,5 @@ def test_pgbench_is_told_the_same(stage: Stage, protocol: str, tmp_path: Path) -
         played[side] = (made, ran)
     for direct, gateway in zip(played["direct"], played["gateway"], strict=True):
         assert difference(direct.recording, gateway.recording) == ""
-    assert shown(f"pgbench -M {protocol}", *(each.recording for each in played["direct"]))
+    told = heard(*(each.recording for each in played["direct"]))
+    assert told - {"notice"} == ways(f"pgbench -M {protocol}")  # the first to run hears that there were no tables yet
