@@ -3,7 +3,7 @@ directly: every test must end alike.
 
 `make test` runs the part in REPRESENTATIVE with one driver; with TWOKEY_FULL=1 (`make test-clients FULL=1`) it is the
 whole suite with each driver. The suite makes and drops tables before and after almost every test, and each such change
-has the gateway read the catalog again, so all of it takes some ten minutes a driver.
+has the gateway look at the catalog again, so all of it takes some minutes a driver (docs/clients.md has the figures).
 """
 
 from __future__ import annotations
