@@ -30,6 +30,7 @@ COMMANDS = {
     "audit": "audit",
     "policy": "policy",
     "classify": "classify",
+    "duties": "duties",
     "doctor": "doctor",
     "completion": "completion",
 }

@@ -26,6 +26,13 @@ ASK_S: Final = 1.0
 RETRY_S: Final = 0.25
 _MAX_BYTES: Final = 7000  # of one message; PostgreSQL takes 7999
 _TELL: Final = text("SELECT pg_notify(:channel, told) FROM unnest(CAST(:told AS text[])) AS told")
+_FAULTS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 _log = structlog.get_logger(__name__)
 
 Listener: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -66,7 +73,7 @@ class PostgresBus:
             connection.add_termination_listener(lambda _: lost.set())
             async with asyncio.timeout(ASK_S * 5):
                 await connection.add_listener(CHANNEL, self._heard)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _FAULTS as error:
             connection.terminate()
             raise StoreError("The store's changes can't be listened to") from error
         return connection
@@ -95,7 +102,7 @@ class PostgresBus:
             try:
                 async with asyncio.timeout(ASK_S * 5):
                     await connection.execute("SELECT 1")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            except _FAULTS:
                 return
 
     async def _again(self) -> Listener:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from decision.cli.demo.database import Database
 from decision.errors import StateError, StoreError
 from decision.model import Approval, ApprovalState
 from decision.store.engine import Store, open_store
 from decision.store.postgres import dsn_of
+from tests.decision.conftest import conninfo
 from tests.decision.store.conftest import Direct
 from tests.decision.store.support import ManualClock, draft, session, subject, verdict
 
@@ -166,6 +170,21 @@ async def test_time_is_one_for_all_replicas(store: Store, url: str, clock: Manua
         await other.approvals.add_verdict(made.id, verdict("bob"))
     assert refused.value.code == "APPROVAL_EXPIRED"
     await other.close()
+
+
+async def test_a_writer_kept_waiting_is_an_error_in_time_and_readers_go_on(
+    store: Store, url: str, postgres_server: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that was stopped in the middle of a transaction keeps the clock's row."""
+    monkeypatch.setattr("decision.store.database.DEADLINE_S", 0.5)
+    with closing(psycopg.connect(conninfo(postgres_server))) as stopped:
+        stopped.execute(f"SET search_path = {url.rpartition('=')[2]}")
+        stopped.execute("SELECT high_water FROM clock FOR UPDATE")
+        with pytest.raises(StoreError, match="did not answer"):
+            await store.sessions.open(session())
+        assert await store.sessions.list() == []
+    monkeypatch.undo()
+    await store.sessions.open(session())
 
 
 async def test_no_nul_reaches_the_database_and_nothing_is_found_by_one(store: Store) -> None:
