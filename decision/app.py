@@ -128,7 +128,7 @@ class Service:
             self.dev_issuer = await start_dev_issuer(Path(run.state_dir), people=lambda: engine.people)
             self._parts.push_async_callback(self.dev_issuer.close)
         # Not of the enforcers' secret: who knows this key can be anyone, and they are believed for less.
-        exchange = Exchange(run.tls.key.get_secret_value().encode())
+        exchange = Exchange(run.tls.key.get_secret_value().encode(), dev=run.dev)
         verifier = build_verifier(
             settings.identity.issuers, dev=run.dev, dev_issuer=self.dev_issuer, own=[exchange.trusted]
         )

@@ -52,13 +52,13 @@ class Exchanged:
 class Exchange:
     """Signs and says how its tokens are verified (`trusted`)."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, *, dev: bool = False) -> None:
         raw = Ed25519PrivateKey.from_private_bytes(hmac.digest(secret, b"token-exchange", "sha256"))
         self._key = OKPKey.import_key(raw.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         self.kid = self._kid = self._key.thumbprint()  # public
         public = OKPKey.import_key(self._key.as_dict(private=False))
         rules = ClaimRules(
-            issuer=EXCHANGE_ISSUER, audience=AUDIENCE, roles_claim="roles", role_map=None, exchanged=True
+            issuer=EXCHANGE_ISSUER, audience=AUDIENCE, roles_claim="roles", role_map=None, exchanged=True, dev=dev
         )
         keys = FixedKeys({self._kid: VerificationKey(public, "OKP", "Ed25519", "Ed25519")})
         self.trusted = TrustedIssuer(rules, keys)
@@ -72,7 +72,8 @@ class Exchange:
         current = actor.actors[0] if actor.actors else actor.identity
         if subject.may_act is not None and subject.may_act != current:
             raise BadRequestError("the token names another as the one who may act for its subject")
-        others = [one for one in (*actor.actors, actor.identity) if one != current]
+        # Both may act for one person, who then is the subject and needs no second place.
+        others = [one for one in (*actor.actors, actor.identity) if one not in {current, subject.identity}]
         chain = (current, *others, *subject.actors)
         _check_chain(subject.identity, chain)
         mine = _narrowed(actor, subject)

@@ -88,9 +88,12 @@ class Revoking:
             return token_key(target.issuer, target.token).hex()
         if kind == "role":
             return target.role
-        if people.by_name(target.party) is None and not _is_identity(target.party):
+        if people.by_name(target.party) is not None:
+            return target.party
+        identity = _identity(target.party)
+        if identity is None:
             raise NotFoundError("people.yaml has nobody of that name", next_step='Or give an identity: ["iss","sub"].')
-        return target.party
+        return people.party(identity).name or target.party  # closures hold the name of whom people.yaml knows
 
     async def _permit(self, asker: Subject, *, closure: tuple[str, ...]) -> None:
         """Policy's word, as about a session of whoever it is; a token's and a role's are of nobody that is known."""
@@ -143,11 +146,11 @@ def _meets(session: Session, kind: str, cut: frozenset[str]) -> bool:
     return any(token_key(issuer, session.subject.token_id).hex() in cut for issuer in issuers)
 
 
-def _is_identity(text: str) -> bool:
+def _identity(text: str) -> IdentityKey | None:
     """As decision.identity.people spells those it doesn't know."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return False
+        return None
     two = isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) and part for part in value)
-    return two and orjson.dumps(value).decode() == text
+    return IdentityKey(value[0], value[1]) if two and orjson.dumps(value).decode() == text else None

@@ -10,13 +10,13 @@ import hmac
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from decision.errors import CallerError, DecisionError, RecordError, TokenError
-from decision.identity.dpop import Call, Proofs
+from decision.identity.dpop import Call, NonceError, Proofs
 from decision.identity.standing import Standing
 from decision.model import Outcome, Possession, Subject, VerifiedToken
 from decision.pdp import opa_input
@@ -28,6 +28,7 @@ from decision.rpc import credentials
 from decision.rpc.callers import Door
 from decision.rpc.credentials import Credentials
 
+PROVED_FOR: Final = timedelta(minutes=5)
 _TEXT: Final = 256
 _log = structlog.get_logger(__name__)
 
@@ -133,7 +134,9 @@ class Authenticator:
 
     async def refusal(self, rpc: str, error: DecisionError) -> None:
         """Record that a caller was refused before anybody knew who it is; floods are counted, not written."""
-        if not isinstance(error, TokenError) or self.refused is None or not self.refused.alone(error.code):
+        if not isinstance(error, TokenError) or isinstance(error, NonceError) or self.refused is None:
+            return  # a nonce is asked for, nothing was refused yet
+        if not self.refused.alone(error.code):
             return
         await self._denied(rpc, {"rpc": rpc[:_TEXT], "subject": None, "code": error.code})
 
@@ -167,7 +170,9 @@ class Authenticator:
         if result.outcome is not Outcome.ALLOW or result.needs or result.obligations:
             await self._denied(rpc, call_denied_body(rpc, subject, document, result))
             raise CallerError(refusal_text(result))
-        return Caller(enforcer=False, subject=subject, expires=verified.expires, token=verified, jkt=jkt)
+        # A proof covers the opening of a stream only, which therefore doesn't last as long as its token.
+        expires = min(verified.expires, self.clock.now() + PROVED_FOR) if jkt else verified.expires
+        return Caller(enforcer=False, subject=subject, expires=expires, token=verified, jkt=jkt)
 
     async def _denied(self, rpc: str, body: dict[str, object]) -> None:
         try:

@@ -35,7 +35,7 @@ def read(fields: Iterable[tuple[str, str | bytes]], *, x5t: str = "") -> Credent
     for key, value in fields:
         if key not in (ENFORCER_KEY, TOKEN_KEY, PROOF_KEY):
             continue
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not value.isascii():
             raise TokenError("a credential is not text", code="TOKEN_MALFORMED")
         if key in found:
             if key == ENFORCER_KEY:

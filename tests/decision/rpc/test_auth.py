@@ -15,6 +15,8 @@ from grpc_status import rpc_status
 from joserfc.jws import JWSRegistry, serialize_compact
 from twokey.decision.v1 import decision_pb2
 
+from decision.rpc.auth import PROVED_FOR
+from decision.rpc.callers import Door
 from tests.decision.identity.holder import Holder
 from tests.decision.running import Running, running
 
@@ -96,7 +98,12 @@ async def test_a_bound_token_with_its_proof_is_let_in_once(run: Running) -> None
     metadata = await signed(run, holder, access)
     assert await call(run, *metadata) == ""
     assert await call(run, *metadata) == "TOKEN_PROOF"
-    assert await call(run, *await signed(run, holder, access)) == ""
+    again = await signed(run, holder, access)
+    caller = await run.service.authenticator.authorize(RPC[1:], Door.BEARER, again)
+    assert caller.expires is not None
+    assert caller.expires <= run.service.authenticator.clock.now() + PROVED_FOR  # a stream's end
+    log = [json.loads(line) async for _, line in run.service.log.read(0, None)]
+    assert "USE_DPOP_NONCE" not in {record.get("code") for record in log}
 
 
 async def test_dp_13_a_bound_token_as_a_bearer_token(run: Running) -> None:
@@ -244,6 +251,7 @@ async def revoke(run: Running, access: str, **fields: str) -> Any:
     [
         {"token": "stolen-1", "issuer": "urn:twokey:dev"},
         {"party": "executor-7"},
+        {"party": '["https://idp.example","r1"]'},  # another identity of the same agent
         {"party": "alice"},
         {"role": "executor"},
     ],

@@ -59,6 +59,7 @@ async def test_tx_1_the_executor_acts_for_the_planners_subject(run: Running) -> 
     }  # fmt: skip
     assert said["roles"] == ["executor"]
     opened = await run.open("", "executor", token=made)
+    assert opened.session.dev
     assert opened.session.subject.identity.name == "carol"
     assert [actor.name for actor in opened.session.subject.actors] == ["executor-7", "planner-3"]
     log = [json.loads(line) async for _, line in run.service.log.read(0, None)]
@@ -89,6 +90,18 @@ async def test_a_token_bound_to_the_planner_becomes_one_bound_to_the_executor(ru
     wrong = await exchange(run, actor, subject)
     assert wrong.status_code == 401
     assert 'error="invalid_dpop_proof"' in wrong.headers["WWW-Authenticate"]
+
+
+async def test_two_who_act_for_one_person(run: Running) -> None:
+    """alice -> planner and alice -> executor: alice -> planner -> executor."""
+
+    def actor(name: str) -> dict[str, str]:
+        return {"iss": "urn:twokey:dev", "sub": name}
+
+    subject = token(run, "carol", "planner", act=actor("planner-3"))
+    made = await exchanged(run, token(run, "carol", "executor", act=actor("executor-7")), subject)
+    said = claims(made)
+    assert (said["sub"], said["act"]["sub"], said["act"]["act"]) == ("carol", "executor-7", actor("planner-3"))
 
 
 async def test_tx_4_may_act_names_the_only_one_who_may(run: Running) -> None:
