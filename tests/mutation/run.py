@@ -24,7 +24,6 @@ from tests.mutation import policies
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.trial import Trial
 
-os.environ["TWOKEY_PURE"] = "1"
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "enforcers" / "postgres" / "describe"
 MODULES = (
@@ -113,6 +112,7 @@ def rego(ledger: Ledger) -> Iterable[tuple[str, str, str, int]]:
 
 
 def main() -> int:
+    os.environ["TWOKEY_PURE"] = "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modules", default=",".join((*MODULES, "rego")))
     parser.add_argument("--only", choices=["rules"], help="not each branch, only tables, reports and whole functions")
