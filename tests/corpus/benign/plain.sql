@@ -296,7 +296,7 @@ SELECT 1 / 0
 -- a wrong cast | modes=simple,extended,blind
 SELECT 'abc'::int
 
--- a wrong parameter
+-- a wrong parameter | modes=simple,extended
 SELECT name FROM wards WHERE id = 'x'
 
 -- random's type
