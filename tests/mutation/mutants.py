@@ -167,6 +167,8 @@ def _arguments(node: ast.Call) -> Iterator[_Change]:
             yield from _elements(argument, rule=called in {"frozenset", "joined", "computed", "either"})
     if called in {"infer", "flow"} and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
         kind = node.args[1]
+        if kind.value == "unlisted":
+            return
         yield _Change("kind", node, lambda: setattr(kind, "value", "unlisted"), rule=True)
     for keyword in node.keywords:
         flag = keyword.value

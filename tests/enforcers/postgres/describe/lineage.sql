@@ -64,3 +64,4 @@ INSERT INTO route VALUES (1, 'r'); INSERT INTO moved VALUES (1, 'p', 's', 'l', '
 CREATE COLLATION one (provider = libc, locale = 'C'); CREATE COLLATION other (provider = libc, locale = 'POSIX');
 CREATE TABLE spoken (id int, one text COLLATE one, other text COLLATE other, plain text, c text COLLATE "C");
 INSERT INTO spoken VALUES (1, 'a', NULL, 'p', 'c');
+CREATE FUNCTION pairs() RETURNS SETOF pair LANGUAGE sql AS 'SELECT id, ssn FROM p';

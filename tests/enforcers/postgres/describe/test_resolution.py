@@ -110,3 +110,5 @@ def test_types_whose_text_is_made_without_fail(server: Server) -> None:
         and resolution.cast_tells(server.catalog, item.oid, TEXT) == ""
     }  # fmt: skip
     assert found == PRINTED
+    assert resolution.cast_tells(server.catalog, _oid(server, "mood"), TEXT) == ""
+    assert resolution.cast_tells(server.catalog, _oid(server, "_text"), TEXT) != ""
