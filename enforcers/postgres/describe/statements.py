@@ -25,6 +25,14 @@ from enforcers.postgres.describe.lineage import NOTHING, Value, computed
 from enforcers.postgres.describe.pg_settings import setting_found
 
 DATA = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+# What makes, takes away or uses what a session has by name. Who follows those names (the session machine) reads them
+# off the client's own statements; inside a function they would change unseen.
+_NAMING = frozenset(
+    {
+        *("PrepareStmt", "ExecuteStmt", "DeallocateStmt", "DiscardStmt"),
+        *("DeclareCursorStmt", "FetchStmt", "ClosePortalStmt"),
+    }
+)
 
 
 def describe(context: Context, kind: str, body: Node) -> list[OutColumn]:
@@ -57,6 +65,8 @@ def nested(context: Context, kind: str, body: Node, scope: Scope) -> list[OutCol
     if kind in DATA:
         columns = queries.query(context, {kind: body}, scope)
     else:
+        if kind in _NAMING:
+            context.facts.doubt(context.procedural(), "a function prepares, deallocates or uses what has a name here")
         columns = utility.describe(context, kind, body, scope)
     for column in columns:
         references.mark(context, column, "other")

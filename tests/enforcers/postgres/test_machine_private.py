@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from enforcers.postgres import wire
@@ -21,6 +22,8 @@ KEPT_NOW = (
 @pytest.fixture(scope="module")
 def database(postgres: Postgres) -> str:
     make_databases(postgres, DATABASE)
+    with psycopg.connect(f"{postgres.dsn.rpartition('/')[0]}/{DATABASE}", autocommit=True) as connection:
+        connection.execute("CREATE FUNCTION forgets() RETURNS void LANGUAGE sql AS 'DEALLOCATE ALL'")
     return DATABASE
 
 
@@ -63,6 +66,7 @@ async def test_what_a_session_asks_of_its_own_objects_is_parsed_once(postgres: P
         # Somebody's own in its place, as only code that nobody can describe could put it there.
         "DO $$ DECLARE n text; BEGIN FOR n IN SELECT name FROM pg_prepared_statements WHERE name LIKE '%kept%' LOOP"
         " EXECUTE format('DEALLOCATE %I', n); EXECUTE format('PREPARE %I AS SELECT 1', n); END LOOP; END $$",
+        "SELECT forgets()",
     ],
 )
 async def test_what_was_deallocated_is_prepared_again(postgres: Postgres, database: str, forgotten: str) -> None:
