@@ -133,7 +133,9 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
     people = read_people(parse(read_bytes(sources.people), str(sources.people)), dev=sources.dev)
     files = _read_policy_data(sources)
     if _is_shipped_kind(sources):
-        duties.check(files.get("duties"), roles=_names(files.get("roles")), people=people)
+        known = {str(verb): str(group) for verb, group in _items_of(files.get("verbs"))}
+        roles = {name for name, _ in _items_of(files.get("roles"))}
+        duties.check(files.get("duties"), roles=roles, verbs=known, people=people)
     masking = files.get("masking") if _is_shipped_kind(sources) else None
     labels = {
         item.name: classification.read(item.classification, kind=item.kind, masking=masking)
@@ -214,9 +216,9 @@ def _data(document: Document | None) -> object:
     return None if document is None else document.data
 
 
-def _names(document: Document | None) -> frozenset[str]:
+def _items_of(document: Document | None) -> Iterable[tuple[str, object]]:
     data = _data(document)
-    return frozenset(map(str, data)) if isinstance(data, Mapping) else frozenset()
+    return data.items() if isinstance(data, Mapping) else ()
 
 
 def revision_of(parts: Mapping[str, bytes]) -> str:

@@ -34,11 +34,12 @@ _STEP: Final = (frozenset({"name"}), frozenset({"access", "relations", "verbs"})
 _LISTS: Final = _CONDITIONS | {"roles", "after", "sanitised", "access", "relations", "verbs", "groups"}
 _COUNTS: Final = frozenset({"limit", "hours", "least", "reciprocal_days", "policy_author_days"})
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_ACCESS: Final = frozenset({"read", "insert", "update", "delete", "truncate", "lock", "ddl", "approve"})
 _PER: Final = frozenset({"relation", "connection", "process"})
 
 
-def check(document: Document | None, *, roles: Collection[str], people: PeopleBook) -> None:
-    """Raises PolicyLoadError. `roles`: of roles.yaml and, as keys of the hierarchy, any other."""
+def check(document: Document | None, *, roles: Collection[str], verbs: Mapping[str, str], people: PeopleBook) -> None:
+    """Raises PolicyLoadError. `roles`: of roles.yaml; the hierarchy may have others. `verbs`: verbs.yaml."""
     if document is None or not isinstance(document.data, Mapping):
         return
     data = document.data
@@ -59,7 +60,10 @@ def check(document: Document | None, *, roles: Collection[str], people: PeopleBo
     for path, entry in _entries(document, "windows"):
         _window(document, path, entry)
     for path, entry in _entries(document, "processes"):
-        _process(document, path, entry)
+        _process(document, path, entry, verbs)
+    for path, entry in _entries(document, "minimum"):
+        known = {*verbs.values(), "delete", "*"}
+        _known(document, (*path, "groups"), entry.get("groups", []), known, "class of verbs")
     _review(document, data.get("review"))
     _assignments(document, roles=roles, hierarchy=hierarchy, people=people)
 
@@ -104,6 +108,8 @@ def _values(document: Document, path: Path, entry: Mapping[str, object]) -> None
         here = (*path, key)
         if key in _LISTS and not _texts(value):
             document.fail(here, "is not a list of names", "write one, such as [a, b]")
+        if key in _LISTS - {"sanitised"} and value == []:
+            document.fail(here, "is empty, so that nothing fits it", "name some, or leave it out for any")
         if key in _COUNTS and (type(value) is not int or value < 1):
             document.fail(here, "is no whole number above zero", "write one")
         if key == "name" and not (isinstance(value, str) and value):
@@ -195,7 +201,7 @@ def _is_clock(value: object) -> bool:
     return value.isascii() and int(value[:2]) < 24 and int(value[3:]) < 60
 
 
-def _process(document: Document, path: Path, entry: Mapping[str, object]) -> None:
+def _process(document: Document, path: Path, entry: Mapping[str, object], verbs: Mapping[str, str]) -> None:
     if entry["per"] not in _PER:
         document.fail((*path, "per"), f"{entry['per']!r} means nothing", f"write one of {_spelt(_PER)}")
     days = entry.get("days", 1)
@@ -211,6 +217,8 @@ def _process(document: Document, path: Path, entry: Mapping[str, object]) -> Non
             document.fail(here, "is not a mapping", "give it name, and access or verbs")
         _keys(document, here, step, _STEP)
         _values(document, here, step)
+        _known(document, (*here, "access"), step.get("access", []), _ACCESS, "access of docs/operation.md")
+        _known(document, (*here, "verbs"), step.get("verbs", []), verbs, "verb of verbs.yaml")
         if not ("access" in step or "verbs" in step):
             document.fail(here, "is taken by nothing", "give it access or verbs")
         if step["name"] in names:
@@ -245,10 +253,12 @@ def _mapping(document: Document, path: Path, found: object = None) -> Mapping[st
     return found
 
 
-def _known(document: Document, path: Path, names: object, known: Collection[str]) -> None:
+def _known(
+    document: Document, path: Path, names: object, known: Collection[str], what: str = "role of roles.yaml"
+) -> None:
     for number, name in enumerate(_list(names)):
         if name not in known:
-            document.fail((*path, number), f"{name!r} is no role of roles.yaml", f"use one of {_spelt(known)}")
+            document.fail((*path, number), f"{name!r} is no {what}", f"use one of {_spelt(known)}")
 
 
 def _texts(value: object) -> bool:

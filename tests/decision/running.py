@@ -158,7 +158,7 @@ async def running(
     issuers: Sequence[dict[str, object]] = (),
     people: str | None = None,
 ) -> AsyncIterator[Running]:
-    """data: a folder of policy data of one's own. store: its URL, else a file in `folder`. people: people.yaml's text."""
+    """data: a folder of policy data of one's own. store: its URL, else a file. people: people.yaml's text."""
     secret = secrets.token_urlsafe(32)
     policy = {"rego": str(ROOT / "rego"), "data": None if data is None else str(data)}
     given = {"identity": {"issuers": list(issuers)}, **({} if store is None else {"store": store})}

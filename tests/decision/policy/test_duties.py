@@ -15,6 +15,7 @@ agents:
   - {name: executor-7, identities: [{iss: i, sub: e}], owner: alice}
 """
 ROLES = {"planner", "executor", "reviewer", "auditor"}
+VERBS = {"sql.grant": "rights", "sql.drop": "remove"}
 WHOLE = """static:
   - {name: pe, roles: [planner, executor], limit: 2}
   - {name: three, roles: [planner, executor, reviewer], limit: 3, environments: [production], labels: [pan]}
@@ -49,13 +50,13 @@ minimum:
 
 def check(text: str) -> None:
     people = read_people(parse(PEOPLE, "people.yaml"), dev=False)
-    duties.check(parse(text.encode(), "duties.yaml"), roles=ROLES, people=people)
+    duties.check(parse(text.encode(), "duties.yaml"), roles=ROLES, verbs=VERBS, people=people)
 
 
 def test_a_whole_file_is_taken() -> None:
     check(WHOLE)
     check("static: []\n")
-    duties.check(None, roles=ROLES, people=read_people(parse(PEOPLE, "people.yaml"), dev=False))
+    duties.check(None, roles=ROLES, verbs=VERBS, people=read_people(parse(PEOPLE, "people.yaml"), dev=False))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,10 @@ def test_a_whole_file_is_taken() -> None:
         ("days: 30", "days: 0", 24, "no number of days"),
         ("name: grant, ", "name: enter, ", 27, "enter is given twice"),
         (", verbs: [sql.grant]", "", 27, "taken by nothing"),
+        ("verbs: [sql.grant]", "verbs: [sql.grnt]", 27, "'sql.grnt' is no verb"),
+        ("access: [insert]", "access: [insrt]", 26, "'insrt' is no access"),
+        ("groups: [remove]", "groups: [removal]", 29, "'removal' is no class"),
+        ("environments: [production], labels", "environments: [], labels", 3, "nothing fits it"),
         ("least: 2", "least: two", 29, "above zero"),
         (", least: 2", "", 29, "least is missing"),
         ("static:", "statik:", 1, "statik: is no key"),
