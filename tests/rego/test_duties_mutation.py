@@ -15,14 +15,15 @@ _ID = re.compile(r"^# custom: \{id: (DUTY-[A-Z-]+)\}$")
 
 
 def rules() -> Iterator[tuple[str, Path, tuple[int, int]]]:
-    """Id, file, and the lines of the rule that follows it."""
+    """Id, file, and the lines of the rule with its METADATA: annotations of nothing don't compile."""
     for path in sorted((harness.REGO / "duties").glob("*.rego")):
         lines = path.read_text().split("\n")
         for number, line in enumerate(lines):
             found = _ID.match(line)
             if found is not None:
+                start = max(index for index in range(number) if lines[index] == "# METADATA")
                 end = next(index for index in range(number, len(lines)) if not lines[index])
-                yield found[1], path, (number + 1, end)
+                yield found[1], path, (start, end)
 
 
 RULES = list(rules())
