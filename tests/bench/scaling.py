@@ -44,7 +44,7 @@ def measure(world: World, cell: Cell, *, seconds: int, rounds: int) -> dict[str,
         "two": round(statistics.median(rates[2]), 1),
         "one_cpu_us": round(statistics.median(cpu[1]), 2),
         "two_cpu_us": round(statistics.median(cpu[2]), 2),
-        # Where each worker has a core that nobody else wants: two do twice as much, at what a statement costs them then.
+        # Where each worker has a core that nobody else wants, two do twice as much at what a statement costs then.
         "with_free_cores": round(2 * statistics.median(cpu[1]) / statistics.median(cpu[2]), 2),
         "room": round(room, 2),
         "ratio": round(factor, 2),
