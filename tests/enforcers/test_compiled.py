@@ -83,3 +83,11 @@ def test_plain_python_on_demand() -> None:
 def test_set_up_compiled_these_sources() -> None:
     """Where a compiler is, the tests, the demo and the bench run the compiled hot loop."""
     assert asked() == "True"
+
+
+def test_all_of_describing_is_compiled() -> None:
+    """Half of it would cross between the two at each call, and where it is compiled its depth is what is counted."""
+    root = Path(__file__).resolve().parents[2]
+    listed = (root / "tools" / "compile.py").read_text(encoding="utf-8")
+    here = {str(path.relative_to(root)) for path in (root / "enforcers" / "postgres" / "describe").glob("*.py")}
+    assert not {name for name in here if not name.endswith("__init__.py") and f'    "{name}",\n' not in listed}
