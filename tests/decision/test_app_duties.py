@@ -11,6 +11,7 @@ import os
 import pwd
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +178,11 @@ async def test_who_changed_policy_may_not_approve_under_it(start: Starting) -> N
 
 
 async def test_a_window_that_is_shut_lets_nobody_in(start: Starting) -> None:
-
-    shut = "windows: [{name: never, roles: [executor], days: [], from: '00:00', to: '23:59', zone: UTC}]\n"
-    run = await start(shut)
+    days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    another = days[(datetime.now(UTC).weekday() + 3) % 7]
+    run = await start(
+        f"windows: [{{name: w, roles: [executor], days: [{another}], from: '00:00', to: '23:59', zone: UTC}}]\n"
+    )
     assert rules((await run.open("executor-7", "executor")).decision) == {"DUTY-WINDOW"}
     assert (await run.open("planner-3", "planner")).session.id
 
