@@ -13,6 +13,7 @@ from random import Random
 from tests.corpus.modes import WAYS
 from tests.corpus.worlds import Column, Table, World
 
+_KINDS = ("int", "text", "boolean", "date", "numeric")
 _WAYS = ("simple", "simple", "several", *(way for way in WAYS if way != "prepared"), "explain")
 
 
@@ -109,6 +110,8 @@ class Writer:
         chosen = [column for column in source.columns if self._allowed(column, plain=True)][:5] or [source.columns[0]]
         shown = ", ".join(f"{self._use(column, source)} AS d{n}" for n, column in enumerate(chosen))
         columns = tuple(Column(f"d{n}", column.kind, column.secret) for n, column in enumerate(chosen))
+        if self._random.random() < 0.4:  # what nobody asks for
+            shown += f", {self._value(self._random.choice(_KINDS), [source], 2)} AS unused"
         return f"SELECT {shown} FROM {text}{self._where([source])}", columns
 
     def _list(self, sources: list[Source]) -> str:
@@ -124,9 +127,15 @@ class Writer:
             if self._random.random() < 0.6 and self._allowed(column, plain=True):
                 shown.append(f"{self._use(column, source)} AS o{number}")
             else:
-                kind = self._random.choice(("int", "text", "boolean", "date", "numeric"))
-                shown.append(f"{self._value(kind, sources, 2)} AS o{number}")
+                made = self._value(self._random.choice(_KINDS), sources, 2)
+                shown.append(f"{self._window(sources) if self._random.random() < 0.1 else made} AS o{number}")
         return ", ".join(shown)
+
+    def _window(self, sources: list[Source]) -> str:
+        """Of functions that give equal rows equal values."""
+        called = self._random.choice(("count(*)", "rank()", f"max({self._value('text', sources, 1)})"))
+        by = self._random.choice(("PARTITION BY", "ORDER BY"))
+        return f"{called} OVER ({by} {self._value('int', sources, 1)})"
 
     def _grouped(self, sources: list[Source], text: str) -> str:
         key = self._value("int", sources, 0)
@@ -190,6 +199,10 @@ class Writer:
                 lambda: f"(({value('int')}) % 7)",
                 lambda: f"(10 / ({value('int')}))",
                 lambda: f"(SELECT count(*)::int FROM {self._random.choice(self._world.tables).name})",
+                lambda: f"(SELECT max(e.id) FROM rnd.t1 e WHERE e.id < {value('int')})",
+                lambda: f"greatest({value('int')}, {value('int')})",
+                lambda: f"nullif({value('int')}, {value('int')})",
+                lambda: f"(ARRAY[{value('int')}, 3])[{value('int')}]",
             ),
             "text": (
                 lambda: f"upper({value('text')})",
@@ -197,6 +210,10 @@ class Writer:
                 lambda: f"substr({value('text')}, 1, 3)",
                 lambda: f"md5({value('text')})",
                 lambda: f"({value('int')})::text",
+                lambda: f'({value("text")} COLLATE "C")',
+                lambda: f"(to_jsonb({value('text')}) ->> 0)",
+                lambda: f"array_to_string(ARRAY[{value('text')}, {value('text')}], ',')",
+                lambda: f"(ROW({value('int')}, {value('text')}))::text",
                 lambda: "(" + (self._column("jsonb", sources) or "'{}'::jsonb") + " ->> 'k')",
                 lambda: "(" + (self._column("text[]", sources) or "'{x}'::text[]") + ")[1]",
             ),
@@ -206,6 +223,10 @@ class Writer:
                 lambda: f"({value('text')} = {value('text')})",
                 lambda: f"({value('boolean')} AND {value('boolean')})",
                 lambda: f"(NOT {value('boolean')})",
+                lambda: f"({value('boolean')} IS TRUE)",
+                lambda: f"({value('text')} IS DISTINCT FROM {value('text')})",
+                lambda: f"({value('int')} BETWEEN {value('int')} AND {value('int')})",
+                lambda: f"({value('int')} = ANY (ARRAY[1, {value('int')}]))",
                 lambda: f"({value('date')} IS NULL)",
                 lambda: f"({value('int')} IN (1, 2, 3))",
                 lambda: f"EXISTS (SELECT 1 FROM rnd.t0 e WHERE e.id = {value('int')})",

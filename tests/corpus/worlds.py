@@ -61,7 +61,10 @@ def make(seed: int) -> World:
         view = Table(f"rnd.v{number}", tuple(columns))
         names = ", ".join(f"{old.name} AS {new.name}" for old, new in zip(chosen, columns, strict=True))
         kind = "MATERIALIZED VIEW" if number == 3 else "VIEW"
-        world.views.append(f"CREATE {kind} {view.name} AS SELECT {names} FROM {below.name}")
+        held = any(column.secret for column in chosen)  # a star of the view shows these too
+        texts = [column.name for column in below.columns if column.kind == "text" and column.secret == held]
+        more = f", upper({texts[0]}) AS unused, 1 / length({texts[0]}) AS never" if texts and number < 3 else ""
+        world.views.append(f"CREATE {kind} {view.name} AS SELECT {names}{more} FROM {below.name}")
         world.tables.append(view)
     return world
 

@@ -6,7 +6,7 @@ contexts of one statement, so that what a view or trigger does counts for the st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -151,6 +151,13 @@ class Facts:
         for frame in self.deciding:
             for key in sources:
                 frame.setdefault(key, "")
+
+    def inferred(self, found: Iterable[tuple[Key, str, str]]) -> None:
+        """What was inferred when nobody had asked for it yet."""
+        for item in found:
+            self.inferences[item] = None
+            for frame in self.deciding:
+                frame.setdefault(item[0], "")
 
     def told(self, value: Value, function: str) -> None:
         """A function that can tell is applied to this value. The first on the way from a column is enough."""

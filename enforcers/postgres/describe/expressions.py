@@ -272,14 +272,14 @@ def _deferred(context: Context, node: Any, scope: Scope) -> Value:
     use of a subquery or view, the target leaves out, unless it is volatile or makes rows
     (remove_unused_subquery_outputs)."""
     facts = context.facts
-    before, volatile, read = facts.inferences, facts.volatile, len(facts.columns)
-    facts.inferences, facts.volatile = {}, False
+    before, volatile, read, frames = facts.inferences, facts.volatile, len(facts.columns), facts.deciding
+    facts.inferences, facts.volatile, facts.deciding = {}, False, []
     value = walk(context, node, scope)
-    found, facts.inferences = facts.inferences, before
+    found, facts.inferences, facts.deciding = facts.inferences, before, frames
     at_once = facts.volatile or any(item[1] not in _DEFERRED for item in found)
     facts.volatile = facts.volatile or volatile
     if at_once:
-        before.update(found)
+        facts.inferred(found)
         return value
     marks = tuple(islice(facts.columns.items(), read, None))
     for key, _ in marks:

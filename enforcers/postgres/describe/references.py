@@ -14,8 +14,7 @@ _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"}
 
 def computes(context: Context, column: OutColumn) -> None:
     """The target computes this column, whether or not it is used."""
-    for inference in column.value.pending:
-        context.facts.inferences[inference] = None
+    context.facts.inferred(column.value.pending)
     for key, read in column.value.marks:
         context.facts.columns.setdefault(key, read)
 
