@@ -65,7 +65,7 @@ def nested(context: Context, kind: str, body: Node, scope: Scope) -> list[OutCol
     if kind in DATA:
         columns = queries.query(context, {kind: body}, scope)
     else:
-        if kind in _NAMING:
+        if kind in _NAMING and not context.top:  # EXPLAIN EXECUTE names its own, which the session knows
             context.facts.doubt(context.procedural(), "a function prepares, deallocates or uses what has a name here")
         columns = utility.describe(context, kind, body, scope)
     for column in columns:
