@@ -1,4 +1,4 @@
-"""What each profile takes and refuses: tokens shaped as the platforms say them, and each claim that decides, without."""
+"""What each profile takes and refuses: tokens shaped as the platforms say, and each claim that decides, without."""
 
 from __future__ import annotations
 
