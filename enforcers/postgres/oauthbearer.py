@@ -3,8 +3,8 @@
 The client asks for it by the start-up option `twokey.login=oauth`; the server can't offer it beside a password. The
 client sends one message with its token, or none to be told where tokens come from. A refusal is two messages long, as
 the RFC has it: the status as JSON, the client's kvsep, then the error. Source: PostgreSQL documentation, "SASL
-Authentication", "OAUTHBEARER"; there is no channel binding and no proof of possession in it, so the gateway asks for TLS
-or loopback, as it does for a password.
+Authentication", "OAUTHBEARER"; there is no channel binding and no proof of possession in it, so the gateway asks for
+TLS or loopback, as it does for a password.
 """
 
 from __future__ import annotations
