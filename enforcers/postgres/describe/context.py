@@ -122,7 +122,8 @@ class Facts:
         """One level down; `nested` is taken back by one on the way up. Raises NestsTooDeeplyError.
 
         Every way in which describing calls itself passes here, or follows one parse tree, whose levels the reader of
-        JSON counts (test_context_nesting.py): compiled, these calls are C's, which nobody counts and which end the process.
+        JSON counts (test_context_nesting.py): compiled, these calls are C's, which nobody counts and which end
+        the process.
         """
         self.nested += 1
         if self.nested > MAX_NESTED:
