@@ -183,7 +183,7 @@ def compile_hot_loop(made_from: str) -> None:
         if shutil.which("cc") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
             say("hot loop", "no C compiler: it runs as plain Python, slower by half")
             return
-        say("hot loop", "compiling the gateway's (about half a minute, once)")
+        say("hot loop", "compiling the gateway's (two to three minutes, once)")
         cached.parent.mkdir(parents=True, exist_ok=True)
         try:
             run([python(), ROOT / "tools" / "compile.py", cached], todo="")
