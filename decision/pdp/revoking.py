@@ -14,16 +14,15 @@ import orjson
 
 from decision.errors import BadRequestError, CallerError, NotFoundError
 from decision.identity.people import DEV_ISSUER, EXCHANGE_ISSUER
-from decision.model import IdentityKey, Outcome, Party, Session, Subject, VerifiedToken, token_key
+from decision.model import IdentityKey, Outcome, Session, Subject, VerifiedToken, token_key
 from decision.pdp import opa_input
 from decision.pdp.answer import call_denied_body, refusal_text, who_body
 from decision.pdp.questions import Questions
-from decision.pdp.session_calls import MAX_REASON, REVOKE
+from decision.pdp.session_calls import MAX_REASON, REVOKE, session_of_nobody
 from decision.pdp.sessions import Sessions
 from decision.ports import Clock, People, Recorder, TokenStore
 
 _TEXT: Final = 1024
-_NOBODY: Final = Party(identity=IdentityKey(iss="", sub=""), name="", kind="unknown", owner="", groups=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,20 +97,7 @@ class Revoking:
     async def _permit(self, asker: Subject, *, closure: tuple[str, ...]) -> None:
         """Policy's word, as about a session of whoever it is; a token's and a role's are of nobody that is known."""
         now = self._clock.now()
-        who = Subject(
-            party=_NOBODY, actors=(), roles=(), role="", closure=closure, acting_closure=(), token_id="", dev=False
-        )
-        about = Session(
-            id="",
-            subject=who,
-            connection="",
-            environment="",
-            protocol="",
-            client_address="",
-            enforcer="",
-            opened=now,
-            expires=now,
-        )
+        about = session_of_nobody("", now, closure=closure)
         context = opa_input.Context(now=now, sessions=[about])
         document = opa_input.call_question(subject=asker, rpc=REVOKE, context=context)
         result = await self._questions.ask(document)

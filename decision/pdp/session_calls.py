@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from decision.errors import BadRequestError, CallerError, NotFoundError, PolicyUnavailableError, StoreError
@@ -77,7 +78,7 @@ class SessionCalls:
         try:
             found = await self._sessions.find(session)
         except StoreError:
-            found = self._unknown(session)
+            found = session_of_nobody(session, self._clock.now())
         else:
             if found is None:
                 raise NotFoundError("no such session", next_step="`twokey sessions list` shows those that are open.")
@@ -101,19 +102,20 @@ class SessionCalls:
         allowed = result.outcome is Outcome.ALLOW and not result.needs and not result.obligations
         return allowed, document, result
 
-    def _unknown(self, session: str) -> Session:
-        now = self._clock.now()
-        nobody = Subject(
-            party=_NOBODY, actors=(), roles=(), role="", closure=(), acting_closure=(), token_id="", dev=False
-        )
-        return Session(
-            id=session,
-            subject=nobody,
-            connection="",
-            environment="",
-            protocol="",
-            client_address="",
-            enforcer="",
-            opened=now,
-            expires=now,
-        )
+
+def session_of_nobody(session: str, now: datetime, *, closure: tuple[str, ...] = ()) -> Session:
+    """What policy is asked about where nothing but an id, or a closure, is known of whose session it is."""
+    who = Subject(
+        party=_NOBODY, actors=(), roles=(), role="", closure=closure, acting_closure=(), token_id="", dev=False
+    )
+    return Session(
+        id=session,
+        subject=who,
+        connection="",
+        environment="",
+        protocol="",
+        client_address="",
+        enforcer="",
+        opened=now,
+        expires=now,
+    )

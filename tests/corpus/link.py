@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from types import TracebackType
 
+from decision.cli.demo.stack import Stack
 from enforcers.postgres import wire
 from enforcers.postgres.scram import Login
 
@@ -23,6 +24,19 @@ class Place:
     user: str
     password: str
     database: str
+
+    def environment(self) -> dict[str, str]:
+        """libpq's, of a process that connects here."""
+        return {
+            **Stack.base_environment(),
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGDATABASE": self.database,
+            "PGSSLMODE": "disable",
+            "PGGSSENCMODE": "disable",
+        }
 
 
 class Link:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from decision.cli.demo.stack import Stack
 from tests.clients.recorder import Tap, client_messages
 from tests.corpus.field import READER, Field
+from tests.corpus.link import Place
 from tests.corpus.traffic import FOLDER, Oids, written
 from tools.clients import folder, pgjdbc
 
@@ -63,14 +63,7 @@ class Studio:
 
     def environment(self, port: int) -> dict[str, str]:
         return {
-            **Stack.base_environment(),
-            "PGHOST": "127.0.0.1",
-            "PGPORT": str(port),
-            "PGUSER": READER,
-            "PGPASSWORD": self.field.stack.passwords["company_ro"],
-            "PGDATABASE": "a",
-            "PGSSLMODE": "disable",
-            "PGGSSENCMODE": "disable",
+            **Place(port, READER, self.field.stack.passwords["company_ro"], "a").environment(),
             "PSQL_HISTORY": "/dev/null",
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "TERM": "xterm",

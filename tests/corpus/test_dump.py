@@ -7,7 +7,6 @@ import subprocess
 
 import pytest
 
-from decision.cli.demo.stack import Stack
 from tests.corpus.field import READER, Field
 from tests.corpus.link import Place
 
@@ -24,16 +23,7 @@ SELECT c.oid::regclass FROM pg_class c JOIN kin USING (oid) WHERE relkind IN ('r
 def _dump(field: Field, place: Place, *options: str) -> str:
     done = subprocess.run(
         [str(field.stack.database.psql.with_name("pg_dump")), "--no-sync", *options],
-        env={
-            **Stack.base_environment(),
-            "PGHOST": "127.0.0.1",
-            "PGPORT": str(place.port),
-            "PGUSER": place.user,
-            "PGPASSWORD": place.password,
-            "PGDATABASE": place.database,
-            "PGSSLMODE": "disable",
-            "PGGSSENCMODE": "disable",
-        },
+        env=place.environment(),
         capture_output=True,
         text=True,
         check=False,

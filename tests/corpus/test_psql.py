@@ -7,7 +7,6 @@ import subprocess
 
 import pytest
 
-from decision.cli.demo.stack import Stack
 from tests.corpus.field import READER, Field
 from tests.corpus.link import Place
 
@@ -24,16 +23,7 @@ def _psql(field: Field, place: Place, *arguments: str, given: str = "") -> str:
     done = subprocess.run(
         [str(field.stack.database.psql), "-X", "-A", "-P", "pager=off", *arguments],
         input=given,
-        env={
-            **Stack.base_environment(),
-            "PGHOST": "127.0.0.1",
-            "PGPORT": str(place.port),
-            "PGUSER": place.user,
-            "PGPASSWORD": place.password,
-            "PGDATABASE": place.database,
-            "PGSSLMODE": "disable",
-            "PGGSSENCMODE": "disable",
-        },
+        env=place.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
