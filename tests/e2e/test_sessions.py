@@ -289,7 +289,7 @@ def test_people_see_and_end_their_own_and_errors_are_clear(pair: Stack) -> None:
         assert planner.execute("SELECT 1").fetchone() == (1,)
         carol = pair.token("carol", "reviewer")
         killed = pair.twokey("sessions", "kill", theirs, "--json", "--reason", "done", token=carol)
-        assert json.loads(killed.stdout) == {"session": theirs, "ended": True}
+        assert json.loads(killed.stdout) == {"session": theirs, "ended": True, "sessions": 1}
         again = pair.twokey("sessions", "kill", theirs, token=carol)
         assert (again.returncode, again.stdout) == (0, "it had ended already\n")
         assert closing(pair, theirs)["by"]["subject"]["name"] == "carol"  # type: ignore[index]  # JSON
