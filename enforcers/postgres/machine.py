@@ -272,9 +272,10 @@ class SessionMachine(Fused):
         if len(described) == 1 and described[0].own_setting and not self.skipping:
             self._own_query(text)
             return
-        described = yield from self.asked_there(text, described)
-        if not described:
+        asked = yield from self.asked_there(text, described)
+        if asked is None:
             return
+        described = asked
         acts: list[Running] = []
         self.deciding = acts
         transaction = self.transaction.copy()

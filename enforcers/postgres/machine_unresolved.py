@@ -31,8 +31,8 @@ class Unresolved(Deciding):
 
     def asked_there(
         self, text: bytes, described: Sequence[Description]
-    ) -> Generator[Command | Internal, object, Sequence[Description]]:
-        """The statements of a Query as they are to be decided; none where it is over and the client knows why."""
+    ) -> Generator[Command | Internal, object, Sequence[Description] | None]:
+        """The statements of a Query as they are to be decided; None where it is over and the client knows why."""
         missing = any(is_unresolved(description) for description in described)
         asked = unresolved_text(text, described) if missing else None
         if asked is None or self.transaction.failed or self.skipping or self.gate.refusal() is not None:
@@ -47,7 +47,7 @@ class Unresolved(Deciding):
             if capture.error and not asked.placed:
                 self.tell_once(deny.withheld(capture.error) if self.replies.withhold else unplaced(capture.error))
             self.end_segment()
-            return ()
+            return None
         if not inside:
             yield from self.synced()
             self.segment_open = False
@@ -57,7 +57,7 @@ class Unresolved(Deciding):
             again = Refused(deny.coded("SYNTAX", "the statement can't be described any more"))
         if isinstance(again, Refused):
             self.refuse_query(again)
-            return ()
+            return None
         return again
 
 

@@ -23,3 +23,6 @@ def named(template: operation_pb2.SqlOperation) -> Iterator[Named]:
     for flow in template.flows:
         yield flow.source.schema, flow.source.relation, flow.source.column
         yield flow.target.schema, flow.target.relation, flow.target.column
+    for literal in template.literals:
+        for column in literal.columns:
+            yield column.schema, column.relation, column.column

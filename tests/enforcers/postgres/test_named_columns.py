@@ -33,5 +33,5 @@ def test_no_list_is_forgotten() -> None:
     operation = operation_pb2.SqlOperation()
     wanted: list[tuple[str, str, str]] = []
     _fill(operation, "", wanted)
-    assert len(wanted) == 6
+    assert len(wanted) == 7
     assert set(named(operation)) == set(wanted)
