@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from tests.clients.recorder import Conversation, Message, Recording, client_messages, server_messages
 
@@ -39,7 +39,8 @@ def heard(*recordings: Recording) -> set[str]:
             server = list(server_messages(conversation.server, encryption_answers=asked))
             found |= {way for message in client for way in _said(message)}
             found |= {way for message in server for way in _answered(message)}
-            if _batched(client) or _several(server):
+            # Executed twice before a Sync; or more than one statement completed before a ReadyForQuery.
+            if _twice(client, "E", ends={"S", "Q"}) or _twice(server, "C", ends={"Z"}):
                 found.add("batch")
     return found
 
@@ -89,27 +90,15 @@ def _answered(message: Message) -> Iterator[str]:
         yield ways[message.kind]
 
 
-def _batched(client: Sequence[Message]) -> bool:
-    executed = 0
-    for message in client:
-        if message.kind in {"S", "Q"}:
-            executed = 0
-        elif message.kind == "E":
-            executed += 1
-            if executed > 1:
-                return True
-    return False
-
-
-def _several(server: Sequence[Message]) -> bool:
-    """More than one statement's answer before a ReadyForQuery."""
-    completed = 0
-    for message in server:
-        if message.kind == "Z":
-            completed = 0
-        elif message.kind == "C":
-            completed += 1
-            if completed > 1:
+def _twice(messages: Sequence[Message], kind: str, *, ends: Set[str]) -> bool:
+    """More than one message of `kind` before one of the kinds in `ends`."""
+    found = 0
+    for message in messages:
+        if message.kind in ends:
+            found = 0
+        elif message.kind == kind:
+            found += 1
+            if found > 1:
                 return True
     return False
 
