@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import grpc
 import structlog
+from aiohttp import web
 
 from decision.approvals.service import Approvals
 from decision.audit.disk import Disk
 from decision.audit.log import SegmentLog
+from decision.authzen.binding import Binding
+from decision.authzen.evaluating import Evaluating
+from decision.authzen.http import ACTION as ACCESS
+from decision.authzen.parts import reconsidering
+from decision.authzen.parts import routes as access_routes
+from decision.authzen.request_http import ACTION as ACCESS_REQUEST
 from decision.clock import SystemClock
 from decision.columns import ColumnName
-from decision.errors import DecisionError, PolicyLoadError, RecordError, StoreError
+from decision.errors import DecisionError, PolicyLoadError, RecordError
 from decision.http import Http
 from decision.identity.admission import Admission
 from decision.identity.dev_issuer import refuse_off_loopback, start_dev_issuer
 from decision.identity.dpop import Nonces, Proofs
 from decision.identity.exchange import Exchange
-from decision.identity.people import OS_ISSUER
-from decision.identity.standing import Standing
+from decision.identity.peers import Peers, Recognition
+from decision.identity.ssh import SshAuthority
+from decision.identity.standing import Standing, Verdicts
+from decision.identity.svid import Bundle
 from decision.identity.tokens import build_verifier
 from decision.metrics import Metrics
-from decision.model import IdentityKey
 from decision.pdp.credentials import SessionCredentials
 from decision.pdp.deadlines import stored
+from decision.pdp.derivation import Derivation
 from decision.pdp.explain import Explain
 from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.pipeline import Pipeline
+from decision.pdp.policy_changes import PolicyChanges
 from decision.pdp.questions import Questions
 from decision.pdp.reading import Reading
+from decision.pdp.rejudging import Rejudging
 from decision.pdp.review import Review
 from decision.pdp.revocations import RECALLED, Revocations
 from decision.pdp.revoking import Revoking
 from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Sessions
-from decision.policy.bundle import PolicySources, changed
-from decision.policy.engine import start_engine
+from decision.policy.bundle import PolicySources
+from decision.policy.engine import Engine, start_engine
 from decision.policy.opa_process import OpaSettings
 from decision.ports import Clock
 from decision.rpc.approval_service import ApprovalService
@@ -54,23 +65,22 @@ from decision.rpc.exchange import ACTION as EXCHANGE
 from decision.rpc.exchange import TokenExchange
 from decision.rpc.guard import Guard
 from decision.rpc.masker_check import MaskerCheck
-from decision.rpc.server import DRAIN_S, Server, ServerTls, Services
+from decision.rpc.server import DRAIN_S, MutualPort, Server, Services
+from decision.rpc.ssh_lists import SshLists
 from decision.rpc.supervise import Supervisor
+from decision.rpc.tls import Listener, Material
 from decision.settings import Settings
-from decision.store.engine import open_store
+from decision.store.engine import Store, open_store
 
 READY_EVERY_S: Final = 0.25
 LIVENESS_EVERY_S: Final = 1.0
-_EVENTS: Final = 1024
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    revision: str
-    event: str
-    reason: str = ""
-    changed: Mapping[str, str] = field(default_factory=dict)  # file -> whose it is
+def _trust(material: Material) -> tuple[Bundle, Peers]:
+    if material.clients is None or material.peers is None:
+        raise PolicyLoadError("the mutual listener has no authorities or no enforcers")
+    return material.clients, material.peers
 
 
 class Service:
@@ -93,8 +103,9 @@ class Service:
         self._watch = watch
         self._drain_s = drain_s
         self._parts = AsyncExitStack()
-        self._events: asyncio.Queue[_Event] = asyncio.Queue(_EVENTS)
         self._stopping = False
+        self._listeners: list[Listener] = []
+        self._web = ""  # the origin of the pages, where there are any
 
     async def start(self) -> None:
         """Build and listen. Raises DecisionError or OSError; what was built by then is ended again."""
@@ -109,36 +120,43 @@ class Service:
         run = settings.run
         if run.dev:
             refuse_off_loopback([], settings.store)
-        self.metrics = metrics = Metrics(rpcs=[*DOORS, EXCHANGE])
+        self.metrics = metrics = Metrics(rpcs=[*DOORS, EXCHANGE, ACCESS, ACCESS_REQUEST])
         self.log = log = await SegmentLog.open(settings.audit_dir, clock=clock, disk=self._disk)
         self._parts.push_async_callback(log.close)
-        self.store = store = await open_store(settings.store, clock=clock)
+        self.store = store = await open_store(
+            settings.store,
+            password=settings.store_password.get_secret_value() if settings.store_password is not None else None,
+            clock=clock,
+        )
         self._parts.push_async_callback(store.close)
         clock = store.clock  # from here on: a clock set back, also across a restart, revives no session and no token
+        self._changes = changes = PolicyChanges(log, store.history, Path(run.state_dir))
         self.engine = engine = await start_engine(
             PolicySources.from_settings(self._document),
             OpaSettings.from_settings(self._document),
-            on_event=self._on_engine_event,
+            on_event=changes.on_engine_event,
             watch=self._watch,
+            derived=store.derived.read,
         )
         self._parts.push_async_callback(engine.close)
-        self._policy = engine.policy
         self.dev_issuer = None
         if run.dev:
             self.dev_issuer = await start_dev_issuer(Path(run.state_dir), people=lambda: engine.people)
             self._parts.push_async_callback(self.dev_issuer.close)
         # Not of the enforcers' secret: who knows this key can be anyone, and they are believed for less.
-        exchange = Exchange(run.tls.key.get_secret_value().encode(), dev=run.dev)
+        exchange = Exchange(settings.exchange_secret, dev=run.dev)
         verifier = build_verifier(
             settings.identity.issuers, dev=run.dev, dev_issuer=self.dev_issuer, own=[exchange.trusted]
         )
         self._parts.push_async_callback(verifier.close)
 
         standing = Standing(store.tokens)
+        authority = None if settings.ssh is None else SshAuthority.read(settings.ssh.key.get_secret_value())
         self.admission = Admission(verifier, store.tokens, standing)
         connections = {connection.name: connection for connection in settings.connections}
         kinds = {name: connection.kind for name, connection in connections.items()}
-        questions = Questions(engine, clock, metrics, budgets=store.budgets, history=store.history)
+        verdicts = Verdicts(store.tokens)
+        questions = Questions(engine, clock, metrics, budgets=store.budgets, history=store.history, verdicts=verdicts)
         self.revocations = Revocations(engine.revision, engine.classified)
         self.revocations.recall(await stored(store.sessions.closed_last(RECALLED)))
         engine.on_change(lambda revision: self._on_revision(revision, engine.classified))
@@ -157,6 +175,8 @@ class Service:
             unfit=maskers.unfit,
         )
         store.on_ended_elsewhere(self.sessions.ended_elsewhere)
+        self.rejudging = Rejudging(sessions=self.sessions, questions=questions, connections=connections, clock=clock)
+        self.sessions.when_outdated(self.rejudging.due)
         pipeline = Pipeline(
             questions=questions,
             sessions=self.sessions,
@@ -167,14 +187,26 @@ class Service:
             clock=clock,
             metrics=metrics,
             kinds=kinds,
+            derivation=self._derivation(store, engine, log),
         )
         review = Review(questions=questions, clock=clock, kinds=kinds)
+        denials = Binding(run.tls.key.get_secret_value().encode())
+        evaluating = Evaluating(
+            questions=questions,
+            foreign=engine,
+            recorder=log,
+            clock=clock,
+            metrics=metrics,
+            binding=denials,
+            approvals=store.approvals,
+            verdicts=verdicts,
+        )
         self.approvals = Approvals(
             store=store.approvals,
             engine=engine,
             recorder=log,
             clock=clock,
-            reconsider=review.reconsider,
+            reconsider=reconsidering(review.reconsider, evaluating),
             review_document=review.document,
             past=review.past,
         )
@@ -197,6 +229,7 @@ class Service:
                 clock=clock,
                 connections=connections,
                 bind_address=settings.identity.bind_address,
+                authority=authority,
             ),
             revocations=self.revocations,
             explain=explain,
@@ -204,6 +237,7 @@ class Service:
             metrics=metrics,
         )
         secret = run.enforcer_secret.get_secret_value()
+        shown, asking, recognition = await self._load_tls(clock)
         failed = FailedLogins(clock)
         nonces = Nonces(hmac.digest(secret.encode(), b"dpop-nonces", "sha256")) if settings.identity.nonces else None
         self.authenticator = Authenticator(
@@ -217,6 +251,7 @@ class Service:
             grpc=Origins(settings.public.grpc),
             http=Origins(settings.public.http),
             refused=failed,
+            recognition=recognition,
         )
         exchanging = TokenExchange(
             exchange=exchange,
@@ -241,16 +276,93 @@ class Service:
             guard=self.guard,
         )
         await self._record_start()
-        tls = ServerTls(cert=run.tls.cert.encode(), key=run.tls.key.get_secret_value().encode())
-        self.server = await Server.start(settings.grpc, tls=tls, services=services, dev=run.dev)
+        self.ssh_lists = lists = SshLists(
+            authority, store=store.tokens, standing=standing, people=lambda: engine.people, clock=clock
+        )
+        engine.on_change(lambda _revision: lists.forget())  # other people, other closures
+        await self._listen(
+            services,
+            [
+                *exchanging.routes(),
+                *lists.routes(),
+                *access_routes(
+                    authenticator=self.authenticator,
+                    evaluating=evaluating,
+                    approvals=self.approvals,
+                    store=store.approvals,
+                    denials=denials,
+                    recorder=log,
+                    clock=clock,
+                    metrics=metrics,
+                    supervisor=supervisor,
+                    questions=questions,
+                ),
+            ],
+            shown,
+            asking,
+        )
+
+    async def _listen(
+        self, services: Services, routes: Sequence[web.RouteDef], shown: Listener | None, asking: Listener | None
+    ) -> None:
+        settings = self._settings
+        run = settings.run
+        own = run.tls.key.get_secret_value().encode(), run.tls.cert.encode()
+        self.server = await Server.start(
+            settings.grpc,
+            credentials=shown.grpc(ask=False) if shown is not None else grpc.ssl_server_credentials([own]),
+            mutual=MutualPort(address=settings.mutual.listen, credentials=asking.grpc(ask=True))
+            if asking is not None and settings.mutual is not None
+            else None,
+            services=services,
+            dev=run.dev,
+        )
         self._parts.push_async_callback(self.server.drain, 0.0)
-        self.authenticator.grpc.add(f"https://{self.server.address}")
+        for address in filter(None, (self.server.address, self.server.mutual)):
+            self.authenticator.grpc.add(f"https://{address}")
         self.http = await Http.start(
-            settings.http, metrics=metrics, ready=lambda: self.ready, routes=exchanging.routes()
+            settings.http,
+            metrics=self.metrics,
+            ready=lambda: self.ready,
+            routes=routes,
+            tls=shown.context() if shown is not None else None,
         )
         self._parts.push_async_callback(self.http.close)
-        self.authenticator.http.add(f"http://{self.http.address}")
+        self.authenticator.http.add(f"{'http' if shown is None else 'https'}://{self.http.address}")
+        if settings.web is not None:
+            from decision.web.server import open_pages  # noqa: PLC0415 - with Jinja and Pygments
+
+            self._web, close = await open_pages(settings, self, self._listeners)
+            self._parts.push_async_callback(close)
         await self._tell_ready()
+
+    def _derivation(self, store: Store, engine: Engine, log: SegmentLog) -> Derivation:
+        made = Derivation(store=store.derived, engine=engine, recorder=log)
+        self._parts.push_async_callback(made.close)
+        return made
+
+    async def _load_tls(self, clock: Clock) -> tuple[Listener | None, Listener | None, Recognition | None]:
+        """Of the listeners that everybody calls, and of the one that asks for certificates; who they are of. Raises
+        TlsError."""
+        settings, metrics = self._settings, self.metrics
+        shown = asking = recognition = None
+        if settings.tls is not None:
+            shown = Listener("decision", settings.tls, metrics=metrics, now=clock.now)
+            self._listeners.append(shown)
+            await shown.load()
+        if settings.mutual is not None:
+            asking = Listener("mutual", settings.mutual.tls, metrics=metrics, now=clock.now)
+            self._listeners.append(asking)
+            await asking.load()
+            recognition = Recognition(*_trust(asking.material), clock.now)
+            asking.on_change(self._on_trust)
+        return shown, asking, recognition
+
+    def _on_trust(self, material: Material) -> None:
+        """The mutual listener's certificate, its authorities or the list of enforcers were read again."""
+        if self.authenticator.recognition is not None:
+            self.authenticator.recognition.replace(*_trust(material))
+        self.guard.recheck()
 
     @property
     def ready(self) -> bool:
@@ -259,7 +371,9 @@ class Service:
 
     @property
     def ready_line(self) -> dict[str, object]:
-        return {"ready": True, "grpc": self.server.address, "http": self.http.address}
+        line: dict[str, object] = {"ready": True, "grpc": self.server.address, "http": self.http.address}
+        named = {"mutual": self.server.mutual, "web": self._web}
+        return {**line, **{name: where for name, where in named.items() if where}}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Raises an ExceptionGroup when a background part failed: the service then must end."""
@@ -268,7 +382,9 @@ class Service:
                 group.create_task(self._watch_readiness()),
                 group.create_task(self._watch_liveness()),
                 group.create_task(self.approvals.run_sweeper()),
-                group.create_task(self._record_events()),
+                group.create_task(self._changes.run()),
+                *(group.create_task(listener.watch()) for listener in self._listeners),
+                group.create_task(self.rejudging.run()),
             ]
             await stop.wait()
             for task in tasks:
@@ -290,7 +406,9 @@ class Service:
         await self._parts.aclose()
 
     async def reload(self) -> None:
-        """SIGHUP: policy, people, classification; all or nothing."""
+        """SIGHUP: policy, people, classification; all or nothing. Of each listener its certificates likewise."""
+        for listener in self._listeners:
+            await listener.reload()
         try:
             await self.engine.reload()
         except PolicyLoadError as error:
@@ -324,35 +442,8 @@ class Service:
 
     def _on_revision(self, revision: str, classified: Mapping[str, tuple[ColumnName, ...]]) -> None:
         self.revocations.revised(revision, classified)
-        before, self._policy = self._policy, self.engine.policy
-        self._enqueue(_Event(revision, "in-force", changed=changed(before, self._policy)))
-
-    def _on_engine_event(self, name: str, fields: Mapping[str, str]) -> None:
-        if name not in ("policy-loaded", "opa-started"):  # the first is `_on_revision`'s, the second changes nothing
-            self._enqueue(_Event(fields.get("revision", ""), name, fields.get("reason", "")[:4000]))
-
-    def _enqueue(self, event: _Event) -> None:
-        try:
-            self._events.put_nowait(event)
-        except asyncio.QueueFull:
-            _log.error("a policy event was not recorded", policy_event=event.event, revision=event.revision)
-
-    async def _record_events(self) -> None:
-        while True:
-            event = await self._events.get()
-            people = self._policy.people
-            by = {owner: people.closure(IdentityKey(OS_ISSUER, owner)) for owner in event.changed.values()}
-            body: dict[str, object] = {"event": event.event, "revision": event.revision, "reason": event.reason}
-            if event.changed:
-                body["changed"] = [{"file": file, "owner": owner} for file, owner in event.changed.items()]
-                body["by"] = sorted({element for closure in by.values() for element in closure})
-            while True:
-                try:
-                    await self.log.append("policy", body)
-                    await self.store.history.policy_changed(list(by.values()))
-                    break
-                except (RecordError, StoreError):  # the record once more rather than a change that nobody made
-                    await asyncio.sleep(1.0)
+        self.rejudging.due()
+        self._changes.in_force(self.engine.policy)
 
     async def _record_start(self) -> None:
         settings = self._settings
@@ -364,5 +455,4 @@ class Service:
                 {"name": item.name, "kind": item.kind, "environment": item.environment} for item in settings.connections
             ],
         }
-        policy = {"event": "in-force", "revision": self.engine.revision, "reason": "start"}
-        await self.log.append_many([("started", started), ("policy", policy)])
+        await self._changes.started(self.engine.policy, started)

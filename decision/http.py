@@ -1,15 +1,28 @@
-"""A small HTTP face on loopback: /metrics, /healthz (the process runs), /readyz (decisions can be made)."""
+"""A small HTTP face: /metrics, /healthz (the process runs), /readyz (decisions can be made)."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from aiohttp import web
 
 from decision.metrics import Metrics
 
 MAX_BODY = 64 << 10  # two tokens of 16 KiB, written as a form
-_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+NO_STORE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+async def _identified(request: web.Request, answer: web.StreamResponse) -> None:
+    """Every answer to a request that could be read, also those the library makes (404, 405, 413, 500): the caller's
+    X-Request-ID as it came (AuthZEN, section 10.1.12), and nothing to be kept that doesn't say it may be. An identifier
+    that is no UTF-8, or holds a control character, can't be written into a header and isn't repeated."""
+    given = request.headers.get("X-Request-ID")
+    if given is not None and all(" " <= one != "\x7f" and not "\ud800" <= one <= "\udfff" for one in given):
+        answer.headers["X-Request-ID"] = given
+    for name, value in NO_STORE.items():
+        answer.headers.setdefault(name, value)
 
 
 class Http:
@@ -21,24 +34,31 @@ class Http:
 
     @classmethod
     async def start(
-        cls, address: str, *, metrics: Metrics, ready: Callable[[], bool], routes: Iterable[web.AbstractRouteDef] = ()
+        cls,
+        address: str,
+        *,
+        metrics: Metrics,
+        ready: Callable[[], bool],
+        routes: Iterable[web.AbstractRouteDef] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> Http:
         """`routes`: further ones. Raises OSError when the address is taken."""
         host, _, port = address.rpartition(":")
 
         async def get_metrics(_request: web.Request) -> web.Response:
-            headers = {**_NO_STORE, "Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            headers = {**NO_STORE, "Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
             return web.Response(body=metrics.text(), headers=headers)
 
         async def get_health(_request: web.Request) -> web.Response:
-            return web.Response(text="ok\n", headers=_NO_STORE)
+            return web.Response(text="ok\n", headers=NO_STORE)
 
         async def get_ready(_request: web.Request) -> web.Response:
             if ready():
-                return web.Response(text="ready\n", headers=_NO_STORE)
-            return web.Response(status=503, text="not ready\n", headers=_NO_STORE)
+                return web.Response(text="ready\n", headers=NO_STORE)
+            return web.Response(status=503, text="not ready\n", headers=NO_STORE)
 
         application = web.Application(client_max_size=MAX_BODY)
+        application.on_response_prepare.append(_identified)
         application.router.add_get("/metrics", get_metrics)
         application.router.add_get("/healthz", get_health)
         application.router.add_get("/readyz", get_ready)
@@ -46,7 +66,7 @@ class Http:
         runner = web.AppRunner(application, access_log=None, keepalive_timeout=15.0, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host.strip("[]"), int(port))
+            site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls)
             await site.start()
         except OSError:
             await runner.cleanup()

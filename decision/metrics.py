@@ -17,18 +17,37 @@ CODES = frozenset(
         "APPROVAL_MISMATCH",
         "APPROVAL_PENDING",
         "APPROVAL_REDEEMED",
+        "BUDGET_CHANGED",
         "CALL_DENIED",
+        "CREDENTIAL_LIMIT",
         "DECISION_UNAVAILABLE",
+        "DEV_ISSUER",
+        "DEV_OFF_LOOPBACK",
+        "HISTORY_CHANGED",
         "INTERNAL",
         "INVALID_REQUEST",
+        "INVALID_SCOPE",
+        "INVALID_TARGET",
+        "LABELS_DERIVED",
+        "LOGIN_LIMIT",
         "NOT_FOUND",
         "NOT_SUPPORTED",
+        "OBLIGATION_UNMET",
         "OUTCOME_UNKNOWN",
         "POLICY_DENIED",
         "POLICY_INVALID",
+        "POLICY_REFUSED",
+        "RECORD_CORRUPT",
         "RECORD_UNAVAILABLE",
+        "REQUESTS_CHANGED",
+        "REVOCATION_LIMIT",
         "REVOKED",
+        "SESSIONS_CHANGED",
         "SESSION_EXPIRED",
+        "SETTINGS",
+        "SLOW_WATCHER",
+        "STATE",
+        "TLS",
         "TOKEN_ALG",
         "TOKEN_AUDIENCE",
         "TOKEN_CLAIMS",
@@ -46,8 +65,12 @@ CODES = frozenset(
         "TOKEN_SIGNATURE",
         "TOKEN_TYPE",
         "TOKEN_USED",
+        "TOO_LARGE",
         "UNKNOWN_CONNECTION",
+        "UNSUPPORTED_GRANT",
         "USE_DPOP_NONCE",
+        "VERDICT_GIVEN",
+        "VERDICT_REFUSED",
         "WITHDRAWN",
     }
 )
@@ -70,9 +93,24 @@ class Metrics:
             "twokey_policy_seconds", "One question to OPA", buckets=_FAST, registry=self.registry
         )
         self._acts = Counter("twokey_acts_recorded", "Acts recorded", registry=self.registry)
+        self._refused = Counter(
+            "twokey_sessions_refused", "Sessions that were not opened", ["code"], registry=self.registry
+        )
         self.records = Gauge("twokey_records", "Records in the log", registry=self.registry)
         self.sessions_revoked = Counter("twokey_sessions_revoked", "Sessions revoked", registry=self.registry)
         self.watchers = Gauge("twokey_enforcers_watching", "Enforcers watching revocations", registry=self.registry)
+        self._certificates = Gauge(
+            "twokey_certificate_expiry_timestamp_seconds",
+            "When a certificate in use expires, in seconds since 1970",
+            ["listener", "part"],
+            registry=self.registry,
+        )
+        self._reloads = Counter(
+            "twokey_certificate_reloads",
+            "Certificates read again; failed: the former stays in use",
+            ["listener", "result"],
+            registry=self.registry,
+        )
         self.ready = Gauge("twokey_ready", "1 when decisions can be made", registry=self.registry)
 
     def decided(self, outcome: str, code: str, seconds: float) -> None:
@@ -88,6 +126,17 @@ class Metrics:
 
     def called(self, rpc: str, code: str) -> None:
         self._calls.labels(_known(rpc, self._rpcs), _known(code, CODES)).inc()
+
+    def certificate_expires(self, listener: str, part: str, moment: float) -> None:
+        """listener: decision, mutual. part: certificate, clients (the first of the authorities)."""
+        self._certificates.labels(listener, part).set(moment)
+
+    def certificate_reloaded(self, listener: str, *, ok: bool) -> None:
+        self._reloads.labels(listener, "ok" if ok else "failed").inc()
+
+    def refused(self, code: str) -> None:
+        """A session that was not opened."""
+        self._refused.labels(_known(code, CODES)).inc()
 
     def acted(self, count: int) -> None:
         self._acts.inc(count)

@@ -49,6 +49,17 @@ class IdentityKey:
     sub: str
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How its subject logged in, as a token tells (OpenID Connect Core, section 2: acr, auth_time; RFC 9470)."""
+
+    acr: str = ""
+    time: datetime | None = None
+
+
+NO_LOGIN = Login()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedToken:
     identity: IdentityKey
@@ -64,6 +75,7 @@ class VerifiedToken:
     keys: tuple[str, ...] = ()  # keys it is bound to, all shown to be held: jkt:…, x5t:…
     may_act: IdentityKey | None = None  # who alone may act for its subject (RFC 8693, section 4.4)
     client: str = ""
+    login: Login = NO_LOGIN
 
 
 def token_key(issuer: str, token_id: str) -> bytes:
@@ -106,6 +118,9 @@ class Subject:
     acting_closure: tuple[str, ...]
     token_id: str
     dev: bool
+    keys: tuple[
+        str, ...
+    ] = ()  # that the token is bound to, sorted: jkt:…, x5t:…; what it asks for is bound to them too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +156,7 @@ class ApprovalTerms:
     groups: tuple[str, ...]
     quorum: int
     expires_s: int
+    again_s: int | None = None  # only time is missing (cooling-off): ask again after so many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +221,7 @@ class ActKey:
     actors: tuple[IdentityKey, ...]
     role: str
     connection: str
+    keys: tuple[str, ...] = ()  # of the subject's proof; none for a bearer's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

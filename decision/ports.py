@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from decision.model import (
     JSON,
@@ -16,6 +16,7 @@ from decision.model import (
     ActKey,
     Approval,
     ApprovalState,
+    ApprovalTerms,
     Budget,
     BudgetUse,
     IdentityKey,
@@ -94,6 +95,12 @@ class Admission(Protocol):
         """Again, once the session is stored: what was revoked meanwhile didn't see it. Raises as `admit`."""
 
 
+class VerdictStanding(Protocol):
+    async def fallen(self, approval: Approval, people: People) -> frozenset[int]:
+        """The verdicts, by their place, whose reviewer, or the token or a role of theirs, was revoked since. Raises
+        StoreError."""
+
+
 class SessionStore(Protocol):
     """Durable sessions. Every method may raise StoreError."""
 
@@ -137,9 +144,19 @@ class ApprovalDraft:
     revision: str
 
 
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What one closure has asked for: how many requests are open, were opened and were refused within an hour."""
+
+    live: int
+    hour: int
+    refused: int
+
+
 class ApprovalStore(Protocol):
     """Durable approvals and their state machine: pending -> approved | denied | expired | withdrawn;
-    approved -> redeemed | lapsed | withdrawn; redeemed -> outcome-unknown. Every move is one compare-and-set in one
+    approved -> redeemed | lapsed | withdrawn | pending (reopened); redeemed -> outcome-unknown.
+    Every move is one compare-and-set in one
     transaction, on the store's clock with a high-water mark (a clock set back revives nothing).
     May raise StoreError; a move that another one beat raises StateError with the state now in force as code
     (APPROVAL_DENIED, APPROVAL_EXPIRED, WITHDRAWN, APPROVAL_REDEEMED, APPROVAL_PENDING, APPROVAL_APPROVED,
@@ -147,10 +164,14 @@ class ApprovalStore(Protocol):
     `record` is awaited after the compare-and-set has won and before its commit: a state is never seen by anyone before
     its record is durable, and what it raises undoes the move and reaches the caller unchanged."""
 
-    async def find_or_create(self, draft: ApprovalDraft) -> tuple[Approval, bool]:
+    async def requests(self, draft: ApprovalDraft) -> Requests | None:
+        """What the draft's closure has asked for. None where an approval is there already that it may use."""
+
+    async def find_or_create(self, draft: ApprovalDraft, *, seen: Requests | None = None) -> tuple[Approval, bool]:
         """The live (pending or approved, unexpired) approval for draft.key that this session may use: its own, or one
         whose asking session is closed (it is then bound to this session). Else a new one; True when new.
-        StateError APPROVAL_LIMIT when this subject has too many live ones."""
+        StateError APPROVAL_LIMIT when there are too many live ones of everybody; REQUESTS_CHANGED where the closure
+        has asked for more than was `seen` when policy was asked: ask policy again."""
 
     async def get(self, approval: str) -> Approval | None: ...
 
@@ -188,6 +209,19 @@ class ApprovalStore(Protocol):
     ) -> Approval:
         """approved -> redeemed, once; raises StateError APPROVAL_MISMATCH where key or session differ, REVOKED where
         the session has ended."""
+
+    async def reopen(
+        self,
+        approval: str,
+        *,
+        terms: ApprovalTerms,
+        reasons: Sequence[Reason],
+        record: Callable[[Approval], Awaitable[None]] | None = None,
+    ) -> Approval:
+        """approved -> pending, its verdicts kept: the live policy asks for more than they give. Raises as `move`."""
+
+    async def answered(self) -> Sequence[str]:
+        """The pending ones that have a verdict: policy may have to be asked again. A bounded number of them."""
 
     async def finished(self, execution: str) -> None:
         """The outcome of a redeemed act was recorded."""
@@ -255,6 +289,28 @@ class HistoryStore(Protocol):
         """These changed what is decided."""
 
 
+class DerivedLabel(NamedTuple):
+    connection: str
+    name: str  # as decision.columns spells a column
+    label: str
+
+
+class DerivedStore(Protocol):
+    """Durable labels of columns that inherit them (ADR 23). May raise StoreError."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other replicas may add some."""
+
+    async def read(self) -> Mapping[str, Mapping[str, str]]:
+        """connection -> column -> label."""
+
+    async def count(self) -> int: ...
+
+    async def add(self, labels: Sequence[DerivedLabel]) -> None:
+        """All or none; one that is there already is no change. Raises StateError where a column has another label."""
+
+
 class Recorder(Protocol):
     """The append-only log (docs/architecture.md, Records)."""
 
@@ -270,6 +326,30 @@ class Recorder(Protocol):
     def read(self, start: int, limit: int | None) -> AsyncIterator[tuple[int, bytes]]: ...
 
 
+class Written(Awaitable[int], Protocol):
+    """What asyncio's futures are: it ends with the record's index."""
+
+    def done(self) -> bool: ...
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A record whose place in the log is taken. `written` ends when it is durable; never before, and in order."""
+
+    index: int
+    written: Written
+
+
+class WindowedRecorder(Recorder, Protocol):
+    """A log that also takes records of `windowed` durability (ADR 35)."""
+
+    async def promise(self, kind: str, body: JSON) -> Promised | None:
+        """One record's index before it is durable. It is written at once, and again after a write that failed. None:
+        not now, so append it. Raises RecordError."""
+
+
 class Clock(Protocol):
     def now(self) -> datetime: ...
 
@@ -278,7 +358,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a one-time password stands for. `address` "" where it isn't bound to one."""
+    """What a one-time password stands for. `address` "" where it isn't bound to one; `uses` 0: an SSH certificate."""
 
     token: VerifiedToken
     connection: str
@@ -309,6 +389,9 @@ class TokenStore(Protocol):
     async def redeem(self, key: bytes, *, connection: str, role: str, address: str) -> VerifiedToken:
         """Use it once. Raises TokenError TOKEN_USED: unknown, used up, too old, for something or somebody else."""
 
+    async def certified(self) -> Sequence[Grant]:
+        """The SSH certificates that haven't run out, whatever was revoked since."""
+
     async def cut(self, kind: str, values: Sequence[str], reason: str) -> Sequence[str]:
         """Revoke what was issued until now; the values that were cut: with tokens also those exchanged for them."""
 
@@ -317,3 +400,34 @@ class TokenStore(Protocol):
 
     async def descend(self, child: str, parents: Collection[str], *, seconds: float) -> None:
         """Remember that `child` was exchanged for `parents`; all as values of a cut of kind token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSession:
+    """A person at a browser. token: what the log-in said, as a token without a key. auth_time: when they last showed
+    who they are; None where the issuer doesn't say. used: the last request but for minutes."""
+
+    token: VerifiedToken
+    auth_time: datetime | None
+    acr: str
+    used: datetime
+
+
+class WebStore(Protocol):
+    """Durable browser sessions and log-ins under way, by a hash of what the browser holds. All may raise StoreError."""
+
+    async def begin(self, key: bytes, facts: Mapping[str, str], *, seconds: float) -> None:
+        """Remember a log-in. Raises StateError LOGIN_LIMIT when too many are under way."""
+
+    async def finish(self, key: bytes) -> Mapping[str, str] | None:
+        """What was remembered, once; None: unknown, used, or too old."""
+
+    async def open(self, key: bytes, session: WebSession) -> None: ...
+
+    async def get(self, key: bytes, *, idle_s: float) -> WebSession | None:
+        """None: unknown, closed, expired, or not used for `idle_s`."""
+
+    async def touch(self, key: bytes) -> None:
+        """It is used now."""
+
+    async def close(self, key: bytes) -> None: ...

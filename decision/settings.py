@@ -62,6 +62,50 @@ class Public(_Part):
     http: list[str] = Field(default_factory=list)
 
 
+class Ssh(_Part):
+    """key: of the authority that signs SSH certificates, OpenSSH or PEM."""
+
+    key: SecretStr
+
+
+class TokenExchange(_Part):
+    """key: any text of at least 32 characters, from which the key that signs exchanged tokens is derived. The same for
+    each replica, and for each start: what was signed then counts on. Enforcers must not know it."""
+
+    key: SecretStr
+
+    @field_validator("key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 32:
+            raise ValueError("decision.exchange.key has at least 32 characters")
+        return value
+
+
+class ListenerTls(_Part):
+    """Files (PEM), read again when they change. clients: the authorities of callers' certificates. enforcers: which of
+    those certificates is which enforcer (YAML); with `clients`, and for the listener of enforcers alone."""
+
+    certificate: str
+    key: str
+    clients: str | None = None
+    enforcers: str | None = None
+
+
+class Mutual(_Part):
+    """The listener that asks everybody for a certificate: where enforcers call, known by theirs instead of a secret."""
+
+    listen: str
+    tls: ListenerTls
+
+    @field_validator("tls")
+    @classmethod
+    def _whole(cls, value: ListenerTls) -> ListenerTls:
+        if value.clients is None or value.enforcers is None:
+            raise ValueError("the mutual listener needs `clients` and `enforcers`")
+        return value
+
+
 class Policy(_Part):
     rego: str | None
     data: str | None
@@ -84,16 +128,61 @@ class Opa(_Part):
     token: SecretStr | None
 
 
+class WebTls(_Part):
+    """Files (PEM), read again when they change."""
+
+    certificate: str
+    key: str
+
+
+class StepUp(_Part):
+    """Which verdicts need a fresh log-in, and how fresh and strong. environments: of the connections; "*" for all."""
+
+    environments: list[str]
+    max_age_s: Annotated[int, Field(ge=30, le=86_400)] = 900
+    acr: list[str] = Field(default_factory=list)
+
+
+class Web(_Part):
+    """The pages on which people review. origin: what browsers know them by; None: what is listened on. issuer: one of
+    identity.issuers, whose role table counts for its ID tokens too."""
+
+    listen: str
+    origin: str | None = None
+    tls: WebTls | None = None
+    issuer: str
+    client: Annotated[str, Field(min_length=1)]
+    secret: SecretStr | None = None
+    scopes: list[str] = Field(default_factory=lambda: ["openid"])
+    step_up: StepUp | None = None
+    idle_s: Annotated[int, Field(ge=60, le=86_400)] = 1800
+    absolute_s: Annotated[int, Field(ge=300, le=86_400)] = 28_800
+
+    @field_validator("origin")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        if value is not None and (not value.startswith(("https://", "http://")) or "/" in value.partition("://")[2]):
+            raise ValueError("an origin is https://host or https://host:port")
+        return value
+
+
 class Settings(_Part):
     run: Run
     grpc: str
     http: str
+    tls: ListenerTls | None = None  # of both; None: the run's own for gRPC, none for HTTP
+    mutual: Mutual | None = None
     identity: Identity
     public: Public = Public()
+    ssh: Ssh | None = None
+    exchange: TokenExchange | None = None  # None: what was exchanged ends with the run
+    configuration: str | None = None  # the file all this was read from: who owns it made what came with a start
+    web: Web | None = None
     people: str
     policy: Policy
     connections: list[Connection]
     store: str
+    store_password: SecretStr | None = None
     audit: Audit
     opa: Opa
 
@@ -111,6 +200,12 @@ class Settings(_Part):
         if len({connection.name for connection in value}) != len(value):
             raise ValueError("two connections have one name")
         return value
+
+    @property
+    def exchange_secret(self) -> bytes:
+        """That only this service knows."""
+        found = self.run.tls.key if self.exchange is None else self.exchange.key
+        return found.get_secret_value().encode()
 
     @property
     def audit_dir(self) -> Path:

@@ -188,7 +188,7 @@ def _supervise(arguments: Arguments, settings: Settings, document: bytes) -> int
     listeners = bind(settings.listen, shared=True)
     changed = orjson.loads(document)
     changed["listen"] = {name: str(address) for name, address in listeners.addresses.items()}
-    argv = (sys.executable, "-m", "enforcers", arguments.protocol, "--supervisor", str(os.getpid()))
+    argv = (sys.executable, "-I", "-m", "enforcers", arguments.protocol, "--supervisor", str(os.getpid()))
     command = Command(argv, orjson.dumps(changed))
     return _run_loop(_supervised(command, settings.workers, arguments.ready_fd, listeners.addresses), listeners)
 

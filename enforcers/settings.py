@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import orjson
 
 from enforcers.core.errors import SettingsError
+from enforcers.secret import Secret
 
 MAX_DOCUMENT = 4 << 20  # bytes
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
@@ -35,17 +36,28 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class EnvSource:
+    """at, here and below: file and line of the person's configuration, for messages; "" where it isn't known."""
+
     name: str
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
+    """on_disk: the configuration names it as one that may lie on a disk; else it must be in memory."""
+
     path: str
+    on_disk: bool = False
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ExecSource:
+    """variables: the names of those it gets besides PATH and HOME."""
+
     argv: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+    at: str = field(default="", compare=False)
 
 
 Source = EnvSource | FileSource | ExecSource
@@ -80,6 +92,22 @@ class Tls:
     certificate: str
     key: Source
     required: bool = True
+    clients: str | None = (
+        None  # a file of the authorities of clients' certificates, which are asked for then (RFC 8705)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionTls:
+    """How the decision service is known, and what it is shown; files (PEM), read again when they change.
+
+    ca: who signs its certificate. name: its SPIFFE ID or host name, exactly as its certificate has it. certificate and
+    key: of this enforcer, both or neither; with them it is known by its certificate and sends no secret."""
+
+    ca: str
+    name: str
+    certificate: str | None = None
+    key: Source | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +129,8 @@ class Settings:
     balancers: tuple[str, ...] = ()  # networks whose PROXY protocol v2 header is believed, and required
     max_connections: int = 500  # a worker's
     masking_key: Source | None = None  # of the hash masker
+    variables: Mapping[str, Secret] = field(default_factory=dict, repr=False)  # those that sources name
+    decision_tls: DecisionTls | None = None  # None: by the run's own authority
     oauth: str = ""  # where clients learn of the identity provider: the address of its OpenID configuration
 
 
@@ -112,7 +142,7 @@ def read_settings(document: bytes) -> Settings:
         loaded = orjson.loads(document)
     except orjson.JSONDecodeError:
         raise SettingsError("the settings document is not JSON") from None
-    optional = {"tls", "balancers", "max_connections", "masking", "oauth"}
+    optional = {"tls", "balancers", "max_connections", "masking", "oauth", "variables"}
     top = _Keys(loaded, "", {"run", "decision", "listen", "workers", "connections"}, optional)
     connections: dict[str, Connection] = {}
     for index, item in enumerate(_sequence(top["connections"], "connections")):
@@ -128,7 +158,7 @@ def read_settings(document: bytes) -> Settings:
         raise SettingsError("connections: at least one is needed")
     if set(listen) != set(connections):
         raise SettingsError("listen: must name every connection and nothing else")
-    decision = _Keys(top["decision"], "decision", {"grpc"})
+    decision = _Keys(top["decision"], "decision", {"grpc"}, {"tls"})
     return Settings(
         run=_run(top["run"]),
         decision=_address(decision["grpc"], "decision.grpc", any_port=False),
@@ -145,8 +175,10 @@ def read_settings(document: bytes) -> Settings:
             if "max_connections" in top
             else 500
         ),
+        decision_tls=_decision_tls(decision["tls"]) if "tls" in decision else None,
         oauth=_text(top["oauth"], "oauth") if "oauth" in top else "",
         masking_key=_masking_key(top["masking"]) if "masking" in top else None,
+        variables=_variables(top["variables"]) if "variables" in top else {},
     )
 
 
@@ -264,7 +296,7 @@ def _account(value: object, path: str) -> Account:
 
 
 def _tls(value: object, path: str) -> Tls:
-    keys = _Keys(value, path, {"certificate", "key", "required"})
+    keys = _Keys(value, path, {"certificate", "key", "required"}, {"clients"})
     required = keys["required"]
     if not isinstance(required, bool):
         raise SettingsError(f"{path}.required: true or false is needed")
@@ -272,6 +304,7 @@ def _tls(value: object, path: str) -> Tls:
         certificate=_text(keys["certificate"], f"{path}.certificate"),
         key=_source(keys["key"], f"{path}.key"),
         required=required,
+        clients=_text(keys["clients"], f"{path}.clients") if "clients" in keys else None,
     )
 
 
@@ -279,20 +312,52 @@ def _masking_key(value: object) -> Source:
     return _source(_Keys(value, "masking", {"key"})["key"], "masking.key")
 
 
+def _decision_tls(value: object) -> DecisionTls:
+    keys = _Keys(value, "decision.tls", {"ca", "name"}, {"certificate", "key"})
+    if ("certificate" in keys) != ("key" in keys):
+        raise SettingsError("decision.tls: certificate and key are needed together")
+    return DecisionTls(
+        ca=_text(keys["ca"], "decision.tls.ca"),
+        name=_text(keys["name"], "decision.tls.name"),
+        certificate=_text(keys["certificate"], "decision.tls.certificate") if "certificate" in keys else None,
+        key=_source(keys["key"], "decision.tls.key") if "key" in keys else None,
+    )
+
+
+def _variables(value: object) -> Mapping[str, Secret]:
+    given = _mapping(value, "variables")
+    return {_variable(name, "variables"): Secret(_text(text, f"variables.{name}")) for name, text in given.items()}
+
+
+def _variable(value: object, path: str) -> str:
+    name = _text(value, path)
+    if "=" in name:
+        raise SettingsError(f"{path}: not a variable's name")
+    return name
+
+
+def _true(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{path}.on_disk: true or false is needed")
+    return value
+
+
+_MORE = {"env": frozenset[str](), "file": frozenset({"on_disk"}), "exec": frozenset({"environment"})}
+
+
 def _source(value: object, path: str) -> Source:
-    if not isinstance(value, dict) or len(value) != 1:
+    kinds = set(_MORE) & set(value) if isinstance(value, dict) else set()
+    if not isinstance(value, dict) or len(kinds) != 1:
         raise SettingsError(f"{path}: one of env, file or exec is needed, never the secret itself")
-    ((kind, given),) = value.items()
+    (kind,) = kinds
+    keys = _Keys(value, path, {kind}, {"at", *_MORE[kind]})
+    at = _text(keys["at"], f"{path}.at") if "at" in keys else ""
     if kind == "env":
-        name = _text(given, f"{path}.env")
-        if "=" in name:
-            raise SettingsError(f"{path}.env: not a variable's name")
-        return EnvSource(name)
+        return EnvSource(_variable(keys["env"], f"{path}.env"), at)
     if kind == "file":
-        return FileSource(_text(given, f"{path}.file"))
-    if kind == "exec":
-        argv = tuple(_text(item, f"{path}.exec[{n}]") for n, item in enumerate(_sequence(given, f"{path}.exec")))
-        if not argv:
-            raise SettingsError(f"{path}.exec: a program is needed")
-        return ExecSource(argv)
-    raise SettingsError(f"{path}: one of env, file or exec is needed, never the secret itself")
+        return FileSource(_text(keys["file"], f"{path}.file"), "on_disk" in keys and _true(keys["on_disk"], path), at)
+    argv = tuple(_text(item, f"{path}.exec[{n}]") for n, item in enumerate(_sequence(keys["exec"], f"{path}.exec")))
+    if not argv:
+        raise SettingsError(f"{path}.exec: a program is needed")
+    names = _sequence(keys["environment"], f"{path}.environment") if "environment" in keys else ()
+    return ExecSource(argv, tuple(_variable(name, f"{path}.environment") for name in names), at)

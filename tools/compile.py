@@ -63,6 +63,7 @@ MODULES = (
     "enforcers/postgres/describe/statements.py",
     "enforcers/postgres/describe/tags.py",
     "enforcers/postgres/describe/telling.py",
+    "enforcers/postgres/describe/unlabelling.py",
     "enforcers/postgres/describe/utility.py",
     "enforcers/postgres/describe/verify.py",
     "enforcers/postgres/describing.py",

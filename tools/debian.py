@@ -19,11 +19,14 @@ from tools.setup import SetupError, cache, run
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """libraries: those of its dependencies that are fetched beside it, a pattern. program: below the folder."""
+    """libraries: those of its dependencies that are fetched too, a pattern; beside: other packages. program: below the
+    folder. shows: its version, by this option."""
 
     name: str
     libraries: str
     program: str
+    shows: str = "--version"
+    beside: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -54,7 +57,7 @@ class Package:
             for deb in debs:
                 run(["dpkg-deb", "-x", deb, draft], todo="look at what was downloaded")
             run(
-                [self.path(draft), "--version"],
+                [self.path(draft), self.shows],
                 todo="its libraries are not those of this system: leave it out",
                 environ={"LD_LIBRARY_PATH": libraries(draft), "PATH": os.environ.get("PATH", "")},
             )
@@ -68,7 +71,11 @@ class Package:
         if done.returncode != 0 or not done.stdout.strip():
             return []
         needed = re.compile(rf"\s*Depends: (lib(?:{self.libraries})[\w.+-]*)$")
-        return [self.name, *(match[1] for line in done.stdout.splitlines() if (match := needed.match(line)))]
+        return [
+            self.name,
+            *self.beside,
+            *(match[1] for line in done.stdout.splitlines() if (match := needed.match(line))),
+        ]
 
     def _download(self, work: Path, packages: list[str]) -> list[Path]:
         for attempt in (1, 2):

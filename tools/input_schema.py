@@ -97,6 +97,8 @@ def _context() -> Schema:
             "closure": listed(STRING),
             "groups": listed(STRING),
             "in_people": BOOLEAN,
+            "revoked": BOOLEAN,
+            "age_s": INTEGER,
         }
     )
     approval = closed(
@@ -108,6 +110,7 @@ def _context() -> Schema:
             "verdicts": listed(verdict),
             "groups": listed(STRING),
             "quorum": INTEGER,
+            "rules": listed(STRING),
         }
     )
     past = closed({"element": STRING, "act": STRING, "object": STRING, "connection": STRING, "age_s": INTEGER})
@@ -124,8 +127,21 @@ def _context() -> Schema:
             "budgets": budgets,
             "scopes": listed(STRING),
             "scoped": BOOLEAN,
-            "credential": closed({"present": BOOLEAN, "connection": STRING, "role": STRING, "uses": INTEGER}),
+            "credential": closed(
+                {
+                    "present": BOOLEAN,
+                    "kind": one_of("", "password", "ssh-certificate"),
+                    "connection": STRING,
+                    "role": STRING,
+                    "uses": INTEGER,
+                    "proved": BOOLEAN,
+                    "command": STRING,
+                }
+            ),
+            "enforcer": STRING,
             "history": closed({"present": BOOLEAN, "acts": listed(past)}),
+            "authentication": closed({"acr": STRING, "age_s": INTEGER}),
+            "requests": closed({"present": BOOLEAN, "live": INTEGER, "hour": INTEGER, "refused": INTEGER}),
         }
     )
 
@@ -152,7 +168,7 @@ def build() -> Schema:
     question = closed(
         {
             "version": INTEGER,
-            "question": one_of("operation", "session", "review", "call", "read"),
+            "question": one_of("operation", "session", "review", "call", "read", "access", "request"),
             "subject": subject,
             "action": closed({"name": STRING, "verbs": listed(STRING)}),
             "resource": closed(
@@ -163,6 +179,15 @@ def build() -> Schema:
             "context": _context(),
         }
     )
+    access = closed(
+        {
+            "caller": STRING,
+            "subject_type": STRING,
+            "entrypoint": closed({"present": BOOLEAN, "decision": BOOLEAN}),
+        }
+    )
+    # Of the question `access` alone: every other is as long as it was.
+    question["properties"] = {**cast("Schema", question["properties"]), "access": access}
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "The question put to OPA", **question}
 
 

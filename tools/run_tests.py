@@ -5,6 +5,9 @@ says all there is to say. The servers are obtained first (tools/postgres_binarie
 
 The first pass runs the gateway's hot loop compiled, as set-up made it; the further ones and a last one over the
 gateway's own tests run it as plain Python (docs/decisions/0011-compiled-hot-loop.md).
+
+Files of tests run side by side, one process for each processor and two at least: most of their time they wait. Within a
+file they keep their order. `-n 0` runs all in one process, as a debugger needs it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ NO_TESTS = 5  # pytest's exit code where nothing was selected
 INTERRUPTED = 2
 
 PURE = ("-m", "not target", "tests/enforcers")
+
+SIDE_BY_SIDE = ("--dist", "loadfile", "-n")
+LEAST_PROCESSES = 2
 
 Run = Callable[[Sequence[str], bool], int]  # pytest's arguments; whether the hot loop is the compiled one
 
@@ -55,9 +61,16 @@ def run_plain(options: Sequence[str], run: Run) -> int:
     return code
 
 
+def side_by_side(arguments: Sequence[str], processors: int) -> list[str]:
+    """What has pytest use several processes; nothing where the arguments say how many themselves."""
+    if any(argument.startswith(("-n", "--numprocesses")) for argument in arguments):
+        return []
+    return [*SIDE_BY_SIDE, str(max(LEAST_PROCESSES, processors))]
+
+
 def _pytest(arguments: Sequence[str], compiled: bool) -> int:
     environment = {**os.environ, "TWOKEY_PURE": "0" if compiled else "1"}
-    command = [str(python()), "-m", "pytest", *arguments]
+    command = [str(python()), "-m", "pytest", *side_by_side(arguments, os.cpu_count() or 1), *arguments]
     return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
 
 

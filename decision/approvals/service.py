@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
+from google.protobuf.message import DecodeError
+from twokey.type.v1 import operation_pb2
 
 from decision.approvals import records
 from decision.errors import (
@@ -24,7 +26,7 @@ from decision.errors import (
     PolicyUnavailableError,
     StateError,
 )
-from decision.model import JSON, Approval, ApprovalState, Outcome, PolicyResult, Subject, Verdict
+from decision.model import JSON, NO_LOGIN, Approval, ApprovalState, Login, Outcome, PolicyResult, Subject, Verdict
 from decision.ports import ApprovalStore, Clock, History, PolicyEngine, Recorder
 
 MAX_REASON = 4000  # characters
@@ -33,6 +35,7 @@ MAX_WATCHED = 256  # ids in one watch
 ASKED_AT_ONCE = 8  # questions to policy for one listing
 RETRIES_AT_ONCE = 64  # unfinished reviews per sweep
 SWEEP_EVERY_S = 1.0
+LOAD_EVERY_S = 30.0  # what another replica left unfinished
 POLICY_DEADLINE_S = 3.0
 REVISION_TRIES = 3
 HISTORY_TRIES = 8
@@ -64,7 +67,7 @@ class Approvals:
         recorder: Recorder,
         clock: Clock,
         reconsider: Callable[[Approval], Awaitable[PolicyResult]],
-        review_document: Callable[[Subject, Approval, History | None], JSON],
+        review_document: Callable[[Subject, Approval, History | None, Login | None], JSON],
         past: Callable[[Subject], Awaitable[History]],
     ) -> None:
         self._store = store
@@ -74,7 +77,7 @@ class Approvals:
         self._reconsider = reconsider
         self._review_document = review_document
         self._past = past
-        self._unsettled: dict[str, None] = {}  # verdicts are stored, policy was not asked again yet
+        self._unsettled: dict[str, float] = {}  # verdicts are stored; when policy is asked again (monotonic)
 
     async def get(self, viewer: Subject | None, approval: str) -> Approval:
         """Raises NotFoundError, the same for an unknown id and one that isn't for this viewer's eyes."""
@@ -98,6 +101,18 @@ class Approvals:
                 raise failed
         return [one for one, visible in zip(found, seen, strict=True) if visible]
 
+    async def similar(self, viewer: Subject, like: Approval, *, limit: int) -> Sequence[Approval]:
+        """Former ones of the same shape on the same connection that the viewer may see, newest first."""
+        shape = _shape(like)
+        found: list[Approval] = []
+        for one in await self._store.list(include_finished=True):
+            alike = one.id != like.id and one.connection == like.connection and shape and _shape(one) == shape
+            if alike and await self._visible(viewer, one):
+                found.append(one)
+            if len(found) >= limit:
+                break
+        return found
+
     async def watch(self, viewer: Subject | None, ids: Sequence[str]) -> AsyncIterator[Approval]:
         """The current state, then each change. With ids it ends once all of them are in a final state; without, it
         is every approval the viewer may see. Raises NotFoundError, and StateError SLOW_WATCHER."""
@@ -117,18 +132,24 @@ class Approvals:
             if ids and not open_ids:
                 return
 
-    async def approve(self, subject: Subject, approval: str, *, reason: str, channel: str) -> Approval:
-        """The approval after this verdict: approved, or still pending when policy wants more.
+    async def approve(
+        self, subject: Subject, approval: str, *, reason: str, channel: str, login: Login = NO_LOGIN
+    ) -> Approval:
+        """The approval after this verdict: approved, or still pending when policy wants more. `login`: of the
+        reviewer's token or web session; policy may ask for a strong or fresh one.
 
         Raises NotFoundError, CallerError (policy's reason, rule named), StateError (VERDICT_GIVEN, or the state in
         force), PolicyError, PolicyUnavailableError, StoreError, RecordError.
         """
-        given = await self._give_verdict(subject, approval, approve=True, reason=reason, channel=channel)
-        return await self._settle(given)
+        given: JSON = {"approve": True, "reason": reason, "channel": channel}
+        return await self._settle(await self._give_verdict(subject, approval, given, login))
 
-    async def deny(self, subject: Subject, approval: str, *, reason: str, channel: str) -> Approval:
+    async def deny(
+        self, subject: Subject, approval: str, *, reason: str, channel: str, login: Login = NO_LOGIN
+    ) -> Approval:
         """The approval, now denied. Raises as approve."""
-        return await self._give_verdict(subject, approval, approve=False, reason=reason, channel=channel)
+        given: JSON = {"approve": False, "reason": reason, "channel": channel}
+        return await self._give_verdict(subject, approval, given, login)
 
     async def withdraw(self, viewer: Subject | None, approval: str, *, reason: str) -> Approval:
         """By an enforcer for its client, or by the requester, as long as nothing was redeemed. An approval that came
@@ -158,12 +179,12 @@ class Approvals:
 
     async def run_sweeper(self) -> None:
         """For ever, once a second: expire, lapse, mark unknown outcomes, finish reviews that were interrupted."""
-        loaded = False
+        loaded: float | None = None
         while True:
             try:
-                if not loaded:
+                if loaded is None or self._clock.monotonic() - loaded >= LOAD_EVERY_S:
                     await self._load_unsettled()
-                    loaded = True
+                    loaded = self._clock.monotonic()
                 await self.sweep()
             except DecisionError as error:
                 # Nothing becomes usable by a sweep that fails: what is due is refused by its time all the same.
@@ -177,7 +198,9 @@ class Approvals:
             await self._recorder.append_many(records.transitions(moved, "swept"))
 
         moved = await self._store.sweep(record=record)
-        for approval in list(self._unsettled)[:RETRIES_AT_ONCE]:
+        now = self._clock.monotonic()
+        due = [approval for approval, at in self._unsettled.items() if at <= now]
+        for approval in due[:RETRIES_AT_ONCE]:
             await self._retry(approval)
         return moved
 
@@ -185,24 +208,24 @@ class Approvals:
         if viewer is None or _is_requester(viewer, approval) or _has_answered(viewer, approval):
             return True
         try:
-            return _allows((await self._ask(viewer, approval)).answer)
+            return _allows((await self._ask(viewer, approval, None)).answer)
         except (PolicyError, BadRequestError) as error:
             # One approval that policy can't judge must not hide all the others from their reviewers.
             _log.warning("approvals.not-judged", approval=approval.id, code=error.code)
             return False
 
-    async def _ask(self, subject: Subject, approval: Approval) -> _Asked:
-        """The question `review` and its answer, people and answer under one revision."""
+    async def _ask(self, subject: Subject, approval: Approval, login: Login | None) -> _Asked:
+        """The question `review` and its answer, people and answer under one revision. login: None only to see it."""
         try:
             async with asyncio.timeout(POLICY_DEADLINE_S):
                 for _ in range(REVISION_TRIES):
                     revision = self._engine.revision
                     history = None
-                    question = self._review_document(subject, approval, None)
+                    question = self._review_document(subject, approval, None, login)
                     answer = await self._engine.evaluate(question)
                     if answer.needs == ("history",):
                         history = await self._past(subject)
-                        question = self._review_document(subject, approval, history)
+                        question = self._review_document(subject, approval, history, login)
                         answer = await self._engine.evaluate(question)
                     if answer.revision == revision == self._engine.revision:
                         return _Asked(question, answer, history)
@@ -210,26 +233,23 @@ class Approvals:
             raise PolicyUnavailableError("Policy did not answer in time") from error
         raise PolicyUnavailableError("The policy is being replaced; ask again")
 
-    async def _give_verdict(
-        self, subject: Subject, approval: str, *, approve: bool, reason: str, channel: str
-    ) -> Approval:
-        _bounded("reason", reason, MAX_REASON)
-        _bounded("channel", channel, MAX_CHANNEL)
+    async def _give_verdict(self, subject: Subject, approval: str, given: JSON, login: Login) -> Approval:
+        _bounded("reason", str(given["reason"]), MAX_REASON)
+        _bounded("channel", str(given["channel"]), MAX_CHANNEL)
         found = await self._store.get(approval)
         if found is None:
             raise _not_found(approval)
-        given: JSON = {"approve": approve, "reason": reason, "channel": channel}
         for _ in range(HISTORY_TRIES):
             try:
-                return await self._judge_verdict(subject, found, given)
+                return await self._judge_verdict(subject, found, given, login)
             except StateError as error:
                 if error.code != "HISTORY_CHANGED":
                     raise
         raise PolicyUnavailableError("Too much is reviewed at once; ask again")
 
-    async def _judge_verdict(self, subject: Subject, found: Approval, given: JSON) -> Approval:
+    async def _judge_verdict(self, subject: Subject, found: Approval, given: JSON, login: Login) -> Approval:
         """Raises StateError HISTORY_CHANGED where policy was shown a past that has grown by now; nothing is done."""
-        asked = await self._ask(subject, found)
+        asked = await self._ask(subject, found, login)
         question, answer = asked.question, asked.answer
         if not _allows(answer):
             refused = _refusal(answer)
@@ -263,14 +283,18 @@ class Approvals:
 
     async def _settle(self, given: Approval) -> Approval:
         """Ask policy again. A caller that goes away in between leaves it to the sweeper."""
-        self._unsettled[given.id] = None
+        self._unsettled[given.id] = self._clock.monotonic()
         try:
             async with asyncio.timeout(POLICY_DEADLINE_S):
                 answer = await self._reconsider(given)
         except TimeoutError as error:
             raise PolicyUnavailableError("Policy did not answer in time; the verdict is kept") from error
         if answer.outcome not in {Outcome.ALLOW, Outcome.MASK_COLUMNS} or answer.needs:
-            self._unsettled.pop(given.id, None)
+            again = None if answer.approval is None else answer.approval.again_s
+            if again is None:
+                self._unsettled.pop(given.id, None)
+            else:
+                self._unsettled[given.id] = self._clock.monotonic() + again
             return given
 
         async def record(moved: Approval) -> None:
@@ -290,10 +314,9 @@ class Approvals:
         return settled
 
     async def _load_unsettled(self) -> None:
-        """A crash may have come between a verdict and the question after it."""
-        for one in await self._store.list():
-            if one.state is ApprovalState.PENDING and one.verdicts:
-                self._unsettled[one.id] = None
+        """A crash, here or of another replica, may have come between a verdict and the question after it."""
+        for approval in await self._store.answered():
+            self._unsettled.setdefault(approval, self._clock.monotonic())
 
     async def _retry(self, approval: str) -> None:
         found = await self._store.get(approval)
@@ -319,6 +342,14 @@ def _refusal(answer: PolicyResult) -> CallerError:
     text = "; ".join(f"{one.reason} [{one.rule}]" for one in answer.reasons) or "No rule permits this review"
     steps = [one.next for one in answer.reasons if one.next]
     return CallerError(text, code="POLICY_DENIED", next_step=steps[0] if steps else "")
+
+
+def _shape(approval: Approval) -> bytes:
+    """The shape digest of the held operation; empty where it can't be read."""
+    try:
+        return operation_pb2.Operation.FromString(approval.operation).shape_digest
+    except DecodeError:
+        return b""
 
 
 def _is_requester(viewer: Subject, approval: Approval) -> bool:

@@ -2,6 +2,10 @@
 
 Answered means durable. Any failure to write or sync is a RecordError for everyone waiting on that write, and the
 log goes on by itself once the disk does: no acknowledged record is lost or doubled and the index has no gap.
+
+What is *promised* has its index before it is durable (ADR 35). It keeps that index: after a failed write it is written
+first, as soon as the disk takes it, and what else had been counted before it and was refused leaves `unwritten` records
+in its places. Nothing is promised while the disk fails.
 """
 
 from __future__ import annotations
@@ -15,18 +19,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from decision.audit import record
 from decision.audit.disk import Disk, PosixDisk
 from decision.audit.segments import CorruptLogError, Segment, SegmentWriter, lines
 from decision.errors import RecordError
 from decision.model import JSON
-from decision.ports import Clock
+from decision.ports import Clock, Promised
 
 PENDING_CALLS: Final = 1024  # calls waiting for the writer; further ones wait for room
 PENDING_BYTES: Final = 128 << 20  # of text in them; a single call larger than this waits until it is alone
 DEADLINE_S: Final = 5.0  # a disk slower than this is a disk that failed
 READ_BATCH: Final = 256
 PROBE_S: Final = 0.5  # how often an idle writer tries a disk that failed
+HOLES: Final = 64  # indexes counted for what was then refused, beyond which nothing is promised
+
+_log = structlog.get_logger("twokey.decision.audit")
 
 
 @dataclass(slots=True)
@@ -34,6 +43,8 @@ class _Call:
     records: Sequence[tuple[str, JSON]]
     done: asyncio.Future[int]
     time: str = field(default="")
+    index: int = -1  # of what is promised, and its line
+    line: bytes = b""
 
 
 class SegmentLog:
@@ -52,6 +63,12 @@ class SegmentLog:
         self._inbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._closing = False
         self._size = writer.size
+        self._next = (
+            writer.size
+        )  # no smaller index gets what is handed over next: a failure only makes the true one less
+        self._queued = 0  # records handed over, neither written nor refused
+        self._promises = 0  # of them, those that were promised
+        self._promised: asyncio.Future[int] | None = None  # the last of these
         self._segments = writer.segments
         self._healthy = True
         self._stalled = False
@@ -111,6 +128,25 @@ class SegmentLog:
             self._stalled = True
             raise RecordError("the log did not confirm the record in time") from None
 
+    async def promise(self, kind: str, body: JSON) -> Promised | None:
+        """One record whose index is told before it is durable; it is written at once, in its order. None: not now, the
+        disk fails or too much waits. Never waits. Raises RecordFormatError."""
+        size = record.check_body(kind, body)
+        holes = self._next - self._size - self._queued
+        crowded = self._room.locked() or self._pending_bytes + size > PENDING_BYTES
+        if not self.healthy or self._closing or crowded or holes > HOLES:
+            return None
+        time = record.timestamp(self._clock.now())
+        index = self._next
+        line = record.line(index, time, kind, body)
+        await self._room.acquire()  # there is some: this doesn't wait
+        call = _Call((), self._expected(size), time, index, line)
+        self._count(1)
+        self._promises += 1
+        self._promised = call.done
+        self._inbox.put(call)
+        return Promised(index, call.done)
+
     async def _less_crowded(self) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._crowded.add(waiter)
@@ -120,14 +156,23 @@ class SegmentLog:
             self._crowded.discard(waiter)
 
     def _submit(self, records: Sequence[tuple[str, JSON]], size: int) -> asyncio.Future[int]:
-        done: asyncio.Future[int] = self._loop.create_future()
-        self._pending_bytes += size
-        done.add_done_callback(lambda done: self._finished(done, size))
+        done = self._expected(size)
         if self._closing or not self._thread.is_alive():
             done.set_exception(RecordError("the log is closed"))
         else:
+            self._count(len(records))
             self._inbox.put(_Call(records, done, record.timestamp(self._clock.now())))
         return done
+
+    def _expected(self, size: int) -> asyncio.Future[int]:
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._pending_bytes += size
+        done.add_done_callback(lambda done: self._finished(done, size))
+        return done
+
+    def _count(self, records: int) -> None:
+        self._next += records
+        self._queued += records
 
     def _finished(self, done: asyncio.Future[int], size: int) -> None:
         self._room.release()
@@ -141,29 +186,38 @@ class SegmentLog:
     # The writer thread.
 
     def _run(self) -> None:
-        while (calls := self._take()) is not None:
-            try:
-                if not calls:
-                    self._writer.probe()
-                    self._loop.call_soon_threadsafe(self._healed)
-                    continue
-                encoded = self._encode(calls)
-                size = self._writer.append([item for items in encoded for item in items])
-            except (OSError, RecordError) as error:
-                self._report(calls, None, error)
-            else:
-                ends = []
-                index = size - sum(map(len, encoded))
-                for items in encoded:
-                    index += len(items)
-                    ends.append(index - 1)
-                self._report(calls, ends, None)
+        owed: list[_Call] = []  # promised, and not written yet because the disk failed: before everything else
+        while (taken := self._take(idle=self._writer.healthy and not owed)) is not None:
+            owed = self._write([*owed, *taken])
+        if owed and (lost := self._write(owed)):
+            _log.error("records lost: the disk took them neither in time nor at the end", records=len(lost))
 
-    def _take(self) -> list[_Call] | None:
-        """Everything waiting, up to a bound; empty when the disk should be tried; None when all is done."""
+    def _write(self, calls: Sequence[_Call]) -> list[_Call]:
+        """Write and sync them, or try a disk that failed where there are none. What is still owed."""
+        try:
+            if not calls:
+                self._writer.probe()
+                self._loop.call_soon_threadsafe(self._healed)
+                return []
+            encoded = self._encode(calls)
+            size = self._writer.append([item for items in encoded for item in items])
+        except (OSError, RecordError) as error:
+            self._report([call for call in calls if call.index < 0], None, error)
+            return [call for call in calls if call.index >= 0]
+        ends = []
+        index = size - sum(map(len, encoded))
+        for items in encoded:
+            index += len(items)
+            ends.append(index - 1)
+        self._report(calls, ends, None)
+        return []
+
+    def _take(self, *, idle: bool) -> list[_Call] | None:
+        """Everything waiting, up to a bound; empty when the disk should be tried (never where there is nothing to try,
+        `idle`); None when all is done."""
         inbox = self._inbox
         try:
-            call = inbox.get(timeout=None if self._writer.healthy else PROBE_S)
+            call = inbox.get(timeout=None if idle else PROBE_S)
         except queue.Empty:
             return []
         if call is None:
@@ -185,6 +239,12 @@ class SegmentLog:
         encoded = []
         for call in calls:
             items = []
+            if call.index >= 0:
+                if call.index < index:  # can't be. If it is, the thread ends here, and with it every answer
+                    raise RuntimeError(f"record {call.index} was promised, and another one has its place")
+                items = [record.line(hole, call.time, "unwritten", {}) for hole in range(index, call.index)]
+                items.append(call.line)
+                index = call.index + 1
             for kind, body in call.records:
                 items.append(record.line(index, call.time, kind, body))
                 index += 1
@@ -195,15 +255,19 @@ class SegmentLog:
         segments = self._writer.segments
 
         def settle() -> None:
+            self._queued -= sum([len(call.records) or 1 for call in calls])
             if ends is None:
                 self._healthy = False
                 failure = RecordError(f"the record could not be written: {error}")
                 for call in calls:
                     if not call.done.done():
                         call.done.set_exception(failure)
+                self._recount()
                 return
             self._healthy, self._stalled = True, False
             self._size, self._segments = ends[-1] + 1, segments
+            self._promises -= sum([call.index >= 0 for call in calls])
+            self._recount()
             for call, end in zip(calls, ends, strict=True):
                 if not call.done.done():
                     call.done.set_result(end)
@@ -214,6 +278,11 @@ class SegmentLog:
 
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(settle)
+
+    def _recount(self) -> None:
+        """What was counted for what is refused is free again, unless something was promised behind it."""
+        if not self._promises:
+            self._next = self._size + self._queued
 
     async def close(self) -> None:
         """Write what waits, then release the directory."""
@@ -236,6 +305,13 @@ class SegmentLog:
             for payload in batch:
                 yield index, payload
                 index += 1
+
+    async def settled(self) -> int:
+        """How many records there are once what was promised is written, so that whoever was answered finds the record.
+        Where the disk fails: those that there are."""
+        if self._promised is not None and not self._promised.done():
+            await asyncio.wait([self._promised], timeout=self._deadline)
+        return self._size
 
     async def grown(self, size: int) -> None:
         """Return when the log holds more than `size` records. The caller brings the deadline."""

@@ -32,10 +32,12 @@ KINDS = frozenset(
         "approval",
         "question",
         "call-denied",
+        "evaluation",
         "credential-issued",
         "token-exchanged",
         "revoked",
         "log-read",
+        "unwritten",
     }
 )
 MAX_INTEGER = (1 << 53) - 1

@@ -9,11 +9,14 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from decision.cli.errors import CliError
 
 VALIDITY = timedelta(days=90)
 CLOCK_SKEW = timedelta(minutes=5)
@@ -78,6 +81,19 @@ def make(instance: str) -> RunTls:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode(),
     )
+
+
+def host_of(path: Path) -> str:
+    """The first host that a certificate's file names, for who knows the service by it; "" for none, as where it is an
+    address. Raises CliError: no certificate there."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError):
+        raise CliError(f"{path} is no certificate in PEM") from None
+    except x509.ExtensionNotFound:
+        return ""
+    return next((name for name in names.get_values_for_type(x509.DNSName) if not name.startswith("*")), "")
 
 
 def _pem(certificate: x509.Certificate) -> str:

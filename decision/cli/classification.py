@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decision import columns
-from decision.cli import located, settings
+from decision.cli import located, schema
 from decision.cli.errors import ConfigError, Problem
 from decision.cli.located import Located
 from decision.columns import ColumnName
@@ -38,7 +38,7 @@ def load(path: Path, shown: str) -> Classification:
     entries: dict[ColumnName, Entry] = {}
     problems: list[Problem] = []
     for key, label in document.data.items():
-        if not isinstance(label, str) or not settings.NAME.fullmatch(label):
+        if not isinstance(label, str) or not schema.NAME.fullmatch(label):
             problems.append(document.problem((key,), "the label must be a lower-case word", "for example pii"))
         try:
             column = columns.parse(key)

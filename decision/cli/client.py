@@ -17,7 +17,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from decision.cli import config, dpop, runfile, settings
+from decision.cli import config, dpop, logins, runfile, schema
 from decision.cli.errors import CliError, UnreachableError
 from decision.cli.options import Who
 
@@ -41,45 +41,61 @@ class Caller:
 @contextmanager
 def connect(who: Who) -> Iterator[Caller]:
     """A channel to --server, or to what runs under the configuration; RPC errors inside become CliErrors."""
-    address, ca_pem = _whom(who)
-    token = read_token(who.token_file)
+    address, ca_pem, name = _whom(who)
+    token, signer = _mine(who)
     credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem)
-    options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.enable_http_proxy", 0)]
+    options: list[tuple[str, int | str]] = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    if name:
+        options.append(("grpc.ssl_target_name_override", name))
     with grpc.secure_channel(address, credentials, options=options) as channel:
         used = channel
-        if who.dpop_key is not None:
-            used = grpc.intercept_channel(channel, dpop.Signing(dpop.read_key(who.dpop_key), f"https://{address}"))
+        if signer is not None:
+            used = grpc.intercept_channel(channel, dpop.Signing(signer, f"https://{address}"))
         try:
             yield Caller(used, (("authorization", f"Bearer {token}"),))
         except grpc.RpcError as error:
             raise explain(error, address) from None
 
 
-def _whom(who: Who) -> tuple[str, bytes]:
+def _mine(who: Who) -> tuple[str, dpop.Signer | None]:
+    """The token and the key it is bound to: those that were named, else those of the log-in. Raises CliError."""
+    if who.token_file is not None:
+        return read_token(who.token_file), None if who.dpop_key is None else dpop.read_key(who.dpop_key)
+    if who.dpop_key is not None:
+        raise CliError("--dpop-key goes with --token-file")
+    login = logins.current(logins.place_of(who.config_path, who.server), os.environ)
+    return login.tokens.access, login.key
+
+
+def _whom(who: Who) -> tuple[str, bytes, str]:
+    """Its address, the authorities of its certificate, and what that names where it isn't the address."""
     server, ca = who.server, who.ca
     if server is None:
         if ca is not None:
             raise CliError("--ca goes with --server")
         run = runfile.read(config.load(who.config_path).run_file)
-        return run.decision, run.ca.encode()
+        return run.decision, _authorities(Path(run.ca_file)) if run.ca_file else run.ca.encode(), run.name
     try:
-        settings.split_address(server)
+        schema.split_address(server)
     except ValueError as error:
         raise CliError(f"--server {error}") from None
     if ca is None:
         raise CliError("--server needs --ca", next_step="the CA's certificate is in the server's state/run.json")
+    return server, _authorities(ca), ""
+
+
+def _authorities(path: Path) -> bytes:
     try:
-        return server, ca.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise CliError(f"{ca} can't be read: {error.strerror}") from None
+        raise CliError(f"{path} can't be read: {error.strerror}") from None
 
 
-def read_token(path: Path | None) -> str:
-    """From a file or standard input. Raises CliError: none named, unreadable, open to others, or no token in it."""
-    if path is None:
-        raise CliError(
-            "no token", next_step="name one with --token-file FILE (- for standard input); `twokey token` makes one"
-        )
+def read_token(path: Path) -> str:
+    """From a file or standard input. Raises CliError: unreadable, open to others, or no token in it."""
     if str(path) == "-":
         text = sys.stdin.read(MAX_TOKEN + 1)
     else:

@@ -11,10 +11,10 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from decision.cli import classification, classified, config, opa, reading, runfile
+from decision.cli import classification, classified, config, expiry, opa, reading, runfile, write_access
 from decision.cli.config import Loaded
 from decision.cli.errors import CliError, ConfigError, UnreachableError
 from decision.cli.finding import Finding
@@ -22,29 +22,6 @@ from decision.cli.settings import Account, Connection
 
 TIMEOUT_S = 5.0
 OLDEST_PYTHON = (3, 11)
-
-# Every way an account could change what it must only read: by table, by owning it, by rank, by membership of a
-# predefined role, by making objects. Read in one statement of nothing but catalog reads.
-CAN_WRITE = """
-SELECT pg_catalog.format('is a superuser') WHERE (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
-UNION ALL
-SELECT pg_catalog.format('may write %I.%I', n.nspname, c.relname)
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-WHERE c.relkind::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'f'])
-  AND n.nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']::pg_catalog.name[])
-  AND (pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-       OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE'))
-UNION ALL
-SELECT pg_catalog.format('may create in schema %I', n.nspname) FROM pg_catalog.pg_namespace n
-WHERE n.nspname OPERATOR(pg_catalog.!~~) 'pg\\_%' AND pg_catalog.has_schema_privilege(n.oid, 'CREATE')
-UNION ALL
-SELECT pg_catalog.format('is a member of %I', r.rolname) FROM pg_catalog.pg_roles r
-WHERE r.rolname OPERATOR(pg_catalog.=) ANY (
-    ARRAY['pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program', 'pg_database_owner',
-          'pg_read_server_files']::pg_catalog.name[])
-  AND pg_catalog.pg_has_role(r.oid, 'USAGE')
-LIMIT 5
-"""
 
 
 def examine(config_path: Path, environ: Mapping[str, str], *, config_wanted: bool) -> Iterator[Finding]:
@@ -67,9 +44,10 @@ def examine(config_path: Path, environ: Mapping[str, str], *, config_wanted: boo
     except ConfigError as error:
         for problem in error.problems:
             yield Finding("warning", "start", str(problem))
+    yield from expiry.findings(loaded)
     yield _state(loaded)
     yield _running(loaded)
-    for connection in loaded.config.connections:
+    for connection in loaded.config.postgres:
         yield from _connection(loaded, connection, environ)
 
 
@@ -120,6 +98,9 @@ def _running(loaded: Loaded) -> Finding:
 
 def _connection(loaded: Loaded, connection: Connection, environ: Mapping[str, str]) -> Iterator[Finding]:
     name = f"connection {connection.name}"
+    shared = write_access.separate(loaded, connection)
+    if shared is not None:
+        yield shared
     if not _reachable(connection.host, connection.port):
         where = f"{connection.host}:{connection.port}"
         yield Finding("problem", name, f"the target {where} can't be reached", "start it, or correct `upstream`")
@@ -139,7 +120,8 @@ async def _target(
     name = f"connection {connection.name}"
     try:
         async with asyncio.timeout(TIMEOUT_S * 4), reading.reading(loaded, connection, account, environ) as link:
-            found = [_can_write(name, account, [tuple(row) for row in await link.fetch(CAN_WRITE)])]
+            rows = [tuple(row) for row in await link.fetch(write_access.CAN_WRITE)]
+            found = [write_access.can_write(name, account, rows)]
             file = None
             if connection.classification is not None:
                 path = loaded.absolute(connection.classification)
@@ -152,18 +134,6 @@ async def _target(
     except reading.FAULTS as error:
         why = type(error).__name__  # its text may repeat what the target was told
         return [Finding("problem", name, f"the target's catalog can't be read ({why})", "try again; see its log")]
-
-
-def _can_write(name: str, account: Account, rows: Sequence[Sequence[object]]) -> Finding:
-    if rows:
-        ways = "; ".join(str(row[0]) for row in rows)
-        return Finding(
-            "warning",
-            name,
-            f"the planner's account {account.user} can write: it {ways}",
-            "give planners an account that can only read: it is the last defence if a description is ever wrong",
-        )
-    return Finding("ok", name, f"the planner's account {account.user} can only read")
 
 
 def _split(address: str) -> tuple[str, int]:

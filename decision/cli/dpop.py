@@ -1,4 +1,4 @@
-"""Signing each call with the key that one's token is bound to (RFC 9449), from --dpop-key.
+"""Signing each call with the key that one's token is bound to (RFC 9449), from --dpop-key or of one's log-in.
 
 The service asks for a nonce of its own by refusing the first proof; the call is signed again with it, once. For a
 stream the proof covers its opening.
@@ -38,13 +38,15 @@ class Signer:
     alg: str
 
     def proof(self, url: str, token: str, nonce: str) -> str:
+        """For a POST; `token` "" where there is none yet, as at an issuer's token endpoint."""
         claims: dict[str, object] = {
             "jti": secrets.token_urlsafe(16),
             "htm": "POST",
             "htu": url,
             "iat": int(time.time()),
-            "ath": urlsafe_b64encode(sha256(token.encode()).digest()).rstrip(b"=").decode("ascii"),
         }
+        if token:
+            claims["ath"] = urlsafe_b64encode(sha256(token.encode()).digest()).rstrip(b"=").decode("ascii")
         if nonce:
             claims["nonce"] = nonce
         header = {"typ": "dpop+jwt", "alg": self.alg, "jwk": self.key.as_dict(private=False)}

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import click
 
+from decision.cli import process
 from decision.cli.errors import CliError, ConfigError
-from decision.cli.escape import safe
+from decision.cli.own import OwnProcess
 from decision.cli.words import nearest
+from decision.showing.escape import safe
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -24,6 +26,7 @@ COMMANDS = {
     "serve": "up",
     "token": "token",
     "login": "login",
+    "logout": "logout",
     "explain": "explain",
     "approvals": "approvals",
     "sessions": "sessions",
@@ -59,6 +62,9 @@ class Root(click.Group):
 
     def main(self, args: Sequence[str] | None = None, **extra: object) -> object:  # type: ignore[override]  # click types each keyword; all are passed on
         try:
+            if args is None:  # the program of this process, not a call of somebody else's
+                process.harden()
+                extra.setdefault("obj", OwnProcess())
             return super().main(args=args, **extra)  # type: ignore[call-overload]  # as above
         except ConfigError as error:
             for problem in error.problems:

@@ -32,7 +32,7 @@ def find(environ: Mapping[str, str]) -> Path:
 def version(opa: Path) -> tuple[int, int, int]:
     """Of the program at `opa`. Raises CliError: it doesn't run, or is too old."""
     try:
-        done = subprocess.run([str(opa), "version"], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run([str(opa), "version"], capture_output=True, text=True, timeout=20, check=True, env={})
     except (OSError, subprocess.SubprocessError) as error:
         raise CliError(f"{opa} does not run: {type(error).__name__}", next_step=HOW_TO_GET_IT) from None
     found = re.search(r"^Version: (\d+)\.(\d+)\.(\d+)", done.stdout, re.MULTILINE)

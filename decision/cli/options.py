@@ -61,7 +61,7 @@ def _caller_options(command: F) -> F:
         "--token-file",
         type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
         envvar="TWOKEY_TOKEN_FILE",
-        help="File that holds your token; - is standard input. A token is never an argument: ps would show it.",
+        help="File that holds your token, instead of `twokey login`; - is standard input. (ps shows arguments.)",
     )(command)
     command = click.option(
         "--dpop-key",

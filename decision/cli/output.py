@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from twokey.type.v1 import operation_pb2
 
-from decision.cli import values
+from decision.showing import values
 
 
 def emit(message: Message, **readable: object) -> None:

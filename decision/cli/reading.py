@@ -42,7 +42,8 @@ async def reading(
     statement_s: float = TIMEOUT_S,
 ) -> AsyncIterator[asyncpg.Connection]:
     """A session that can only read. Raises CliError; FAULTS from questions are the caller's."""
-    password = sources.fetch(loaded, account.password, environ) if account.password is not None else None
+    secret = account.password
+    password = sources.fetch(loaded, secret, environ, user=account.user) if secret is not None else None
     context = targets.tls_context(loaded, connection, account, environ)
     try:
         link = await asyncpg.connect(

@@ -24,6 +24,9 @@ class RunFile:
     http: str
     postgres: dict[str, str]
     ca: str  # PEM
+    ca_file: str = ""  # instead of it where the operator's own certificate is shown: read anew by each command
+    name: str = ""  # what that certificate names, where the address is not it
+    mutual: str = ""  # where enforcers call that are known by certificates
     metrics: list[str] = field(default_factory=list)  # host:port of each gateway process
 
 

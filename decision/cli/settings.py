@@ -2,104 +2,30 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors, types are not coerced, and nothing changes after the check."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
-
-
-def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        raise ValueError("must be lower-case letters, digits, '.', '_' and '-'; start with a letter or digit")
-    return value
-
-
-Name = Annotated[str, AfterValidator(_name)]
-
-
-def split_address(value: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port`. Raises ValueError."""
-    host, colon, port = value.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("must be host:port; for example 127.0.0.1:6432")
-    return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """A loopback address, `localhost`, or a directory of Unix sockets. Names are not resolved: DNS may lie later."""
-    if host.startswith("/") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listen(value: str) -> str:
-    host, _ = split_address(value)
-    if not is_loopback(host) or host.startswith("/"):
-        raise ValueError("listens beyond loopback, and TLS is not built yet; use 127.0.0.1")
-    return value
-
-
-Listen = Annotated[str, AfterValidator(_listen)]
-
-
-class Source(Strict):
-    """Where a secret comes from. Exactly one of the three; never the secret itself."""
-
-    env: str | None = None
-    file: str | None = None
-    exec: list[str] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Source:
-        given = [source for source in (self.env, self.file, self.exec) if source is not None]
-        if len(given) != 1 or not given[0]:
-            raise ValueError(
-                "names not exactly one source; use {env: NAME}, {file: PATH} or {exec: [PROGRAM, ARGUMENT]}"
-            )
-        if self.env is not None and not VARIABLE.fullmatch(self.env):
-            raise ValueError("is not the name of an environment variable; never write the secret itself here")
-        return self
-
-
-def _never_inline(value: object) -> object:
-    if not isinstance(value, dict):
-        raise ValueError(  # noqa: TRY004 - pydantic turns a ValueError into a fault of the key, a TypeError into a crash
-            "secrets are never written inline; use {env: NAME}, {file: PATH} or {exec: [PROGRAM, ARGUMENT]}"
-        )
-    return value
+from decision.cli.listening import DecisionListen, Enforcers
+from decision.cli.schema import Name, Source, Strict, is_loopback, never_inline
+from decision.cli.web import Web
 
 
 class Account(Strict):
     """certificate: a PEM file shown to the target in TLS, and its key's source; both or neither."""
 
     user: str = Field(min_length=1)
-    password: Annotated[Source, BeforeValidator(_never_inline)] | None = None
+    password: Annotated[Source, BeforeValidator(never_inline)] | None = None
     certificate: str | None = Field(default=None, min_length=1)
-    key: Annotated[Source, BeforeValidator(_never_inline)] | None = None
+    key: Annotated[Source, BeforeValidator(never_inline)] | None = None
 
     @model_validator(mode="after")
     def _pair(self) -> Account:
@@ -155,13 +81,38 @@ def _check_options(query: str, *, local: bool) -> None:
         raise ValueError("asks for TLS's parts without TLS; add sslmode=verify-full")
 
 
+def _ssh_upstream(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        bad = url.scheme != "ssh" or not url.hostname or (url.port or 22) < 1
+    except ValueError:
+        bad = True
+    if bad or url.username or url.password or url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("must be a URL like ssh://127.0.0.1:22")
+    return value
+
+
 class Connection(Strict):
+    """kind ssh: certificates are issued for it (`twokey login --ssh`); its accounts belong to its gateway, to come."""
+
     name: Name
-    kind: Literal["postgres"]
+    kind: Literal["postgres", "ssh"]
     environment: Name
-    upstream: Annotated[str, AfterValidator(_upstream)]
-    credentials: dict[str, Account] = Field(min_length=1)
+    upstream: str
+    credentials: dict[str, Account] = Field(default_factory=dict)
     classification: str | None = None
+
+    @field_validator("upstream")
+    @classmethod
+    def _of_its_kind(cls, value: str, info: ValidationInfo) -> str:
+        return _ssh_upstream(value) if info.data.get("kind") == "ssh" else _upstream(value)
+
+    @field_validator("credentials")
+    @classmethod
+    def _some(cls, value: dict[str, Account], info: ValidationInfo) -> dict[str, Account]:
+        if not value and info.data.get("kind") != "ssh":
+            raise ValueError("names no account; add one for each role, or `default`")
+        return value
 
     @property
     def host(self) -> str:
@@ -195,15 +146,29 @@ class RoleClaim(Strict):
     map: dict[str, str] = Field(default_factory=dict)
 
 
+class Login(Strict):
+    """How people log in by `twokey login`: as which public client of the issuer's, asking for what.
+
+    resource: whose tokens to ask for (RFC 8707), where the issuer wants to be told; parameters: others it wants."""
+
+    client: str = Field(min_length=1)
+    scopes: list[str] = Field(default_factory=lambda: ["openid"])
+    resource: str | None = Field(default=None, min_length=1)
+    parameters: dict[str, str] = Field(default_factory=dict)
+
+
 class Issuer(Strict):
-    """platform: of profile `workload`. claims: what each token must say besides. scopes: `required` refuses tokens
-    without one of ours. single_audience: a token for others too is refused. private_network: its address may be one."""
+    """login: of people at the command line. platform: of profile `workload`; trust_domain: of platform spiffe. claims:
+    what each token must say besides. scopes: `required` refuses tokens without one of ours. single_audience: a token
+    for others too is refused. private_network: its address may be one."""
 
     issuer: str
     audience: str = Field(min_length=1)
     profile: Literal["rfc9068", "legacy-jwt", "workload"] = "rfc9068"
-    platform: Literal["github", "gitlab", "kubernetes"] | None = None
+    platform: Literal["github", "gitlab", "kubernetes", "spiffe"] | None = None
+    trust_domain: str | None = Field(default=None, pattern=r"^[a-z0-9._-]{1,255}$")
     roles: RoleClaim
+    login: Login | None = None
     claims: dict[str, str] = Field(default_factory=dict)
     scopes: Literal["optional", "required"] = "optional"
     single_audience: bool = False
@@ -212,7 +177,9 @@ class Issuer(Strict):
     @model_validator(mode="after")
     def _of_a_platform(self) -> Issuer:
         if (self.profile == "workload") != (self.platform is not None):
-            raise ValueError("`platform` (github, gitlab, kubernetes) goes with profile: workload; write both or none")
+            raise ValueError("`platform` goes with profile: workload; write both or none")
+        if (self.platform == "spiffe") != (self.trust_domain is not None):
+            raise ValueError("`trust_domain` goes with platform: spiffe; write both or none")
         return self
 
     @model_validator(mode="after")
@@ -233,11 +200,22 @@ class Identity(Strict):
     bind_address: bool = True
 
 
+def _opa_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        local = is_loopback(url.hostname or "")
+    except ValueError:
+        raise ValueError("must be a URL like https://opa.internal:8181") from None
+    if url.scheme != "https" and not (url.scheme == "http" and local):
+        raise ValueError("leaves this machine in the clear; use https")
+    return value
+
+
 class RemoteOpa(Strict):
     """A remote OPA instead of the managed one; the token is a secret."""
 
-    url: str
-    token: Annotated[Source, BeforeValidator(_never_inline)] | None = None
+    url: Annotated[str, AfterValidator(_opa_url)]
+    token: Annotated[Source, BeforeValidator(never_inline)] | None = None
 
 
 class Policy(Strict):
@@ -246,63 +224,38 @@ class Policy(Strict):
     opa: RemoteOpa | None = None
 
 
-class DecisionListen(Strict):
-    grpc: Listen = "127.0.0.1:0"
-    http: Listen = "127.0.0.1:0"
-
-
-class ListenerTls(Strict):
-    """What a listener shows its clients (PEM). `required`: who comes without TLS is refused."""
-
-    certificate: str = Field(min_length=1)
-    key: Annotated[Source, BeforeValidator(_never_inline)]
-    required: bool = True
-
-
-def _network(value: str) -> str:
-    try:
-        ipaddress.ip_network(value)
-    except ValueError:
-        raise ValueError("must be a network like 10.0.0.0/24, or an address") from None
-    return value
-
-
-class PostgresEnforcer(Strict):
-    """balancers: whose PROXY protocol v2 header is believed, and required. max_connections: of each worker."""
-
-    tls: ListenerTls | None = None  # before `listen`, whose check reads it
-    listen: str = "127.0.0.1:0"
-    workers: int = Field(default=1, ge=1, le=64)
-    balancers: list[Annotated[str, AfterValidator(_network)]] = Field(default_factory=list)
-    max_connections: int = Field(default=500, ge=1, le=100_000)
-
-    @field_validator("listen")
-    @classmethod
-    def _encrypted(cls, value: str, info: ValidationInfo) -> str:
-        host, _ = split_address(value)
-        tls = info.data.get("tls")
-        if host.startswith("/"):
-            raise ValueError("must be host:port; for example 127.0.0.1:6432")
-        if not is_loopback(host) and (tls is None or not tls.required):
-            raise ValueError("listens beyond loopback without TLS; add `tls`, or use 127.0.0.1")
-        return value
-
-
-class Enforcers(Strict):
-    postgres: PostgresEnforcer = PostgresEnforcer()
-
-
 def _store(value: str) -> str:
     if value.startswith(("postgresql://", "postgres://")):
         parts = urlsplit(value)
         if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
-            raise ValueError("holds a password; name a password file: postgresql://user@host/twokey?passfile=/path")
+            raise ValueError("holds a password; write {url: postgresql://user@host/twokey, password: {env: NAME}}")
         if not parts.path.strip("/"):
             raise ValueError("names no database; write postgresql://user@host/twokey?passfile=/path")
         return value
     if not value.startswith("sqlite:///") or len(value) < len("sqlite:///x") or "?" in value:
         raise ValueError("must be a URL like sqlite:///state/twokey.db or postgresql://user@host/twokey")
     return value
+
+
+class Store(Strict):
+    """password: of a PostgreSQL's account, where it needs one."""
+
+    url: str
+    password: Annotated[Source, BeforeValidator(never_inline)] | None = None
+
+    @model_validator(mode="after")
+    def _of_an_account(self) -> Store:
+        if self.password is not None and self.url.startswith("sqlite:"):
+            raise ValueError("has a password, which an SQLite file doesn't; remove it")
+        return self
+
+
+def _store_url(value: object) -> object:
+    """A store is a URL, or a mapping with one."""
+    url = value.get("url") if isinstance(value, dict) else value
+    if isinstance(url, str):
+        _store(url)
+    return {"url": value} if isinstance(value, str) else value
 
 
 class Audit(Strict):
@@ -312,7 +265,7 @@ class Audit(Strict):
 class Masking(Strict):
     """key: of the masker `hash`; at least 16 bytes."""
 
-    key: Annotated[Source, BeforeValidator(_never_inline)]
+    key: Annotated[Source, BeforeValidator(never_inline)]
 
 
 class Config(Strict):
@@ -322,9 +275,21 @@ class Config(Strict):
     connections: list[Connection] = Field(min_length=1)
     decision: DecisionListen = DecisionListen()
     enforcers: Enforcers = Enforcers()
-    store: Annotated[str, AfterValidator(_store)] = "sqlite:///state/twokey.db"
+    store: Annotated[Store, BeforeValidator(_store_url)] = Store(url="sqlite:///state/twokey.db")
     audit: Audit = Audit()
     masking: Masking | None = None
+    web: Web | None = None
+
+    @model_validator(mode="after")
+    def _known_issuer(self) -> Config:
+        if self.web is not None and self.web.login.issuer not in {one.issuer for one in self.identity.issuers}:
+            raise ValueError("web.login.issuer is none of identity.issuers; add it there, with its table of roles")
+        return self
+
+    @property
+    def postgres(self) -> list[Connection]:
+        """The connections that the PostgreSQL gateway serves."""
+        return [connection for connection in self.connections if connection.kind == "postgres"]
 
 
 class PersonIdentity(Strict):
@@ -354,7 +319,6 @@ LATER = {
     "notify": "reviewers use `twokey approvals watch` until then",
     "enforcers.ssh": "remove it",
     "enforcers.kubernetes": "remove it",
-    "decision.tls": "keep every listener on loopback",
-    "decision.login": "use `twokey up --dev`, or bring a token of your issuer",
+    "decision.login": "people log in at the web pages by `web.login`",
     "audit.key": "remove it",
 }

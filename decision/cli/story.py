@@ -9,7 +9,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping, Sequence
 
-from decision.cli import render
+from decision.showing import render
 
 Record = Mapping[str, object]
 

@@ -42,7 +42,8 @@ class Served:
     """A decision service that runs elsewhere, for a supervisor of gateways alone."""
 
     grpc: str
-    ca: str  # PEM
+    ca: str = ""  # PEM; "" where the configuration says whom gateways believe
+    mutual: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,10 @@ class Addresses:
     grpc: str
     http: str
     postgres: dict[str, str] = field(default_factory=dict)
+    mutual: str = ""  # where enforcers call that are known by certificates
     metrics: list[str] = field(default_factory=list)  # of the gateways; chosen anew at each start
+    web: str = ""  # where the pages listen
+    pages: str = ""  # and their origin, which the ready line tells
 
 
 ALL = Parts()
@@ -81,10 +85,17 @@ class Supervisor:
         self._addresses = Addresses(
             parts.served.grpc if parts.served is not None else config.decision.grpc,
             config.decision.http,
-            {connection.name: listen for connection in config.connections},
+            {connection.name: listen for connection in config.postgres},
+            parts.served.mutual
+            if parts.served is not None
+            else config.decision.mutual.listen
+            if config.decision.mutual is not None
+            else "",
         )
+        shown = config.decision.tls
+        self._name = certificates.host_of(loaded.absolute(shown.certificate)) if shown is not None else ""
         tls = certificates.make(self._instance)
-        if parts.served is not None:
+        if parts.served is not None and parts.served.ca:
             tls = certificates.RunTls(ca=parts.served.ca, cert="", key="")
         remote = config.policy.opa
         self._run = documents.Run(
@@ -93,7 +104,11 @@ class Supervisor:
             enforcer_secret=parts.secret or secrets.token_urlsafe(32),
             tls=tls,
             opa=str(opa.find(environ)) if parts.decision and remote is None else "",
-            opa_token=sources.fetch(loaded, remote.token, environ) if remote is not None and remote.token else None,
+            opa_token=_opa_token(loaded, environ) if parts.decision else None,
+            ssh_key=_ssh_key(loaded, environ) if parts.decision else None,
+            exchange_key=_exchange_key(loaded, environ) if parts.decision else None,
+            store_password=_store_password(loaded, environ) if parts.decision else None,
+            web_secret=_web_secret(loaded, environ) if parts.decision else None,
         )
         directory = str(loaded.root)
         self._decision = Child(
@@ -105,9 +120,13 @@ class Supervisor:
         self._enforcer = Child(
             "the PostgreSQL enforcer",
             module_command("enforcers", "postgres"),
-            documents.environment({*documents.PLAIN, *variables(config)}, environ),
+            documents.environment(documents.PLAIN, environ),
             directory,
         )
+        # Kept, because a gateway that is started again needs them, and nobody can read them a second time.
+        names = variables(config) if parts.postgres else set()
+        self._variables = {name: value for name in names if (value := environ.get(name))}
+        self._gateway = parts.postgres and bool(config.postgres)
         self._stopping = asyncio.Event()
         self._signals = 0
         self._announced = False
@@ -151,20 +170,30 @@ class Supervisor:
     async def _start_all(self) -> None:
         if self._parts.decision:
             await self._start_decision()
-        if self._parts.postgres:
+        if self._gateway:
             await self._start_enforcer()
 
     async def _start_decision(self) -> None:
         at = self._addresses
-        document = documents.decision(self._loaded, self._run, grpc=at.grpc, http=at.http)
+        document = documents.decision(self._loaded, self._run, grpc=at.grpc, http=at.http, mutual=at.mutual, web=at.web)
         ready = await self._decision.start(document)
+        if self._loaded.config.web is not None:
+            at.pages = _text(ready, "web", self._decision)
+            at.web = at.web or _listening(self._loaded.config.web.listen, at.pages)
+        at.mutual = _text(ready, "mutual", self._decision) if at.mutual else ""
         at.grpc, at.http = _text(ready, "grpc", self._decision), _text(ready, "http", self._decision)
         log("info", "decision service ready", grpc=at.grpc, http=at.http, pid=self._decision.pid)
 
     async def _start_enforcer(self) -> None:
         at = self._addresses
         document = documents.enforcer(
-            self._loaded, self._run, grpc=at.grpc, listen=at.postgres, instance=f"enf-{secrets.token_hex(4)}"
+            self._loaded,
+            self._run,
+            grpc=at.mutual or at.grpc,
+            listen=at.postgres,
+            instance=f"enf-{secrets.token_hex(4)}",
+            name=self._name,
+            variables=self._variables,
         )
         ready = await self._enforcer.start(document)
         connections = ready.get("connections")
@@ -181,7 +210,11 @@ class Supervisor:
         at = self._addresses
         line: dict[str, object] = {"ready": True, "decision": at.grpc}
         if self._parts.decision:
-            line["http"] = f"http://{at.http}"
+            line["http"] = f"{'http' if self._loaded.config.decision.tls is None else 'https'}://{at.http}"
+            if at.mutual:
+                line["mutual"] = at.mutual
+            if at.pages:
+                line["web"] = at.pages
         if self._parts.postgres:
             line["postgres"] = at.postgres
         return line
@@ -190,7 +223,7 @@ class Supervisor:
         """Gateways that run apart leave the decision service's file alone."""
         if not self._parts.decision:
             return
-        at = self._addresses
+        at, shown = self._addresses, self._loaded.config.decision.tls
         run = RunFile(
             pid=os.getpid(),
             dev=self._dev,
@@ -198,6 +231,9 @@ class Supervisor:
             http=at.http,
             postgres=at.postgres if self._parts.postgres else {},
             ca=self._run.tls.ca,
+            ca_file=str(self._loaded.absolute(shown.ca or shown.certificate)) if shown is not None else "",
+            name=self._name,
+            mutual=at.mutual,
             metrics=at.metrics,
         )
         runfile.write(self._loaded.run_file, run)
@@ -210,7 +246,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 if self._parts.decision:
                     group.create_task(self._keep(self._decision, self._start_decision))
-                if self._parts.postgres:
+                if self._gateway:
                     group.create_task(self._keep(self._enforcer, self._start_enforcer))
                 group.create_task(self._raise_when_stopping())
         except* _StoppingError:
@@ -256,7 +292,7 @@ class Supervisor:
         self._decision.kill()
 
     def _on_reload_signal(self) -> None:
-        """Policy, people and classification are the decision service's to read again, certificates the gateways'."""
+        """Policy, people and classification are the decision service's to read again, certificates everybody's."""
         log("info", "reload forwarded")
         self._decision.signal(signal.SIGHUP)
         self._enforcer.signal(signal.SIGHUP)
@@ -271,6 +307,37 @@ class Supervisor:
 
 class _StoppingError(Exception):
     """Ends the task group; never seen outside."""
+
+
+def _opa_token(loaded: Loaded, environ: Mapping[str, str]) -> str | None:
+    remote = loaded.config.policy.opa
+    return None if remote is None or remote.token is None else sources.fetch(loaded, remote.token, environ)
+
+
+def _ssh_key(loaded: Loaded, environ: Mapping[str, str]) -> str | None:
+    ssh = loaded.config.decision.ssh
+    return None if ssh is None else sources.fetch(loaded, ssh.key, environ, key=True)
+
+
+def _exchange_key(loaded: Loaded, environ: Mapping[str, str]) -> str | None:
+    exchange = loaded.config.decision.exchange
+    return None if exchange is None else sources.fetch(loaded, exchange.key, environ)
+
+
+def _web_secret(loaded: Loaded, environ: Mapping[str, str]) -> str | None:
+    web = loaded.config.web
+    return None if web is None or web.login.secret is None else sources.fetch(loaded, web.login.secret, environ)
+
+
+def _listening(configured: str, origin: str) -> str:
+    """Where the pages are again after a restart: port 0 was chosen once, and is in the origin then."""
+    host, _, port = configured.rpartition(":")
+    return configured if port != "0" else f"{host}:{origin.rpartition(':')[2]}"
+
+
+def _store_password(loaded: Loaded, environ: Mapping[str, str]) -> str | None:
+    password = loaded.config.store.password
+    return None if password is None else sources.fetch(loaded, password, environ)
 
 
 def _text(ready: Mapping[str, object], key: str, child: Child) -> str:

@@ -30,7 +30,7 @@ def tls_context(
         else:
             context.load_default_certs()
         if account.certificate is not None and account.key is not None:
-            key = sources.fetch(loaded, account.key, environ)
+            key = sources.fetch(loaded, account.key, environ, user=account.user, key=True)
             _load_pair(context, loaded.absolute(account.certificate), key)
     except (OSError, ssl.SSLError) as error:
         raise CliError(f"a certificate can't be used: {type(error).__name__}") from None

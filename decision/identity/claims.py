@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from decision.errors import TokenError
 from decision.identity.profiles import PROFILES, Profile
-from decision.model import IdentityKey, VerifiedToken
+from decision.model import IdentityKey, Login, VerifiedToken
 
 LEEWAY_S = 30
 MAX_ACTORS = 8
@@ -50,8 +50,11 @@ class ClaimRules:
     exchanged: bool = False
 
 
-def check_type(typ: str, rules: ClaimRules) -> None:
-    """Raises TokenError TOKEN_TYPE: it is another kind of token than the issuer's profile takes."""
+def check_type(typ: str, rules: ClaimRules, alg: str = "") -> None:
+    """Raises TokenError TOKEN_TYPE: it is another kind of token than the issuer's profile takes; TOKEN_ALG: it is
+    signed by an algorithm that the profile has not."""
+    if rules.profile.algorithms and alg and alg not in rules.profile.algorithms:
+        raise TokenError("the token's algorithm is not one of its issuer's profile", code="TOKEN_ALG")
     if typ not in rules.profile.types:
         raise TokenError("the token is not an access token of its issuer's profile", code="TOKEN_TYPE")
 
@@ -92,6 +95,7 @@ def read_claims(claims: Mapping[str, object], rules: ClaimRules, *, now: float, 
         keys=_keys(claims),
         may_act=_may_act(claims, rules),
         client=_first(claims, profile.client),
+        login=_login(claims),
     )
 
 
@@ -201,6 +205,12 @@ def _keys(claims: Mapping[str, object]) -> tuple[str, ...]:
     if not all(isinstance(value, str) and _THUMBPRINT.match(value) for value in cnf.values()):
         _refuse("is bound to a key that it doesn't name")
     return tuple(sorted(f"{_CONFIRMATIONS[name]}:{value}" for name, value in cnf.items()))
+
+
+def _login(claims: Mapping[str, object]) -> Login:
+    """acr and auth_time, where the token has them. One that came of an exchange doesn't: nobody logged in for it."""
+    time = datetime.fromtimestamp(_time(claims, "auth_time"), UTC) if "auth_time" in claims else None
+    return Login(_text(claims, "acr") if "acr" in claims else "", time)
 
 
 def _first(claims: Mapping[str, object], names: tuple[str, ...]) -> str:

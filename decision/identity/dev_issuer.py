@@ -30,8 +30,9 @@ from joserfc.jws import serialize_compact
 
 from decision.errors import DecisionError
 from decision.identity.claims import MAX_ACTORS, ClaimRules
+from decision.identity.fetching import is_loopback
 from decision.identity.jose import MAX_TOKEN, VerificationKey
-from decision.identity.keys import FixedKeys, is_loopback
+from decision.identity.keys import FixedKeys
 from decision.identity.people import DEV_ISSUER
 from decision.ports import People
 

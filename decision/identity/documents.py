@@ -38,10 +38,18 @@ class Document:
 
     def fail(self, path: Sequence[str | int], what: str, fix: str) -> NoReturn:
         """Raise PolicyLoadError at the nearest known line."""
+        raise error_at(self.file, self._line(path), spell(path), what, fix)
+
+    def place(self, path: Sequence[str | int]) -> str:
+        """`file:line`, of the nearest known line."""
+        line = self._line(path)
+        return f"{self.file}:{line}" if line else self.file
+
+    def _line(self, path: Sequence[str | int]) -> int:
         known = tuple(path)
         while known and known not in self.lines:
             known = known[:-1]
-        raise error_at(self.file, self.lines.get(known, 0), spell(path), what, fix)
+        return self.lines.get(known, 0)
 
 
 def error_at(file: str, line: int, key: str, what: str, fix: str) -> PolicyLoadError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -64,9 +64,11 @@ class Exchange:
         self.trusted = TrustedIssuer(rules, keys)
 
     def delegate(
-        self, subject: VerifiedToken, actor: VerifiedToken, *, scopes: Sequence[str], jkt: str, now: datetime
-    ) -> Exchanged:
-        """`subject`'s token with `actor` acting. `scopes` asked for ("": all there are); bound to `jkt` where not "".
+        self, subject: VerifiedToken, actor: VerifiedToken, *, scopes: Sequence[str], jkt: str, now: datetime,
+        x5t: str = "",
+    ) -> Exchanged:  # fmt: skip
+        """`subject`'s token with `actor` acting. `scopes` asked for ("": all there are); bound to what the actor proved
+        to hold: the key `jkt`, the certificate `x5t`, where not "".
 
         Raises BadRequestError (invalid_request, invalid_scope), TokenError TOKEN_CLAIMS for a chain that can't be."""
         current = actor.actors[0] if actor.actors else actor.identity
@@ -78,12 +80,18 @@ class Exchange:
         _check_chain(subject.identity, chain)
         mine = _narrowed(actor, subject)
         return self._sign(
-            subject, actor, chain, roles=actor.roles, scopes=_asked(scopes, mine, actor, subject), jkt=jkt, now=now
+            subject,
+            actor,
+            chain,
+            roles=actor.roles,
+            scopes=_asked(scopes, mine, actor, subject),
+            keys=_keys(jkt, x5t),
+            now=now,
         )
 
     def subagent(
         self, parent: VerifiedToken, *, name: str, number: int, roles: Sequence[str], scopes: Sequence[str], jkt: str,
-        now: datetime,
+        now: datetime, x5t: str = "",
     ) -> Exchanged:  # fmt: skip
         """The token of `parent`, whose current actor people.yaml calls `name`, for its subagent `number`.
 
@@ -95,7 +103,9 @@ class Exchange:
         chain = (IdentityKey(EXCHANGE_ISSUER, f"{name}/sub/{number}"), *parent.actors)
         _check_chain(parent.identity, chain)
         granted = _asked(scopes, parent.scopes, parent, parent)
-        return self._sign(parent, parent, chain, roles=tuple(roles) or parent.roles, scopes=granted, jkt=jkt, now=now)
+        return self._sign(
+            parent, parent, chain, roles=tuple(roles) or parent.roles, scopes=granted, keys=_keys(jkt, x5t), now=now
+        )
 
     def _sign(
         self,
@@ -105,7 +115,7 @@ class Exchange:
         *,
         roles: Sequence[str],
         scopes: tuple[str, ...],
-        jkt: str,
+        keys: Mapping[str, str],
         now: datetime,
     ) -> Exchanged:
         issued = [token.issued for token in (subject, actor) if token.issued is not None]
@@ -132,8 +142,8 @@ class Exchange:
         }
         if scopes or subject.scoped or actor.scoped:
             claims["scope"] = " ".join(scopes) or "twokey:none:none"  # scoped, and for nothing
-        if jkt:
-            claims["cnf"] = {"jkt": jkt}
+        if keys:
+            claims["cnf"] = keys
         header = {"alg": "Ed25519", "typ": "at+jwt", "kid": self._kid}
         token = serialize_compact(header, orjson.dumps(claims), self._key, algorithms=["Ed25519"])
         return Exchanged(
@@ -145,6 +155,11 @@ class Exchange:
             key=token_key(EXCHANGE_ISSUER, jti).hex(),
             parents=tuple(sorted({token_key(one.issuer, one.token_id).hex() for one in (subject, actor)})),
         )
+
+
+def _keys(jkt: str, x5t: str) -> dict[str, str]:
+    """RFC 7800's `cnf`, by RFC 9449 and RFC 8705."""
+    return {**({"jkt": jkt} if jkt else {}), **({"x5t#S256": x5t} if x5t else {})}
 
 
 def _check_chain(subject: IdentityKey, chain: tuple[IdentityKey, ...]) -> None:

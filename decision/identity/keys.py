@@ -2,36 +2,29 @@
 
 Bounded in every direction: 256 KiB, 5 seconds, no redirect, one fetch per 10 seconds whatever tokens ask for, keys no
 older than 10 minutes while the issuer answers, and at most an hour old while it doesn't. `kid` is a map key only.
-An address is looked up once for each fetch, judged, and then connected to as it was judged: a name that means this
-machine or the provider's own network at the second look would reach it otherwise (DNS rebinding).
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import httpx
 import structlog
 
 from decision.errors import TokenError
-from decision.identity.jose import VerificationKey, read_key, strict_object
+from decision.identity.fetching import Fetcher, Resolve
+from decision.identity.jose import VerificationKey, read_key
 from decision.identity.tasks import Tasks
 
-MAX_BODY = 256 * 1024
 FETCH_DEADLINE_S = 5.0
 REFRESH_INTERVAL_S = 10.0
 MAX_AGE_S = 600.0
 LAST_GOOD_S = 3600.0
 
 _MAX_KEYS = 100
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # host, port: its addresses
 _log = structlog.get_logger("decision.identity")
 
 
@@ -73,18 +66,8 @@ class DiscoveredKeys:
         resolve: Resolve | None = None,
     ) -> None:
         self._issuer = issuer
-        self._loopback = loopback
-        self._private = private or loopback
-        self._resolve = resolve or look_up
+        self._fetcher = Fetcher(loopback=loopback, private=private, transport=transport, resolve=resolve)
         self._monotonic = monotonic
-        self._client = httpx.AsyncClient(
-            follow_redirects=False,
-            trust_env=False,
-            timeout=FETCH_DEADLINE_S,
-            limits=httpx.Limits(max_connections=2, max_keepalive_connections=0),
-            transport=transport,
-            verify=ssl.create_default_context(),  # the machine's roots, or those of SSL_CERT_FILE
-        )
         self._keys: Mapping[str, VerificationKey] = {}
         self._fetched: float | None = None
         self._tried: float | None = None
@@ -108,7 +91,7 @@ class DiscoveredKeys:
 
     async def close(self) -> None:
         await self._tasks.close()
-        await self._client.aclose()
+        await self._fetcher.close()
 
     def _older_than(self, seconds: float) -> bool:
         return self._fetched is None or self._monotonic() - self._fetched > seconds
@@ -140,84 +123,16 @@ class DiscoveredKeys:
 
     async def _fetch(self) -> Mapping[str, VerificationKey]:
         """Raises ValueError, OSError or httpx.HTTPError."""
-        document = await self._get_object(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+        document = await self._fetcher.get_object(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
         if document.get("issuer") != self._issuer:
             raise ValueError("the discovery document names another issuer")
         address = document.get("jwks_uri")
-        members = (await self._get_object(address if isinstance(address, str) else "")).get("keys")
+        members = (await self._fetcher.get_object(address if isinstance(address, str) else "")).get("keys")
         if not isinstance(members, list) or len(members) > _MAX_KEYS:
             raise ValueError(f"the key set is not a list of at most {_MAX_KEYS} keys")
         found = [read for member in members if (read := read_key(member)) is not None]
         kids = [kid for kid, _ in found]
         return {kid: key for kid, key in found if kids.count(kid) == 1}  # two of one name: neither
-
-    async def _get_object(self, address: str) -> Mapping[str, object]:
-        if not may_fetch(address, loopback=self._loopback):
-            raise ValueError("the address is not https")
-        content = bytearray()
-        url = httpx.URL(address)
-        host = await self._judged(url.host, url.port or (443 if url.scheme == "https" else 80))
-        headers = {"Accept-Encoding": "identity", "Host": url.netloc.decode("ascii")}
-        extensions = {"sni_hostname": url.host}  # the certificate is checked against the name all the same
-        target = url.copy_with(host=host)
-        async with self._client.stream("GET", target, headers=headers, extensions=extensions) as response:
-            if response.status_code != httpx.codes.OK:
-                raise ValueError(f"HTTP {response.status_code}")
-            async for chunk in response.aiter_raw():
-                content += chunk
-                if len(content) > MAX_BODY:
-                    raise ValueError("the answer is larger than 256 KiB")
-        return strict_object(bytes(content))
-
-    async def _judged(self, host: str, port: int) -> str:
-        """An address of `host` that may be asked. Raises ValueError: one is not public; OSError: there is none."""
-        found = await self._resolve(host, port)
-        if not self._private and not all(is_public(address) for address in found):
-            raise ValueError("its address is not a public one; `private_network: true` allows that")
-        return found[0]
-
-
-async def look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, at least one. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in found]
-    if not addresses:
-        raise OSError("the name has no address")
-    return addresses
-
-
-def is_public(address: str) -> bool:
-    """An address that anybody's network may use: not loopback, private, link-local (metadata services), multicast."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_global and not found.is_multicast
-
-
-def plain(address: str) -> bool:
-    """A URL without user, query and fragment: an issuer (OpenID Connect Discovery 1.0, section 3)."""
-    parts = urlsplit(address)
-    return not (parts.username or parts.password or parts.query or parts.fragment or "?" in address or "#" in address)
-
-
-def may_fetch(address: str, *, loopback: bool) -> bool:
-    """https anywhere; http only where `loopback` is allowed and the host is a loopback address itself."""
-    parts = urlsplit(address)
-    if parts.scheme == "https":
-        return bool(parts.hostname)
-    return parts.scheme == "http" and loopback and is_loopback(parts.hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """A loopback address, or the name localhost. Other names are not looked up: they may change."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _unknown_key() -> TokenError:

@@ -8,8 +8,9 @@ spelt as the compact JSON array `["iss","sub"]`, which no name can imitate.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import orjson
 
@@ -62,6 +63,11 @@ class PeopleBook:
             return None
         return Party(identity=identity, name=identity.sub, kind="agent", owner=parent, groups=())
 
+    @property
+    def names(self) -> Collection[str]:
+        """Of all principals and agents."""
+        return self._entries.keys()
+
     def by_name(self, name: str) -> Party | None:
         """A principal or agent by name, under its first identity."""
         entry = self._entries.get(name)
@@ -86,6 +92,7 @@ class PeopleBook:
             acting_closure=tuple(sorted(acting)),
             token_id=token.token_id,
             dev=token.dev,
+            keys=tuple(sorted(token.keys)),
         )
 
     def _with_owners(self, party: Party) -> frozenset[str]:
@@ -197,7 +204,9 @@ class _Reader:
             owner = self._entries[name].owner
             while owner is not None:
                 if owner not in self._entries:
-                    self._document.fail(path, f"there is no {owner}", "name a principal, or an agent that one owns")
+                    near = get_close_matches(owner, sorted(self._entries), n=1)
+                    fix = f"did you mean {near[0]}?" if near else "name a principal, or an agent that one owns"
+                    self._document.fail(path, f"there is no {owner}", fix)
                 if owner in seen:
                     self._document.fail(path, f"{owner} ends up owning itself", "let the chain end in a principal")
                 seen.add(owner)

@@ -8,15 +8,17 @@ an access token apart at once (RFC 9068); where a provider doesn't send it, what
 - `legacy-jwt`: access tokens of providers that don't say `at+jwt`. They carry a scope and name their client, and
   nothing that only ID tokens, refresh tokens and log-out tokens have (OpenID Connect Core, section 2; Back-Channel
   Logout, section 2.4).
-- `workload`: what a CI system or a cluster says about a job or a pod, by platform. It is shaped like an ID token, so
-  what makes it one of a workload is asked for by name.
+- `workload`: what a CI system, a cluster or SPIFFE says about a job or a pod, by platform. It is shaped like an ID
+  token, so what makes it one of a workload is asked for by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+from decision.identity import spiffe
 
 DAY_S: Final = 86_400
 
@@ -30,7 +32,8 @@ _INTERACTIVE: Final = frozenset({"auth_time", "acr", "amr", "azp", "email", "ema
 class Profile:
     """types: accepted `typ`, lower case and without `application/`; "" where it may be absent. required: claims that
     are texts. either: of each group at least one. client, token_id: where these are found, first match; a token_id of
-    () is made of the token itself. single: one audience, and the claim of roles may be one text."""
+    () is made of the token itself. workload: one audience, and the claim of roles may be one text. algorithms: empty
+    for all that are accepted anywhere."""
 
     types: frozenset[str]
     required: tuple[str, ...] = ()
@@ -40,6 +43,7 @@ class Profile:
     token_id: tuple[str, ...] = ()
     lifetime_s: int | None = None
     workload: bool = False
+    algorithms: frozenset[str] = frozenset()
     consistent: Callable[[Mapping[str, object]], str] | None = None  # "" or what is wrong
 
 
@@ -131,4 +135,24 @@ WORKLOADS: Final[Mapping[str, Profile]] = {
         workload=True,
         consistent=_kubernetes,
     ),
+    "spiffe": Profile(
+        types=_JWT | {"jose"},
+        forbidden=_ID_TOKEN | _OTHERS | _INTERACTIVE,
+        client=("sub",),
+        token_id=("jti",),
+        lifetime_s=spiffe.LIFETIME_S,
+        workload=True,
+        algorithms=spiffe.ALGORITHMS,
+    ),
 }
+
+
+def of_trust_domain(trust_domain: str) -> Profile:
+    """JWT-SVIDs of one trust domain."""
+
+    def consistent(claims: Mapping[str, object]) -> str:
+        subject = claims.get("sub")
+        known = isinstance(subject, str) and spiffe.is_of(subject, trust_domain)
+        return "" if known else "has a subject that is no SPIFFE ID of the trust domain"
+
+    return replace(WORKLOADS["spiffe"], consistent=consistent)

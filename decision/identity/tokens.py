@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from decision.errors import PolicyLoadError, TokenError
 from decision.identity.claims import ClaimRules, check_type, read_claims
 from decision.identity.dev_issuer import DevIssuer
+from decision.identity.fetching import may_fetch, plain
 from decision.identity.jose import read_token, verify_signature
-from decision.identity.keys import DiscoveredKeys, KeySource, may_fetch, plain
+from decision.identity.keys import DiscoveredKeys, KeySource
 from decision.identity.people import DEV_ISSUER, EXCHANGE_ISSUER
 from decision.identity.possession import check_possession
-from decision.identity.profiles import PROFILES, WORKLOADS, Profile
+from decision.identity.profiles import PROFILES, WORKLOADS, Profile, of_trust_domain
+from decision.identity.spiffe import is_trust_domain
 from decision.model import NOTHING, Possession, VerifiedToken
 
 
@@ -48,7 +50,7 @@ class Verifier:
         issuer = self._issuers.get(named) if isinstance(named, str) else None
         if issuer is None:
             raise TokenError("the token's issuer is not one this service believes", code="TOKEN_ISSUER")
-        check_type(unverified.typ, issuer.rules)
+        check_type(unverified.typ, issuer.rules, unverified.alg)
         verify_signature(unverified, await issuer.keys.get(unverified.kid))
         return read_claims(unverified.claims, issuer.rules, now=self._clock(), text=token)
 
@@ -105,8 +107,14 @@ def _trusted(item: Mapping[str, object], index: int, *, dev: bool) -> TrustedIss
 
 
 def _profile(item: Mapping[str, object], where: str) -> Profile:
-    name, platform = item.get("profile", "rfc9068"), item.get("platform")
+    name, platform, domain = item.get("profile", "rfc9068"), item.get("platform"), item.get("trust_domain")
+    if (domain is not None) != (platform == "spiffe"):
+        raise PolicyLoadError(f"{where}.trust_domain goes with platform: spiffe", next_step="write both or none")
     if name == "workload":
+        if isinstance(domain, str) and is_trust_domain(domain):
+            return of_trust_domain(domain)
+        if domain is not None:
+            raise PolicyLoadError(f"{where}.trust_domain is none", next_step="write it without spiffe://")
         if not isinstance(platform, str) or platform not in WORKLOADS:
             raise PolicyLoadError(f"{where}.platform is not known", next_step=f"write {' or '.join(WORKLOADS)}")
         return WORKLOADS[platform]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
@@ -21,8 +21,14 @@ from twokey.type.v1 import operation_pb2
 
 from decision.audit.record import MAX_INTEGER, timestamp
 from decision.errors import BadRequestError
-from decision.model import Approval, Party, Session, Subject, VerifiedToken
-from decision.ports import History, People, Used
+from decision.model import NO_LOGIN, Approval, Login, Party, Session, Subject, VerifiedToken
+from decision.pdp.approval_input import (
+    ApprovalContext,
+    approval_document,
+    login_document,
+    requests_document,
+)
+from decision.ports import History, People, Requests, Used
 
 VERSION = 1
 MAX_REASON = 1000  # characters
@@ -91,23 +97,16 @@ _SETTLED: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalContext:
-    """An approval as policy reads it: verdicts under the live people."""
-
-    id: str
-    requester: Subject
-    verdicts: Sequence[tuple[Subject, bool]]
-    groups: tuple[str, ...]
-    quorum: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialContext:
-    """A one-time password that is asked for."""
+    """What is asked for: a one-time password, or an SSH certificate. proved: with proof of the token's key. command:
+    the only one that a certificate is to run; "" for any."""
 
+    kind: str
     connection: str
     role: str
     uses: int
+    proved: bool
+    command: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +118,13 @@ class Context:
     reason: str = ""  # the client's own words for why; an answer given to any is never leased
     history: History | None = None  # None: not looked up; policy asks for it where a duty depends on it
     budgets: Sequence[Used] | None = None  # None: not looked up; policy asks for them where something counts
-    # Of the token, for the questions `session` and, about a one-time password, `call`; never for operations, whose
-    # answers are leased under a key that holds neither.
+    # Of the token: for `session` and, about credentials, `call`; never for operations, whose leases' keys hold neither.
     scopes: Sequence[str] = ()
     scoped: bool = False
     credential: CredentialContext | None = None
+    enforcer: str = ""  # of the question `session`: which enforcer asks, where its certificate tells
+    login: Login = NO_LOGIN  # of the questions `session` and `review`: how strong and fresh the subject's login is
+    requests: Requests | None = None  # of the question `request`
 
 
 def operation_question(
@@ -148,11 +149,13 @@ def operation_question(
     )
 
 
-def session_question(*, subject: Subject, connection: str, kind: str, environment: str, context: Context) -> Document:
+def session_question(
+    *, subject: Subject, connection: str, kind: str, environment: str, context: Context, action: str = "session.open"
+) -> Document:
     return _question(
         question="session",
         subject=subject,
-        action={"name": "session.open", "verbs": []},
+        action={"name": action, "verbs": []},
         resource=_connection(connection, kind, environment),
         operation=operation_document(None),
         values=absent_values(),
@@ -175,17 +178,39 @@ def call_question(*, subject: Subject, rpc: str, context: Context, about: str = 
 
 
 def review_question(
-    *, subject: Subject, kind: str, approval: Approval, operation: operation_pb2.Operation, context: Context
+    *,
+    subject: Subject,
+    kind: str,
+    approval: Approval,
+    operation: operation_pb2.Operation,
+    context: Context,
+    verdict: bool = True,
 ) -> Document:
-    """`question: review`: may `subject` review this approval? Reviewers see values, so policy does."""
+    """`question: review`: may `subject` review this approval? Reviewers see values, so policy does.
+    `verdict`: to answer it; else only to see it."""
     return _question(
         question="review",
         subject=subject,
-        action={"name": "approval.review", "verbs": []},
+        action={"name": "approval.review" if verdict else "approval.see", "verbs": []},
         resource=_connection(approval.connection, kind, approval.environment),
         operation=operation_document(operation),
         values=values_document(operation.sql.values),
         context=replace(context, reason=reason_of(operation)),
+    )
+
+
+def request_question(
+    *, subject: Subject, session: Session, kind: str, operation: operation_pb2.Operation, context: Context
+) -> Document:
+    """`question: request`: may `subject` ask for one more approval? On the shape, as the question that it follows."""
+    return _question(
+        question="request",
+        subject=subject,
+        action={"name": "approval.request", "verbs": list(operation.sql.verbs)},
+        resource=_connection(session.connection, kind, session.environment),
+        operation=operation_document(operation),
+        values=absent_values(),
+        context=context,
     )
 
 
@@ -346,21 +371,20 @@ def context_document(context: Context) -> Document:
         "time": timestamp(now),
         "time_ns": time_ns(now),
         "can_hold": context.can_hold,
-        "approval": _approval(context.approval),
+        "approval": approval_document(context.approval, now),
         "sessions": [
-            {
-                "role": session.subject.role,
-                "connection": session.connection,
-                "closure": list(session.subject.closure),
-            }
-            for session in context.sessions
+            {"role": one.subject.role, "connection": one.connection, "closure": list(one.subject.closure)}
+            for one in context.sessions
         ],
         "reason": context.reason,
         "budgets": _budgets(context.budgets),
         "scopes": list(context.scopes),
         "scoped": context.scoped,
         "credential": _credential(context.credential),
+        "enforcer": context.enforcer,
         "history": _history(context.history),
+        "authentication": login_document(context.login, now),
+        "requests": requests_document(context.requests),
     }
 
 
@@ -385,13 +409,6 @@ def _history(history: History | None) -> Document:
     }
 
 
-def facts_of(operation: operation_pb2.Operation) -> frozenset[tuple[str, str]]:
-    """What a history says of an operation, as (act, object): each verb, and each access to each relation."""
-    sql = operation.sql
-    verbs = {(verb, "") for verb in sql.verbs}
-    return frozenset(verbs | {(access, f"{one.schema}.{one.name}") for one in sql.relations for access in one.access})
-
-
 def _budgets(used: Sequence[Used] | None) -> Document:
     return {
         "present": used is not None,
@@ -399,10 +416,11 @@ def _budgets(used: Sequence[Used] | None) -> Document:
     }
 
 
+_NO_CREDENTIAL: Final = CredentialContext(kind="", connection="", role="", uses=0, proved=False, command="")
+
+
 def _credential(wanted: CredentialContext | None) -> Document:
-    if wanted is None:
-        return {"present": False, "connection": "", "role": "", "uses": 0}
-    return {"present": True, "connection": wanted.connection, "role": wanted.role, "uses": wanted.uses}
+    return {"present": wanted is not None, **asdict(wanted or _NO_CREDENTIAL)}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -414,46 +432,16 @@ def time_ns(moment: datetime) -> int:
     return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1_000
 
 
-def _approval(approval: ApprovalContext | None) -> Document:
-    if approval is None:
-        return {
-            "present": False,
-            "id": "",
-            "requester_closure": [],
-            "requester_acting_closure": [],
-            "verdicts": [],
-            "groups": [],
-            "quorum": 0,
-        }
-    return {
-        "present": True,
-        "id": approval.id,
-        "requester_closure": list(approval.requester.closure),
-        "requester_acting_closure": list(approval.requester.acting_closure),
-        "verdicts": [
-            {
-                "name": reviewer.party.name,
-                "kind": reviewer.party.kind,
-                "approve": approve,
-                "closure": list(reviewer.closure),
-                "groups": list(reviewer.party.groups),
-                "in_people": reviewer.party.kind != "unknown",
-            }
-            for reviewer, approve in approval.verdicts
-        ],
-        "groups": list(approval.groups),
-        "quorum": approval.quorum,
-    }
-
-
-def approval_context(approval: Approval, people: People) -> ApprovalContext:
+def approval_context(approval: Approval, people: People, revoked: frozenset[int] = frozenset()) -> ApprovalContext:
     """An approval's people joined again under the live people.yaml."""
     return ApprovalContext(
         id=approval.id,
         requester=rejoin(approval.requester, people),
-        verdicts=tuple((rejoin(verdict.reviewer, people), verdict.approve) for verdict in approval.verdicts),
+        verdicts=tuple((rejoin(one.reviewer, people), one.approve, one.time) for one in approval.verdicts),
         groups=approval.groups,
         quorum=approval.quorum,
+        rules=tuple(dict.fromkeys(reason.rule for reason in approval.reasons)),
+        revoked=revoked,
     )
 
 
@@ -468,6 +456,7 @@ def rejoin(subject: Subject, people: People) -> Subject:
         expires=datetime.max.replace(tzinfo=UTC),
         token_id=subject.token_id,
         dev=subject.dev,
+        keys=subject.keys,
     )
     live = people.subject(facts, role=subject.role)
     return replace(

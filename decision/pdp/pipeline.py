@@ -1,7 +1,8 @@
 """Decide: check, ask, redeem, record, answer (docs/architecture.md, "A decision"; design, section 4).
 
 Every way out that is not a recorded allow is a denial. The order that matters: policy, then the compare-and-set of an
-approval, then the durable intent record, then the answer. Callers run `decide` so that a cancelled RPC can't stop it
+approval, then the durable intent record, then the answer (for what policy leases with a window, the record may be
+durable after the answer: `_promised`). Callers run `decide` so that a cancelled RPC can't stop it
 between two of these (decision.rpc.supervise).
 """
 
@@ -34,6 +35,7 @@ from decision.model import (
     ActKey,
     Approval,
     ApprovalState,
+    ApprovalTerms,
     Durability,
     Outcome,
     Reason,
@@ -54,16 +56,18 @@ from decision.pdp.answer import (
     values_body,
 )
 from decision.pdp.deadlines import stored
-from decision.pdp.opa_input import facts_of
+from decision.pdp.derivation import Derivation
 from decision.pdp.questions import Answered, Questions
+from decision.pdp.requesting import Requesting
 from decision.pdp.sessions import Sessions
-from decision.ports import ApprovalDraft, ApprovalStore, BudgetStore, Clock, HistoryStore, Recorder
+from decision.pdp.windows import Windows
+from decision.ports import ApprovalDraft, ApprovalStore, BudgetStore, Clock, HistoryStore, WindowedRecorder
 
 _OPERATION_ID: Final = re.compile(r"op_[a-z2-7]{26}\Z")
 _HINT: Final = 1000
 _PREPARED: Final = 64 << 10  # bytes of a statement whose record is begun before there is an answer
 _BUDGET_TRIES: Final = 32  # statements of one closure that can be decided at once before some are told to come again
-_AGAIN: Final = frozenset({"BUDGET_CHANGED", "HISTORY_CHANGED"})
+_AGAIN: Final = frozenset({"BUDGET_CHANGED", "HISTORY_CHANGED", "LABELS_DERIVED"})
 _NOT_APPROVED: Final[Mapping[ApprovalState, str]] = {
     ApprovalState.PENDING: "APPROVAL_PENDING",
     ApprovalState.DENIED: "APPROVAL_DENIED",
@@ -107,10 +111,11 @@ class Pipeline:
         approvals: ApprovalStore,
         budgets: BudgetStore,
         history: HistoryStore,
-        recorder: Recorder,
+        recorder: WindowedRecorder,
         clock: Clock,
         metrics: Metrics,
         kinds: Mapping[str, str],
+        derivation: Derivation | None = None,
     ) -> None:
         """`kinds`: connection name to kind."""
         self._questions = questions
@@ -122,6 +127,9 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
         self._kinds = kinds
+        self._derivation = derivation
+        self._windows = Windows(clock)
+        self._requesting = Requesting(questions=questions, approvals=approvals, kinds=kinds)
 
     async def decide(self, ask: Ask) -> Answer:
         """The decision; failures are denials. Never raises DecisionError."""
@@ -142,6 +150,8 @@ class Pipeline:
         if ask.operation.connection != session.connection:
             raise BadRequestError("the operation is for another connection than the session's")
         approval = await self._approved(ask, session) if ask.approval else None
+        if self._derivation is not None:
+            await self._derivation.caught_up()
         for _ in range(_BUDGET_TRIES):
             try:
                 return await self._answer(trail, session, approval)
@@ -194,6 +204,8 @@ class Pipeline:
 
     async def _permit(self, trail: _Trail, session: Session, answered: Answered, approval: Approval | None) -> Answer:
         result, ask = answered.result, trail.ask
+        if self._derivation is not None and result.obligations:
+            await self._derivation.meet(result.obligations, session.connection, ask.operation.id)
         # Neither approved nor counted, nor judged by a past that isn't in the lease's key: what can be reused.
         free = not (approval or result.counts or answered.history)
         lease = result.lease_ttl_ms if answered.on_shape and free else None
@@ -238,14 +250,12 @@ class Pipeline:
 
     async def _hold(self, trail: _Trail, session: Session, answered: Answered, approval: Approval | None) -> Answer:
         result, ask = answered.result, trail.ask
-        if approval is not None:
-            reason = Reason("service.approval-insufficient", "the live policy asks for more than this approval gives")
-            return await self._record(trail, _denied(ask, trail.now, answered, (reason, *result.reasons)))
         if result.approval is None:
             raise PolicyError("policy requires an approval and doesn't say whose")
-        if not ask.can_hold:
-            hint = ask.hold_hint[:_HINT] or "Run it outside this transaction or pipeline."
-            reason = Reason("service.cannot-hold", "it needs an approval and can't be held here", hint)
+        if approval is not None:
+            return await self._reopen(trail, answered, result.approval, approval)
+        if not ask.can_hold and _pointless(ask.operation.sql):
+            reason = _unheld(ask, "", "Run it on its own, in no failed transaction.")
             return await self._record(trail, _denied(ask, trail.now, answered, (*result.reasons, reason)))
         draft = ApprovalDraft(
             key=act_key(ask.operation, session),
@@ -260,7 +270,12 @@ class Pipeline:
             expires_s=result.approval.expires_s,
             revision=result.revision,
         )
-        found, new = await stored(self._approvals.find_or_create(draft))
+        opened = await self._requesting.open(draft, session, ask.operation, trail.now)
+        found, new = opened.approval, opened.new
+        if found is None:
+            why = () if opened.refused is None else opened.refused.reasons
+            refused = _denied(ask, trail.now, answered, (*why, *result.reasons))
+            return await self._record(trail, replace(refused, code="APPROVAL_LIMIT"))
         answer = Answer(
             time=trail.now,
             outcome=Outcome.REQUIRE_APPROVAL,
@@ -270,20 +285,56 @@ class Pipeline:
             approval=found,
             operation=ask.operation.id,
         )
+        if not ask.can_hold:
+            answer = _unwaited(ask, answer, found)
         extra = [("approval", approval_body(found, "requested" if new else "found"))]
         return await self._record(trail, answer, before=extra)
+
+    async def _reopen(self, trail: _Trail, answered: Answered, terms: ApprovalTerms, approval: Approval) -> Answer:
+        """What was approved is not enough any more: its request is open again, with the verdicts it has."""
+        reasons = answered.result.reasons
+
+        async def record(moved: Approval) -> None:
+            told = {"outcome": "require-approval", "revision": answered.result.revision}
+            body = {**approval_body(moved, "transition"), "cause": "reopened", "by": None, "why": "", "answer": told}
+            await self._recorder.append("approval", body)
+
+        found = await stored(self._approvals.reopen(approval.id, terms=terms, reasons=reasons, record=record))
+        reason = Reason(
+            "service.approval-insufficient",
+            "the live policy asks for more than this approval gives; its request is open again",
+            f"twokey approvals wait {found.id}, then send exactly the same again",
+        )
+        denied = _denied(trail.ask, trail.now, answered, (reason, *reasons))
+        return await self._record(trail, replace(denied, code="APPROVAL_PENDING", approval=found))
 
     async def _record(
         self, trail: _Trail, answer: Answer, *, before: list[tuple[str, dict[str, object]]] | None = None
     ) -> Answer:
-        """The answer with its record's index. Raises RecordError."""
+        """The answer with its record's index, once it is as durable as the answer says. Raises RecordError."""
         asked = trail.prepared
         if asked is None or asked[0] is not trail.document:
             asked = (trail.document, _asked(trail, trail.document))
         told = record.with_spelt(answer_body(answer), {"reasons": spelt_reasons(answer.reasons)})
         body = record.joined(asked[1], told)
-        index = await self._recorder.append_many([*(before or ()), ("decision", body)])
+        index = await self._promised(trail, answer, body)
+        if index is None:
+            index = await self._recorder.append_many([*(before or ()), ("decision", body)])
         return replace(answer, record=index)
+
+    async def _promised(self, trail: _Trail, answer: Answer, body: Checked) -> int | None:
+        """The index of a record that may be durable later, and will be: by its window and the log's state. None: it
+        must be durable first, as everything else; with it all that its session was answered before is."""
+        if answer.window is None or answer.durability is not Durability.WINDOWED:
+            return None
+        session = trail.ask.session
+        if not self._windows.room(session, answer.window):
+            return None
+        promised = await self._recorder.promise("decision", body)
+        if promised is None:
+            return None
+        self._windows.add(session, promised.written)
+        return promised.index
 
     async def _refuse(self, trail: _Trail, error: DecisionError) -> Answer:
         """A failure as a denial, recorded where the log still takes records."""
@@ -331,6 +382,28 @@ def _denied(ask: Ask, now: datetime, answered: Answered, reasons: tuple[Reason, 
     return replace(told, budgets=budgets_used(answered.used))
 
 
+def _unwaited(ask: Ask, held: Answer, found: Approval) -> Answer:
+    """What can't be held runs when it is approved already, and the enforcer redeems it at once. Else it is refused with
+    the reference of the request, which stays open for the same act, sent again (ADR 34)."""
+    if found.state is ApprovalState.APPROVED:
+        return replace(held, code="APPROVAL_APPROVED")
+    wait = f"twokey approvals wait {found.id}, then send exactly the same again"
+    reasons = (*held.reasons, _unheld(ask, wait, "Or run it outside this transaction or pipeline, where it waits."))
+    return replace(held, outcome=Outcome.DENY, reasons=reasons)
+
+
+def _pointless(sql: operation_pb2.SqlOperation) -> bool:
+    """It would not run here though it were approved: the target refuses what stands in a failed transaction, and
+    gateways verify an approved act by itself, never in a message of several, nor (0) what isn't sent as a statement.
+    Nobody is asked to review it."""
+    return sql.transaction.status == "failed" or sql.statements != 1
+
+
+def _unheld(ask: Ask, first: str, other: str) -> Reason:
+    steps = "; ".join(step for step in (first, ask.hold_hint[:_HINT] or other) if step)
+    return Reason("service.cannot-hold", "it needs an approval and can't be held here", steps)
+
+
 def _check(ask: Ask) -> None:
     """What every request must be before anyone is asked about it. Raises BadRequestError."""
     operation = ask.operation
@@ -352,7 +425,15 @@ def act_key(operation: operation_pb2.Operation, session: Session) -> ActKey:
         actors=tuple(actor.identity for actor in subject.actors),
         role=subject.role,
         connection=session.connection,
+        keys=subject.keys,
     )
+
+
+def facts_of(operation: operation_pb2.Operation) -> frozenset[tuple[str, str]]:
+    """What a history says of an operation, as (act, object): each verb, and each access to each relation."""
+    sql = operation.sql
+    verbs = {(verb, "") for verb in sql.verbs}
+    return frozenset(verbs | {(access, f"{one.schema}.{one.name}") for one in sql.relations for access in one.access})
 
 
 def only_reads(operation: operation_pb2.Operation) -> bool:

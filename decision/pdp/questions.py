@@ -14,8 +14,9 @@ from decision.errors import PolicyError, PolicyUnavailableError
 from decision.metrics import Metrics
 from decision.model import JSON, Approval, Outcome, PolicyResult, Session, Subject
 from decision.pdp import opa_input
+from decision.pdp.approval_input import ApprovalContext
 from decision.pdp.deadlines import stored
-from decision.ports import BudgetStore, Clock, History, HistoryStore, PolicyEngine, Used
+from decision.ports import BudgetStore, Clock, History, HistoryStore, People, PolicyEngine, Used, VerdictStanding
 
 OPA_DEADLINE_S: Final = 1.0
 _REVISION_TRIES: Final = 3
@@ -51,6 +52,7 @@ class Questions:
         *,
         budgets: BudgetStore,
         history: HistoryStore,
+        verdicts: VerdictStanding,
         deadline_s: float = OPA_DEADLINE_S,
     ) -> None:
         self._engine = engine
@@ -58,6 +60,7 @@ class Questions:
         self._metrics = metrics
         self._budgets = budgets
         self._history = history
+        self._verdicts = verdicts
         self._deadline = deadline_s
 
     @property
@@ -97,13 +100,17 @@ class Questions:
             context = opa_input.Context(
                 now=now,
                 can_hold=can_hold,
-                approval=None if approval is None else opa_input.approval_context(approval, people),
+                approval=None if approval is None else await self._shown(approval, people),
             )
             subject = opa_input.rejoin(session.subject, people)
             answered = await self._operation(subject, session, kind, operation, context, meanwhile=meanwhile)
             if answered.result.revision == revision == self._engine.revision:
                 return answered
         raise PolicyUnavailableError("the policy is being replaced; ask again")
+
+    async def _shown(self, approval: Approval, people: People) -> ApprovalContext:
+        fallen = await stored(self._verdicts.fallen(approval, people)) if approval.verdicts else frozenset()
+        return opa_input.approval_context(approval, people, fallen)
 
     async def _operation(
         self,

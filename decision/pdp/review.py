@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from twokey.type.v1 import operation_pb2
 
 from decision.errors import StateError
-from decision.model import JSON, Approval, PolicyResult, Session, Subject
+from decision.model import JSON, NO_LOGIN, Approval, Login, PolicyResult, Session, Subject
 from decision.pdp import opa_input
 from decision.pdp.questions import Questions
 from decision.ports import Clock, History
@@ -27,8 +27,10 @@ class Review:
         live = opa_input.rejoin(subject, self._questions.engine.people)
         return await self._questions.past(live, reviews=True)
 
-    def document(self, subject: Subject, approval: Approval, history: History | None = None) -> JSON:
-        """The question `review`, under the live people."""
+    def document(
+        self, subject: Subject, approval: Approval, history: History | None = None, login: Login | None = NO_LOGIN
+    ) -> JSON:
+        """The question `review`, under the live people. login: the reviewer's; None to see it only."""
         people = self._questions.engine.people
         return opa_input.review_question(
             subject=opa_input.rejoin(subject, people),
@@ -36,8 +38,12 @@ class Review:
             approval=approval,
             operation=_operation(approval),
             context=opa_input.Context(
-                now=self._clock.now(), approval=opa_input.approval_context(approval, people), history=history
+                now=self._clock.now(),
+                approval=opa_input.approval_context(approval, people),
+                history=history,
+                login=login or NO_LOGIN,
             ),
+            verdict=login is not None,
         )
 
     async def reconsider(self, approval: Approval) -> PolicyResult:

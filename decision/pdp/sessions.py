@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -66,6 +66,7 @@ class Opening:
     plan: str
     enforcer: str
     client_certificate: str = ""  # its thumbprint, where the gateway's TLS checked one
+    certified: str = ""  # the enforcer's name by its certificate, where those tell enforcers apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +116,14 @@ class Sessions:
         self._latest = clock.now()
         self._owed: list[dict[str, object]] = []  # at most one for each session that was open
         self._known: LRUCache[str, None] = LRUCache(CACHED)
+        self._mine: LRUCache[str, str] = LRUCache(CACHED)  # session -> whose it is, where certificates tell
         self._failed = FailedLogins(clock)
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._outdated: Callable[[], None] = _nothing
+
+    def when_outdated(self, told: Callable[[], None]) -> None:
+        """Told of each session that was opened under a revision which is no longer in force by then."""
+        self._outdated = told
 
     # Looking up.
 
@@ -148,6 +155,16 @@ class Sessions:
         if len(session) > _TEXT or await stored(self._store.get(session)) is None:
             raise NotFoundError("no such session")
         self._known[session] = None
+
+    async def must_belong(self, session: str, prefix: str) -> None:
+        """That the enforcer whose instances' names begin so opened it; any will do for "". One that another opened is
+        none to it. Raises NotFoundError, StoreError."""
+        if not prefix or self._mine.get(session) == prefix:
+            return
+        found = None if len(session) > _TEXT else await stored(self._store.get(session))
+        if found is None or not found.enforcer.startswith(prefix):
+            raise NotFoundError("no such session", code="REVOKED")
+        self._mine[session] = prefix
 
     async def find(self, session: str) -> Session | None:
         """As the store has it, open or closed. Raises StoreError."""
@@ -239,6 +256,7 @@ class Sessions:
             **session_body(session),
             **answer_body(answer),
             "expires": timestamp(session.expires),
+            "bound_to": list(session.subject.keys),
             "input": input_body(trail.document),
         }
         try:
@@ -248,6 +266,8 @@ class Sessions:
             raise
         self._cache[session.id] = session
         self._known[session.id] = None
+        if trail.opening.certified:
+            self._mine[session.id] = f"{trail.opening.certified}/"
         return Opened(answer=replace(answer, record=index), session=session, obligations=result.obligations)
 
     async def _must_still_stand(self, trail: _Trail, session: Session) -> None:
@@ -288,6 +308,8 @@ class Sessions:
             try:
                 seen = None if history is None else history.version
                 await stored(self._store.open(session, seen=others.kinds, history=seen))
+                if result.revision != self._questions.engine.revision:
+                    self._outdated()
             except StateError as error:
                 if error.code != "SESSIONS_CHANGED":
                     raise
@@ -309,11 +331,13 @@ class Sessions:
                 scopes=() if trail.token is None else trail.token.scopes,
                 scoped=trail.token is None or trail.token.scoped,
                 history=history,
+                enforcer=trail.opening.certified,
             ),
         )
         return await self._questions.ask(trail.document)
 
     async def _denied(self, trail: _Trail, answer: Answer, *, record: bool) -> Answer:
+        self._metrics.refused(answer.code)
         if not record:
             return answer
         if trail.subject is None and not self._failed.alone(answer.code):
@@ -377,8 +401,9 @@ class Sessions:
             self._ended[session] = reason
         self._revocations.revoked(fresh, reason)
 
-    async def end_many(self, sessions: Sequence[str], reason: str, *, by: Subject) -> None:
-        """Revoke them: cut at their enforcers at once, all of them, before store and log are told of each."""
+    async def end_many(self, sessions: Sequence[str], reason: str, *, by: Subject | None, how: str = "revoked") -> None:
+        """Revoke them: cut at their enforcers at once, all of them, before store and log are told of each. `how`: for
+        the record; policy, where a new revision of it is why."""
         reason = reason[:_TEXT]
         for session in sessions:
             self._cache.pop(session, None)
@@ -386,7 +411,7 @@ class Sessions:
         self._revocations.revoked(sessions, reason)
         self._metrics.sessions_revoked.inc(len(sessions))
         closed = [session for session in sessions if await stored(self._store.close(session, reason))]
-        await self._record_closed([_closed_body(session, reason, "revoked", by) for session in closed])
+        await self._record_closed([_closed_body(session, reason, how, by) for session in closed])
 
     async def close_silent(self) -> Sequence[str]:
         """End the sessions of enforcers that were silent too long (design, invariant 11). Raises StoreError."""
@@ -423,6 +448,10 @@ class Sessions:
             await stored(self._store.enforcer_seen(enforcer))
         except StoreError:
             _log.warning("an enforcer's sign of life was not stored", enforcer=enforcer[:_TEXT])
+
+
+def _nothing() -> None:
+    """Nobody waits to be told."""
 
 
 def _closed_body(session: str, reason: str, how: str, by: Subject | None) -> dict[str, object]:

@@ -7,6 +7,7 @@ here is what OPA gets: the files are not looked at again after the revision is k
 from __future__ import annotations
 
 import hashlib
+import os
 import pwd
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +20,12 @@ from decision.columns import ColumnName
 from decision.errors import PolicyLoadError
 from decision.identity.documents import Document, error_at, parse, read_bytes
 from decision.identity.people import PeopleBook, read_people
-from decision.policy import classification, duties, vocabulary
+from decision.policy import classification, duties, entrypoints, vocabulary
 from decision.policy.masks import PlannedMask, planned
 
 _MAX_FILES = 2000
+SETTINGS = "the configuration"  # where no file of it is known
+PROGRAM = "twokey and OPA"
 _DATA_ENDINGS = frozenset({".yaml", ".yml", ".json"})
 
 
@@ -44,6 +47,7 @@ class PolicySources:
     connections: tuple[ConnectionSource, ...]
     issuers: tuple[Mapping[str, object], ...]  # identity.issuers of the settings document
     dev: bool
+    configuration: Path | None = None  # the file that issuers and connections stand in, where one is known
 
     @classmethod
     def from_settings(cls, document: Mapping[str, object]) -> PolicySources:
@@ -72,6 +76,7 @@ class PolicySources:
             connections=connections,
             issuers=tuple(map(_part, _items(_part(settings["identity"]).get("issuers") or []))),
             dev=_part(settings["run"]).get("dev") is True,
+            configuration=_path(settings.get("configuration")),
         )
 
     @property
@@ -109,6 +114,9 @@ class LoadedPolicy:
     masks: Mapping[str, tuple[PlannedMask, ...]]  # by connection (postgres): what its classified columns get
     classified: Mapping[str, tuple[ColumnName, ...]]  # by connection (postgres): the columns that its file names
     files: Mapping[str, Written] = field(default_factory=dict)
+    derived: int = 0  # labels in the store when it was read
+    derives: bool = False  # masking.yaml lets a role derive labels
+    entrypoints: Mapping[str, str] = field(default_factory=dict)  # foreign resource type -> the package that answers
 
 
 def shipped_rego() -> Path:
@@ -117,37 +125,44 @@ def shipped_rego() -> Path:
     return packed if packed.is_dir() else Path(__file__).resolve().parents[2] / "rego"
 
 
-def load_policy(sources: PolicySources, *, engine_version: str) -> LoadedPolicy:
+def load_policy(
+    sources: PolicySources, *, engine_version: str, derived: Mapping[str, Mapping[str, str]] | None = None
+) -> LoadedPolicy:
     """Read and check everything except the Rego itself, which `staging.check` lets OPA judge.
 
     Blocks on files: call it in a thread. Raises PolicyLoadError.
     """
     try:
-        return _load(sources, engine_version)
+        return _load(sources, engine_version, derived or {})
     except OSError as error:
         raise error_at(str(error.filename), 0, "", f"can't be read: {error.strerror}", "make it readable") from None
 
 
-def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
+def _load(sources: PolicySources, engine_version: str, derived: Mapping[str, Mapping[str, str]]) -> LoadedPolicy:
     modules = _read_modules(sources.rego_dir)
     people = read_people(parse(read_bytes(sources.people), str(sources.people)), dev=sources.dev)
     files = _read_policy_data(sources)
     if _is_shipped_kind(sources):
         known = {str(verb): str(group) for verb, group in _items_of(files.get("verbs"))}
         roles = {name for name, _ in _items_of(files.get("roles"))}
-        duties.check(files.get("duties"), roles=roles, verbs=known, people=people)
+        names = {item.name for item in sources.connections}
+        duties.check(files.get("duties"), roles=roles, verbs=known, people=people, connections=names)
     masking = files.get("masking") if _is_shipped_kind(sources) else None
-    labels = {
+    classified = {
         item.name: classification.read(item.classification, kind=item.kind, masking=masking)
         for item in sources.connections
     }
+    foreign = entrypoints.read(files.get("authzen"), modules) if _is_shipped_kind(sources) else {}
+    labels = {name: found.labels for name, found in classified.items()}
+    inherited = classification.uncommitted(_with_peers(sources, derived), labels)
     config: dict[str, object] = {
         "people": people.document(),
         "roles": {str(item.get("issuer")): item.get("roles") for item in sources.issuers},
         "connections": {
             item.name: {"kind": item.kind, "environment": item.environment} for item in sources.connections
         },
-        "classification": labels,
+        "classification": {name: {**inherited.get(name, {}), **found} for name, found in labels.items()},
+        "derived": inherited,
         "policy": {stem: document.data for stem, document in files.items()},
     }
     capabilities = shipped_rego() / "capabilities.json"
@@ -168,7 +183,7 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
         people=people,
         revision=revision_of(parts),
         masks={
-            item.name: planned(labels[item.name], masking.data, _data(files.get("roles")))
+            item.name: planned(classified[item.name], masking, _data(files.get("roles")))
             for item in sources.connections
             if item.kind == "postgres" and masking is not None
         },
@@ -177,7 +192,10 @@ def _load(sources: PolicySources, engine_version: str) -> LoadedPolicy:
             for item in sources.connections
             if item.kind == "postgres"
         },
-        files=_written(sources),
+        files={**_written(sources), **_settled(sources, parts)},
+        derived=sum(map(len, derived.values())),
+        derives=any(_derive(files)),
+        entrypoints=foreign,
     )
 
 
@@ -191,25 +209,63 @@ def _written(sources: PolicySources) -> Mapping[str, Written]:
     return {str(path): Written(hashlib.sha256(read_bytes(path)).hexdigest(), _owner(path)) for path in paths}
 
 
+def _settled(sources: PolicySources, parts: Mapping[str, bytes]) -> Mapping[str, Written]:
+    """What only a start reads: issuers with their role maps, connections with their environments; and OPA."""
+    of_file = {
+        "issuers": parts["issuers"].decode(),
+        "dev": sources.dev,
+        "connections": sorted(
+            [one.name, one.kind, one.environment, str(one.classification)] for one in sources.connections
+        ),
+        "folders": [str(sources.rego), str(sources.data), str(sources.people)],
+    }
+    path = sources.configuration
+    name, owner = (SETTINGS, _account(os.getuid())) if path is None else (str(path), _owner(path))
+    program = revision_of({"capabilities": parts["capabilities"], "engine": parts["engine"]})
+    return {
+        name: Written(hashlib.sha256(orjson.dumps(of_file)).hexdigest(), owner),
+        PROGRAM: Written(program, _owner(shipped_rego() / "capabilities.json")),
+    }
+
+
 def _owner(path: Path) -> str:
-    number = path.stat().st_uid
+    return _account(path.stat().st_uid)
+
+
+def _account(number: int) -> str:
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
 
 
-def changed(before: LoadedPolicy, after: LoadedPolicy) -> Mapping[str, str]:
-    """The files that differ, and who owns them now; of one that is gone, who did. What a file has no part in (issuers,
-    connections, the engine) comes with a restart."""
-    names = sorted({*before.files, *after.files})
+def changed(before: Mapping[str, Written], after: Mapping[str, Written]) -> Mapping[str, str]:
+    """The files that differ, and who owns them now; of one that is gone, who did."""
+    names = sorted({*before, *after})
     differing = [name for name in names if _digest(before, name) != _digest(after, name)]
-    return {name: (after.files.get(name) or before.files[name]).owner for name in differing}
+    return {name: (after.get(name) or before[name]).owner for name in differing}
 
 
-def _digest(policy: LoadedPolicy, name: str) -> str:
-    found = policy.files.get(name)
+def _digest(files: Mapping[str, Written], name: str) -> str:
+    found = files.get(name)
     return "" if found is None else found.digest
+
+
+def _with_peers(sources: PolicySources, derived: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Connections that read one classification file have one target's columns by several ways: what is derived
+    through one counts for all of them."""
+    found: dict[str, dict[str, str]] = {}
+    for item in sources.connections:
+        peers = {other.name for other in sources.connections if other.classification == item.classification is not None}
+        for name in sorted(peers | {item.name}, reverse=True):
+            found.setdefault(item.name, {}).update(derived.get(name, {}))
+    return found
+
+
+def _derive(files: Mapping[str, Document]) -> Iterable[object]:
+    masking = _data(files.get("masking"))
+    derive = masking.get("derive") if isinstance(masking, Mapping) else None
+    return derive.values() if isinstance(derive, Mapping) else ()
 
 
 def _data(document: Document | None) -> object:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,24 +17,45 @@ from decision.identity.documents import Document, parse, read_bytes
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
 
 
-def read(path: Path | None, *, kind: str, masking: Document | None) -> dict[str, str]:
-    """Label by column. masking: masking.yaml, where the shipped policies read it. Raises PolicyLoadError."""
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Of one connection: the label of each column, and where it is given, as `file:line`."""
+
+    labels: Mapping[str, str]
+    places: Mapping[str, str]
+
+
+def read(path: Path | None, *, kind: str, masking: Document | None) -> Classification:
+    """masking: masking.yaml, where the shipped policies read it. Raises PolicyLoadError."""
     if path is None:
-        return {}
+        return Classification({}, {})
     document = parse(read_bytes(path), str(path))
     if document.data is None:
-        return {}
+        return Classification({}, {})
     if not isinstance(document.data, dict):
         document.fail((), "is not a mapping", "write lines such as `public.customers.email: email`")
     found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for key, value in document.data.items():
         column = _column(document, key) if kind == "postgres" else key
         if column in found:
             document.fail((key,), f"is {column}, which stands above already", "keep one of the two")
         found[column] = _label(document, key, value)
+        places[column] = document.place((key,))
         if masking is not None:
             _masked_somehow(document, key, found[column], masking)
-    return found
+    return Classification(found, places)
+
+
+def uncommitted(
+    derived: Mapping[str, Mapping[str, str]], files: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """Of the derived labels, by connection: those that no file has yet. What a person wrote there counts instead."""
+    return {
+        name: found
+        for name, labels in files.items()
+        if (found := {column: label for column, label in derived.get(name, {}).items() if column not in labels})
+    }
 
 
 def _column(document: Document, key: str) -> str:

@@ -111,8 +111,8 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
         except (TimeoutError, OSError, aiohttp.ClientError, PolicyError):
             return False
 
-    async def ask(self, document: JSON) -> Answer:
-        """One question within QUESTION_DEADLINE_S, all told.
+    async def ask(self, document: JSON, package: str = "") -> Answer:
+        """One question within QUESTION_DEADLINE_S, all told. `package`: another than main whose decision is asked for.
 
         Raises PolicyUnavailableError (unreachable, late) and PolicyError (anything but 200 with a `result`).
         """
@@ -122,27 +122,31 @@ class OpaClient(AsyncOpaClient):  # type: ignore[misc] # the library has no type
             raise PolicyError(f"the question can't be written as JSON: {error}") from None
         try:
             async with asyncio.timeout(QUESTION_DEADLINE_S):
-                status, content = await self._post(body)
+                status, content = await self._post(body, self._url_of(package) if package else self._question_url)
         except TimeoutError:
             raise PolicyUnavailableError(f"OPA did not answer within {QUESTION_DEADLINE_S:g} s") from None
         except (OSError, aiohttp.ClientError) as error:
             raise PolicyUnavailableError(f"OPA can't be asked ({type(error).__name__})") from None
         return self._read(status, content)
 
-    async def _post(self, body: bytes) -> tuple[int, bytes]:
+    def _url_of(self, package: str) -> str:
+        path = package.replace(".", "/")
+        return self._question_url.replace("data/twokey/main/decision?", f"data/{path}/decision?")
+
+    async def _post(self, body: bytes, url: str) -> tuple[int, bytes]:
         """One more try where a kept-alive connection turns out to be closed: a question has no effects."""
         try:
-            return await self._post_once(body)
+            return await self._post_once(body, url)
         except aiohttp.ServerDisconnectedError:
-            return await self._post_once(body)
+            return await self._post_once(body, url)
 
-    async def _post_once(self, body: bytes) -> tuple[int, bytes]:
+    async def _post_once(self, body: bytes, url: str) -> tuple[int, bytes]:
         if self._local:
-            async with self._request("POST", self._question_url, data=body) as answer:
+            async with self._request("POST", url, data=body) as answer:
                 return answer.status, answer.body
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         data = io.BytesIO(body) if len(body) > _LARGE_BODY else body  # large ones in pieces, so that others get a turn
-        request = self._request("POST", self._question_url, data=data, headers=headers, allow_redirects=False)
+        request = self._request("POST", url, data=data, headers=headers, allow_redirects=False)
         content = bytearray()
         async with request as response:
             async for chunk in response.content.iter_any():

@@ -7,6 +7,7 @@ someone believes in and that forbids nothing. What the rules mean is in rego/dut
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Final, TypeAlias
 from zoneinfo import available_timezones
 
@@ -18,7 +19,7 @@ Path: TypeAlias = tuple[str | int, ...]
 _CONDITIONS: Final = frozenset({"environments", "connections", "labels"})
 _TOP: Final = frozenset(
     {"static", "dynamic", "review", "never_write", "hierarchy", "assignments"}
-    | {"cooling", "walls", "windows", "processes", "minimum"}
+    | {"cooling", "walls", "inner_walls", "windows", "processes", "minimum"}
 )
 # Of each entry: the keys it must have, and those it may have.
 _ENTRIES: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
@@ -26,46 +27,69 @@ _ENTRIES: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     "dynamic": (frozenset({"name", "roles", "limit"}), _CONDITIONS),
     "cooling": (frozenset({"name", "after", "roles", "hours"}), _CONDITIONS),
     "walls": (frozenset({"name", "datasets"}), frozenset({"sanitised"})),
+    "inner_walls": (frozenset({"name", "datasets"}), _CONDITIONS | {"sanitised"}),
     "windows": (frozenset({"name", "days", "from", "to", "zone"}), _CONDITIONS | {"roles"}),
     "processes": (frozenset({"name", "per", "steps"}), _CONDITIONS | {"limit", "days"}),
     "minimum": (frozenset({"least"}), frozenset({"connections", "environments", "groups"})),
 }
+_MEMBERS: Final = frozenset({"relations", "labels"})
 _STEP: Final = (frozenset({"name"}), frozenset({"access", "relations", "verbs"}))
 _LISTS: Final = _CONDITIONS | {"roles", "after", "sanitised", "access", "relations", "verbs", "groups"}
 _COUNTS: Final = frozenset({"limit", "hours", "least", "reciprocal_days", "policy_author_days"})
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _ACCESS: Final = frozenset({"read", "insert", "update", "delete", "truncate", "lock", "ddl", "approve"})
+_CONNECTION: Final = "connection of twokey.yaml"
 _PER: Final = frozenset({"relation", "connection", "process"})
 
 
-def check(document: Document | None, *, roles: Collection[str], verbs: Mapping[str, str], people: PeopleBook) -> None:
-    """Raises PolicyLoadError. `roles`: of roles.yaml; the hierarchy may have others. `verbs`: verbs.yaml."""
+def check(
+    document: Document | None,
+    *,
+    roles: Collection[str],
+    verbs: Mapping[str, str],
+    people: PeopleBook,
+    connections: Collection[str],
+) -> None:
+    """Raises PolicyLoadError. `roles`: of roles.yaml; the hierarchy may have others. `verbs`: verbs.yaml.
+    `connections`: of twokey.yaml; what names another would forbid nothing."""
     if document is None or not isinstance(document.data, Mapping):
         return
     data = document.data
     _keys(document, (), data, (frozenset(), _TOP))
-    for kind, keys in _ENTRIES.items():
-        _unique(document, kind)
-        for path, entry in _entries(document, kind):
-            _keys(document, path, entry, keys)
-            _values(document, path, entry)
+    _shapes(document, connections)
     hierarchy = _hierarchy(document, roles)
+    known_roles = {*roles, *hierarchy}
+    _known(document, ("never_write",), data.get("never_write", []), known_roles)
     for kind in ("static", "dynamic"):
         for path, entry in _entries(document, kind):
             _set(document, path, entry)
+            _known(document, (*path, "roles"), entry["roles"], known_roles)
     for path, entry in _entries(document, "cooling"):
-        _known(document, (*path, "after"), entry["after"], {*roles, *hierarchy})
+        _known(document, (*path, "after"), entry["after"], known_roles)
+        _known(document, (*path, "roles"), entry["roles"], known_roles)
     for path, entry in _entries(document, "walls"):
-        _wall(document, path, entry)
+        _wall(document, path, entry, connections)
+    for path, entry in _entries(document, "inner_walls"):
+        _inner_wall(document, path, entry)
     for path, entry in _entries(document, "windows"):
         _window(document, path, entry)
+        _known(document, (*path, "roles"), entry.get("roles", []), {*known_roles, "*"})
     for path, entry in _entries(document, "processes"):
         _process(document, path, entry, verbs)
     for path, entry in _entries(document, "minimum"):
         known = {*verbs.values(), "delete", "*"}
         _known(document, (*path, "groups"), entry.get("groups", []), known, "class of verbs")
-    _review(document, data.get("review"))
+    _review(document, data.get("review"), known_roles)
     _assignments(document, roles=roles, hierarchy=hierarchy, people=people)
+
+
+def _shapes(document: Document, connections: Collection[str]) -> None:
+    for kind, keys in _ENTRIES.items():
+        _unique(document, kind)
+        for path, entry in _entries(document, kind):
+            _keys(document, path, entry, keys)
+            _values(document, path, entry)
+            _known(document, (*path, "connections"), entry.get("connections", []), {*connections, "*"}, _CONNECTION)
 
 
 def inherited(hierarchy: Mapping[str, Sequence[str]], roles: Collection[str]) -> frozenset[str]:
@@ -156,7 +180,11 @@ def _assignments(
     for name, given in assigned.items():
         path: Path = ("assignments", name)
         if people.by_name(name) is None:
-            document.fail(path, f"{name} is nobody in people.yaml", "correct the name, or add it there")
+            document.fail(
+                path,
+                f"{name} is nobody in people.yaml",
+                _meant(name, people.names, "correct the name, or add it there"),
+            )
         _known(document, path, given, {*roles, *hierarchy})
         held = inherited(hierarchy, given)
         for _, entry in _entries(document, "static"):
@@ -169,17 +197,47 @@ def _assignments(
                 document.fail(path, what, "take one of them from it")
 
 
-def _wall(document: Document, path: Path, entry: Mapping[str, object]) -> None:
+def _wall(document: Document, path: Path, entry: Mapping[str, object], known: Collection[str]) -> None:
     datasets = _mapping(document, (*path, "datasets"), entry["datasets"])
     if len(datasets) < 2:
         document.fail((*path, "datasets"), "holds fewer than two, so that it forbids nothing", "name those in conflict")
     seen: dict[str, str] = {}
+    _known(document, (*path, "sanitised"), entry.get("sanitised", []), known, _CONNECTION)
     for name, connections in datasets.items():
+        _known(document, (*path, "datasets", name), connections, known, _CONNECTION)
         for one in connections:
             if one in seen:
                 what = f"{one} is in {seen[one]} and in {name}: nobody could open it"
                 document.fail((*path, "datasets", name), what, "let it be in one")
             seen[one] = name
+
+
+def _inner_wall(document: Document, path: Path, entry: Mapping[str, object]) -> None:
+    datasets = entry["datasets"]
+    here = (*path, "datasets")
+    if not isinstance(datasets, Mapping) or len(datasets) < 2:
+        document.fail(here, "holds fewer than two, so that it forbids nothing", "name those in conflict")
+    seen: dict[tuple[str, str], str] = {}
+    for name, members in datasets.items():
+        if not isinstance(name, str) or not isinstance(members, Mapping) or not members:
+            document.fail((*here, str(name)), "is not {relations: [...], labels: [...]}", "give it one of the two")
+        _keys(document, (*here, name), members, (frozenset(), _MEMBERS))
+        _values(document, (*here, name), members)
+        for kind in sorted(_MEMBERS & members.keys()):
+            for number, one in enumerate(_list(members[kind])):
+                at = (*here, name, kind, number)
+                if kind == "relations" and "." not in one:
+                    document.fail(
+                        at, f"{one} names no schema, so that nothing is in it", "write schema.relation, or schema.*"
+                    )
+                if (kind, one) in seen:
+                    document.fail(
+                        at, f"{one} is in {seen[kind, one]} and in {name}: nobody could read it", "let it be in one"
+                    )
+                seen[kind, one] = name
+    for number, one in enumerate(_list(entry.get("sanitised", []))):
+        if "." not in one:
+            document.fail((*path, "sanitised", number), f"{one} names no schema", "write schema.relation")
 
 
 def _window(document: Document, path: Path, entry: Mapping[str, object]) -> None:
@@ -232,11 +290,14 @@ def _process(document: Document, path: Path, entry: Mapping[str, object], verbs:
         )
 
 
-def _review(document: Document, review: object) -> None:
+def _review(document: Document, review: object, roles: Collection[str]) -> None:
     if not isinstance(review, Mapping):
         return  # absent: the policy itself then denies
     _keys(document, ("review",), review, (frozenset({"role"}), frozenset({"reciprocal_days", "policy_author_days"})))
     _values(document, ("review",), review)
+    role = review["role"]
+    if role not in roles:
+        document.fail(("review", "role"), f"{role!r} is no role of roles.yaml", _meant(role, roles))
 
 
 def _mapping(document: Document, path: Path, found: object = None) -> Mapping[str, Sequence[str]]:
@@ -258,7 +319,13 @@ def _known(
 ) -> None:
     for number, name in enumerate(_list(names)):
         if name not in known:
-            document.fail((*path, number), f"{name!r} is no {what}", f"use one of {_spelt(known)}")
+            document.fail((*path, number), f"{name!r} is no {what}", _meant(name, known))
+
+
+def _meant(name: object, known: Collection[str], otherwise: str = "") -> str:
+    """What to do about a name that nobody has: the nearest that somebody has, where one is near."""
+    near = get_close_matches(str(name), sorted(known), n=1)
+    return f"did you mean {near[0]}?" if near else otherwise or f"use one of {_spelt(known)}"
 
 
 def _texts(value: object) -> bool:

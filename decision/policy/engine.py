@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from decision.columns import ColumnName
-from decision.errors import PolicyError, PolicyLoadError, PolicyUnavailableError
+from decision.errors import PolicyError, PolicyLoadError, PolicyUnavailableError, StoreError
 from decision.identity.people import PeopleBook
 from decision.identity.tasks import Tasks
 from decision.model import JSON, PolicyResult
@@ -30,6 +30,8 @@ from decision.policy.staging import check, engine_version
 from decision.policy.watch import changed_dirs, changed_files
 
 _DRAIN_S = 2.0  # a question has one second
+Derived = Callable[[], Awaitable[Mapping[str, Mapping[str, str]]]]
+
 _MAX_KNOWN = 8192  # bytes of an answer that is remembered
 _PROBE: JSON = {"version": 1, "question": "probe"}
 
@@ -48,10 +50,13 @@ class _Generation:
 class Engine:
     """Implements ports.PolicyEngine. Made by `start_engine`."""
 
-    def __init__(self, sources: PolicySources, settings: OpaSettings, on_event: OnEvent) -> None:
+    def __init__(
+        self, sources: PolicySources, settings: OpaSettings, on_event: OnEvent, derived: Derived | None = None
+    ) -> None:
         self._sources = sources
         self._settings = settings
         self._on_event = on_event
+        self._derived = derived
         self._version = ""
         self._current: _Generation | None = None
         self._callbacks: list[Callable[[str], None]] = []
@@ -78,6 +83,12 @@ class Engine:
     def policy(self) -> LoadedPolicy:
         return self._generation().policy
 
+    @property
+    def derived(self) -> int | None:
+        """How many derived labels the policy in force was made with; None where it derives none."""
+        policy = self._generation().policy
+        return policy.derived if policy.derives else None
+
     def vetted_by(self, vet: Callable[[LoadedPolicy], Awaitable[None]]) -> None:
         """Asked about each policy before it takes the place of the one in force; it raises PolicyLoadError."""
         self._vet = vet
@@ -100,12 +111,28 @@ class Engine:
         self._note_remote(generation, answer)
         return _read(answer, generation.revision, on_shape=_on_shape(document))
 
+    @property
+    def entrypoints(self) -> Mapping[str, str]:
+        """Of resource types of other applications: the package that answers for each."""
+        return self._generation().policy.entrypoints
+
+    async def foreign(self, package: str, document: JSON) -> object:
+        """What `package` decides, unchecked. Raises PolicyError, PolicyUnavailableError."""
+        if self._closed:
+            raise PolicyUnavailableError("the policy engine is closed")
+        generation = self._generation()
+        with _counted(generation):
+            answer = await generation.opa.ask(document, package)
+        self._note_remote(generation, answer)
+        return answer.result
+
     async def reload(self) -> str:
         """Load everything again; the revision now in force. Raises PolicyLoadError: then the old policy stays."""
         async with self._reloading:
             try:
                 policy = await self._load()
                 if self._current is not None and policy.revision == self._current.policy.revision:
+                    self._current.policy = policy  # it knows how many derived labels the store has by now
                     return self.revision
                 if self._vet is not None:
                     await self._vet(policy)
@@ -149,7 +176,11 @@ class Engine:
         return self._settings.path
 
     async def _load(self) -> LoadedPolicy:
-        policy = await asyncio.to_thread(load_policy, self._sources, engine_version=self._version)
+        try:
+            derived = await self._derived() if self._derived is not None else {}
+        except StoreError as error:
+            raise PolicyLoadError(f"derived labels can't be read: {error}") from None
+        policy = await asyncio.to_thread(load_policy, self._sources, engine_version=self._version, derived=derived)
         if self._settings.url is None:
             await check(policy, self._binary())
         return policy
@@ -217,10 +248,18 @@ class Engine:
 
 
 async def start_engine(
-    sources: PolicySources, opa: OpaSettings, *, on_event: OnEvent | None = None, watch: bool = True
+    sources: PolicySources,
+    opa: OpaSettings,
+    *,
+    on_event: OnEvent | None = None,
+    watch: bool = True,
+    derived: Derived | None = None,
 ) -> Engine:
-    """Load the policy, start OPA (or meet the remote one) and watch the files. Raises PolicyLoadError."""
-    engine = Engine(sources, opa, on_event or _ignore)
+    """Load the policy, start OPA (or meet the remote one) and watch the files. Raises PolicyLoadError.
+
+    derived: reads the labels that count beside the files' (ADR 23).
+    """
+    engine = Engine(sources, opa, on_event or _ignore, derived)
     try:
         await engine.begin(watch=watch)
     except BaseException:

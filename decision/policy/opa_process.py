@@ -73,7 +73,7 @@ class Opa(Protocol):
     @property
     def ready(self) -> bool: ...
 
-    async def ask(self, document: JSON) -> Answer:
+    async def ask(self, document: JSON, package: str = "") -> Answer:
         """Raises PolicyError, PolicyUnavailableError."""
 
     async def close(self) -> None: ...
@@ -119,11 +119,11 @@ class LocalOpa:
     def pid(self) -> int | None:
         return None if self._running is None else self._running.process.pid
 
-    async def ask(self, document: JSON) -> Answer:
+    async def ask(self, document: JSON, package: str = "") -> Answer:
         """One question. Raises PolicyUnavailableError at once while OPA is down."""
         if not self._ready or self._running is None:
             raise PolicyUnavailableError("OPA is not running; it is being restarted")
-        return await self._running.client.ask(document)
+        return await self._running.client.ask(document, package)
 
     async def close(self) -> None:
         """End OPA. Questions in flight fail; the engine waits for them first."""
@@ -257,10 +257,10 @@ class RemoteOpa:
     def ready(self) -> bool:
         return self._ready
 
-    async def ask(self, document: JSON) -> Answer:
+    async def ask(self, document: JSON, package: str = "") -> Answer:
         if not self._ready:
             raise PolicyUnavailableError("the remote OPA does not answer its health question")
-        return await self._client.ask(document)
+        return await self._client.ask(document, package)
 
     async def close(self) -> None:
         self._ready = False

@@ -134,7 +134,9 @@ def _counts(raw: object) -> tuple[Budget, ...]:
 def _approval(raw: object) -> ApprovalTerms | None:
     if raw is None:
         return None
-    fields = _object(raw, "approval", {"groups", "quorum", "expires_s"})
+    cooling = isinstance(raw, dict) and "again_s" in raw
+    keys = {"groups", "quorum", "expires_s"}
+    fields = _object(raw, "approval", keys | {"again_s"} if cooling else keys)
     groups = tuple(_text(item, "approval.groups", least=1) for item in _list(fields["groups"], "approval.groups"))
     if not groups or len(set(groups)) != len(groups):
         _refuse("approval.groups is empty or names a group twice")
@@ -142,6 +144,7 @@ def _approval(raw: object) -> ApprovalTerms | None:
         groups=groups,
         quorum=_int(fields["quorum"], "approval.quorum", 1, 100),
         expires_s=_int(fields["expires_s"], "approval.expires_s", 1, _MAX_EXPIRES_S),
+        again_s=_int(fields["again_s"], "approval.again_s", 1, _MAX_EXPIRES_S) if cooling else None,
     )
 
 
@@ -217,6 +220,19 @@ def _milliseconds(raw: object, where: str) -> Parameters:
     return fields
 
 
+def _classify(raw: object, where: str) -> Parameters:
+    fields = _object(raw, where, {"columns"})
+    columns = _list(fields["columns"], f"{where}.columns")
+    if not columns:
+        _refuse(f"{where}.columns is empty")
+    for index, item in enumerate(columns):
+        here = f"{where}.columns[{index}]"
+        column = _object(item, here, {"schema", "relation", "column", "label"})
+        for key in ("schema", "relation", "column", "label"):
+            _text(column[key], f"{here}.{key}", least=1)
+    return fields
+
+
 def _no_parameters(raw: object, where: str) -> Parameters:
     return _object(raw, where, frozenset())
 
@@ -233,6 +249,7 @@ _PARAMETERS: Mapping[ObligationType, Callable[[object, str], Parameters]] = {
     ObligationType.MAX_BYTES: _max_bytes,
     ObligationType.MAX_DURATION: _milliseconds,
     ObligationType.STATEMENT_TIMEOUT: _milliseconds,
+    ObligationType.CLASSIFY: _classify,
     ObligationType.READ_ONLY: _no_parameters,
     ObligationType.REQUIRE_REASON: _no_parameters,
 }

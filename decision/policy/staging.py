@@ -58,16 +58,32 @@ def staged(policy: LoadedPolicy, token: str) -> Iterator[Path]:
         gate = folder / "gate"
         gate.mkdir()
         digest = hashlib.sha256(token.encode()).hexdigest()
-        (gate / "gate.rego").write_text(_GATE.replace("@DIGEST@", digest), encoding="utf-8")
+        (gate / "gate.rego").write_text(_GATE.replace("@DIGEST@", digest) + _foreign(policy), encoding="utf-8")
         (gate / ".manifest").write_bytes(orjson.dumps({"revision": policy.revision, "roots": ["system"]}))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _foreign(policy: LoadedPolicy) -> str:
+    """The gate's leave for entrypoints of foreign resource types, none of which is in a package of twokey's."""
+    paths = sorted({tuple(package.split(".")) for package in policy.entrypoints.values()})
+    return "".join(
+        f"""
+permitted if {{
+	input.method == "POST"
+	input.path == {orjson.dumps(["v1", "data", *path, "decision"]).decode()}
+	input.params == {{"strict-builtin-errors": ["true"]}}
+}}
+"""
+        for path in paths
+    )
+
+
 def _write_policy(folder: Path, policy: LoadedPolicy) -> None:
     folder.mkdir()
-    (folder / ".manifest").write_bytes(orjson.dumps({"revision": policy.revision, "roots": ["twokey"]}))
+    roots = sorted({"twokey", *(package.split(".")[0] for package in policy.entrypoints.values())})
+    (folder / ".manifest").write_bytes(orjson.dumps({"revision": policy.revision, "roots": roots}))
     (folder / "data.json").write_bytes(policy.data)
     for name, content in policy.modules.items():
         path = folder / name

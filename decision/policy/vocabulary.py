@@ -7,6 +7,7 @@ with `schemas/config.json`, which describes this data): other policies have word
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -32,8 +33,10 @@ _OBLIGATIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "require-reason": "",
     },
 }
-_MASKING: Final = frozenset({"clear", "default", "inference", "labels", "maskers", "roles"})
+_MASKING: Final = frozenset({"clear", "default", "derive", "inference", "labels", "maskers", "roles"})
 _BUDGET: Final = frozenset({"name", "per_hour", "kinds", "labels", "roles", "environments", "connections"})
+_AT_SERVERS: Final = frozenset({"read", "write", "define"})
+_REASON: Final = re.compile(r"[a-z-]+: .+")
 _MAX_NAME: Final = 128
 _MAX_PER_HOUR: Final = 1000
 # The ways in which a column decides something that can be seen: docs/operation.md, `inferences`.
@@ -66,9 +69,28 @@ def check(files: Mapping[str, Document]) -> None:
     _words(files.get("harmless"), ("settings",), classes, "class of settings.yaml")
     _words(files.get("leases"), ("groups",), groups, "group of verbs.yaml")
     _names(files.get("masking"), ("clear",), roles)
+    _names(files.get("masking"), ("derive",), roles)
     _names(files.get("masking"), ("roles",), roles)
     _check_masking(files.get("masking"), roles)
     _check_obligations(files.get("obligations"), roles, groups)
+    _check_unseen(files.get("unseen"))
+
+
+def _check_unseen(document: Document | None) -> None:
+    if document is None:
+        return
+    _keys(document, (), document.data, frozenset({"servers", "reasons"}))
+    for connection, entry in _entries(document, ("servers",)):
+        if not isinstance(entry, Mapping):
+            document.fail(("servers", connection), "is not a mapping", "write `{billing: [read]}`")
+        for server, _ in _entries(document, ("servers", connection)):
+            _words(document, ("servers", connection, server), _AT_SERVERS, "access")
+    for connection, reasons in _entries(document, ("reasons",)):
+        for number, reason in enumerate(reasons if isinstance(reasons, list) else ()):
+            if not isinstance(reason, str) or not _REASON.fullmatch(reason):
+                document.fail(
+                    ("reasons", connection, number), "is no reason", "write it as a denial does: `code: what does it`"
+                )
 
 
 def _check_roles(document: Document | None, groups: Collection[str], classes: Collection[str]) -> None:

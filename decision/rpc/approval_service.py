@@ -8,7 +8,7 @@ from typing import Any
 from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
 
 from decision.approvals.service import Approvals
-from decision.model import Approval
+from decision.model import Approval, Subject
 from decision.pdp.reading import Reading
 from decision.rpc import convert
 from decision.rpc.auth import CALLER
@@ -33,13 +33,25 @@ class ApprovalService(approval_pb2_grpc.ApprovalServiceServicer):
             yield await self._shown(item)
 
     async def Approve(self, request: approval_pb2.ApproveRequest, context: Any) -> Any:
-        subject = CALLER.get().required_subject()
-        work = self._approvals.approve(subject, request.id, reason=request.reason, channel=request.channel)
+        caller = CALLER.get()
+        work = self._approvals.approve(
+            caller.required_subject(),
+            request.id,
+            reason=request.reason,
+            channel=request.channel,
+            login=caller.required_token().login,
+        )
         return await self._shown(await self._supervisor.run(work))
 
     async def Deny(self, request: approval_pb2.DenyRequest, context: Any) -> Any:
-        subject = CALLER.get().required_subject()
-        work = self._approvals.deny(subject, request.id, reason=request.reason, channel=request.channel)
+        caller = CALLER.get()
+        work = self._approvals.deny(
+            caller.required_subject(),
+            request.id,
+            reason=request.reason,
+            channel=request.channel,
+            login=caller.required_token().login,
+        )
         return await self._shown(await self._supervisor.run(work))
 
     async def Withdraw(self, request: approval_pb2.WithdrawRequest, context: Any) -> Any:
@@ -47,9 +59,12 @@ class ApprovalService(approval_pb2_grpc.ApprovalServiceServicer):
         return await self._shown(await self._supervisor.run(work))
 
     async def _shown(self, approval: Approval) -> approval_pb2.Approval:
-        """As the caller may see it: an enforcer all of it, anyone else without constants whose labels are hidden."""
-        viewer = CALLER.get().viewer
-        message = convert.approval(approval)
-        if viewer is not None:
-            message.operation.CopyFrom(await self._reading.approval(viewer, approval))
-        return message
+        return await shown(self._reading, CALLER.get().viewer, approval)
+
+
+async def shown(reading: Reading, viewer: Subject | None, approval: Approval) -> approval_pb2.Approval:
+    """As the viewer may see it: an enforcer (None) all of it, anyone else without constants whose labels are hidden."""
+    message = convert.approval(approval)
+    if viewer is not None:
+        message.operation.CopyFrom(await reading.approval(viewer, approval))
+    return message

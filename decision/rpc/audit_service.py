@@ -29,9 +29,11 @@ _log = structlog.get_logger(__name__)
 
 
 class GrowingLog(Recorder, Protocol):
-    """A log that says when it has grown."""
+    """A log that says when it has grown, and when what was promised is in it."""
 
     async def grown(self, size: int) -> None: ...
+
+    async def settled(self) -> int: ...
 
 
 class AuditService(audit_pb2_grpc.AuditServiceServicer):
@@ -57,8 +59,10 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         acts = request.acts
         if not acts or len(acts) > MAX_ACTS:
             raise BadRequestError(f"a call has 1 to {MAX_ACTS} acts", code="TOO_LARGE" if acts else None)
+        prefix = CALLER.get().prefix
         for session in {act.session for act in acts}:
             await self._sessions.must_be_known(session)
+            await self._sessions.must_belong(session, prefix)
         records = [("act", act_body(act)) for act in acts]
         executions = [act.outcome.execution for act in acts if act.outcome.execution]
         last = await self._supervisor.run(self._append(records, executions))
@@ -87,7 +91,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
             raise BadRequestError("that is not an operation's id")
         if request.limit < 0 or abs(request.start) > MAX_INTEGER or request.limit > MAX_INTEGER:
             raise BadRequestError("start or limit is out of range")
-        size = self._recorder.size
+        size = await self._recorder.settled()
         start = request.start if request.start >= 0 else max(0, size + request.start)
         await self._recorder.append(
             "log-read",

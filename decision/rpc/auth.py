@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,10 +17,12 @@ import structlog
 
 from decision.errors import CallerError, DecisionError, RecordError, TokenError
 from decision.identity.dpop import Call, NonceError, Proofs
+from decision.identity.peers import UNSHOWN, Recognised, Recognition, Shown
 from decision.identity.standing import Standing
+from decision.identity.svid import CertificateError
 from decision.model import Outcome, Possession, Subject, VerifiedToken
 from decision.pdp import opa_input
-from decision.pdp.answer import call_denied_body, refusal_text
+from decision.pdp.answer import call_denied_body, refusal_text, who_body
 from decision.pdp.failed_logins import FailedLogins
 from decision.pdp.questions import Questions
 from decision.ports import Clock, Recorder, TokenVerifier
@@ -33,16 +35,23 @@ _TEXT: Final = 256
 _log = structlog.get_logger(__name__)
 
 
+class DeniedCallerError(CallerError):
+    """Policy denied the call, and that stands in the log with its reasons."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`subject` is None for an enforcer (and for health's anyone); `token` is what a subject brought, `jkt` the key it
-    proved to hold for this call."""
+    """`subject` is None for an enforcer (and for health's anyone); `token` is what a subject brought, `jkt` the key and
+    `x5t` the certificate that it is bound to and that were shown for this call. name: the enforcer's by its
+    certificate, "" where the run's secret was shown, which all share."""
 
     enforcer: bool
     subject: Subject | None = None
     expires: datetime | None = None
     token: VerifiedToken | None = None
     jkt: str = ""
+    x5t: str = ""
+    name: str = ""
 
     def required_subject(self) -> Subject:
         """The subject behind a token. Raises CallerError for anyone else."""
@@ -55,6 +64,12 @@ class Caller:
         if self.token is None:
             raise CallerError("this call is for someone with a token")
         return self.token
+
+    @property
+    def prefix(self) -> str:
+        """What this enforcer's sessions and streams are known by begins so; "" where enforcers share the run's secret
+        and can't be told apart."""
+        return f"{self.name}/" if self.name else ""
 
     @property
     def viewer(self) -> Subject | None:
@@ -91,14 +106,20 @@ class Authenticator:
     grpc: Origins = field(default_factory=Origins)
     http: Origins = field(default_factory=Origins)
     refused: FailedLogins | None = None  # what of callers without an identity is recorded one by one
+    recognition: Recognition | None = None  # where enforcers are known by their certificates; the secret is none's then
 
-    async def authorize(self, rpc: str, door: Door, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
-        """The caller of an RPC; its proof is for `POST https://ORIGIN/RPC` (RFC 9449 over HTTP/2).
+    async def authorize(
+        self, rpc: str, door: Door, metadata: Iterable[tuple[str, str | bytes]], shown: Shown = UNSHOWN
+    ) -> Caller:
+        """The caller of an RPC; its proof is for `POST https://ORIGIN/RPC` (RFC 9449 over HTTP/2). `shown`: in TLS.
 
         Raises TokenError, CallerError, PolicyError, PolicyUnavailableError, RecordError, StoreError."""
-        given = credentials.read(metadata)
+        peer = Recognised() if self.recognition is None else self.recognition.of(shown)
+        given = credentials.read(metadata, x5t=peer.x5t)
         if door is Door.ANYONE:
             return Caller(enforcer=False)
+        if self.recognition is not None and (peer.enforcer or door is Door.ENFORCER or given.secret is not None):
+            return self._recognised(rpc, door, given, peer)
         if given.secret is not None:
             return self._enforcer(rpc, door, given)
         if door is Door.ENFORCER:
@@ -106,15 +127,23 @@ class Authenticator:
         return await self._subject(rpc, given, self.grpc.call("POST", f"/{rpc}"))
 
     async def authorize_http(
-        self, action: str, method: str, path: str, fields: Iterable[tuple[str, str]], x5t: str = ""
+        self,
+        action: str,
+        method: str,
+        path: str,
+        fields: Iterable[tuple[str, str]],
+        x5t: str = "",
+        *,
+        scoped: bool = False,
     ) -> Caller:
         """The caller of an HTTP endpoint, which policy knows as `action`. `path` as it was asked for, without a query.
+        scoped: policy is shown the token's scopes.
 
         Raises what `authorize` does."""
         given = credentials.read(((name.lower(), value) for name, value in fields), x5t=x5t)
         if given.secret is not None:
             raise CallerError("an enforcer may not call this")
-        return await self._subject(action, given, self.http.call(method, path))
+        return await self._subject(action, given, self.http.call(method, path), scoped=scoped)
 
     async def believe(self, given: Credentials, call: Call) -> tuple[VerifiedToken, str]:
         """The token, its keys proved for this call, and still standing; with the thumbprint that was proved.
@@ -134,11 +163,23 @@ class Authenticator:
 
     async def refusal(self, rpc: str, error: DecisionError) -> None:
         """Record that a caller was refused before anybody knew who it is; floods are counted, not written."""
-        if not isinstance(error, TokenError) or isinstance(error, NonceError) or self.refused is None:
-            return  # a nonce is asked for, nothing was refused yet
+        if (
+            not isinstance(error, TokenError | CertificateError | CallerError)
+            or isinstance(error, NonceError | DeniedCallerError)
+            or self.refused is None
+        ):
+            return  # a nonce is asked for, nothing was refused yet; or it stands in the log already
         if not self.refused.alone(error.code):
             return
-        await self._denied(rpc, {"rpc": rpc[:_TEXT], "subject": None, "code": error.code})
+        if isinstance(error, CertificateError):
+            _log.warning("no enforcer's certificate", rpc=rpc, why=error.why)
+        why = {"why": error.why[:_TEXT]} if isinstance(error, CertificateError) else {}
+        await self._denied(rpc, {"rpc": rpc[:_TEXT], "subject": None, "code": error.code, **why})
+
+    async def refusal_of(self, rpc: str, subject: Subject, error: DecisionError) -> None:
+        """Record that a known caller was refused for what it brought or asked for, before policy was asked."""
+        body = {"rpc": rpc[:_TEXT], **who_body(subject), "code": error.code, "reason": str(error)[:_TEXT]}
+        await self._denied(rpc, body)
 
     async def record_refusals(self) -> None:
         """One record of the refusals that got none of their own. Raises RecordError; they are kept then."""
@@ -162,17 +203,40 @@ class Authenticator:
             raise CallerError("an enforcer may not call this")
         return Caller(enforcer=True)
 
-    async def _subject(self, rpc: str, given: Credentials, call: Call) -> Caller:
+    def _recognised(self, rpc: str, door: Door, given: Credentials, peer: Recognised) -> Caller:
+        """An enforcer by its certificate. What is wrong with it is for the log and the record, not for the caller."""
+        if not peer.enforcer or given.secret is not None:
+            why = peer.why or "a secret was sent where enforcers are known by certificates"
+            raise CertificateError(
+                "only an enforcer may call this, known by its certificate", why=f"{peer.named or '-'}: {why}"
+            )
+        if given.token is not None:
+            raise CallerError("an enforcer brings no token: nobody calls as two")
+        if door is Door.BEARER:
+            raise CallerError("an enforcer may not call this")
+        return Caller(enforcer=True, expires=peer.expires, name=peer.enforcer)
+
+    async def _subject(self, rpc: str, given: Credentials, call: Call, *, scoped: bool = False) -> Caller:
         verified, jkt = await self.believe(given, call)
+        subject = await self.permit(rpc, verified, scoped=scoped)
+        # A proof covers the opening of a stream only, which therefore doesn't last as long as its token.
+        expires = min(verified.expires, self.clock.now() + PROVED_FOR) if jkt else verified.expires
+        x5t = given.x5t if f"x5t:{given.x5t}" in verified.keys else ""
+        return Caller(enforcer=False, subject=subject, expires=expires, token=verified, jkt=jkt, x5t=x5t)
+
+    async def permit(self, rpc: str, verified: VerifiedToken, *, scoped: bool = False) -> Subject:
+        """The subject of what was verified, whom policy lets call `rpc`. Raises CallerError: policy denied it, which is
+        recorded; PolicyError, PolicyUnavailableError."""
         subject = self.questions.engine.people.subject(verified, role="")
-        document = opa_input.call_question(subject=subject, rpc=rpc, context=opa_input.Context(now=self.clock.now()))
+        context = opa_input.Context(now=self.clock.now())
+        if scoped:
+            context = replace(context, scopes=verified.scopes, scoped=verified.scoped)
+        document = opa_input.call_question(subject=subject, rpc=rpc, context=context)
         result = await self.questions.ask(document)
         if result.outcome is not Outcome.ALLOW or result.needs or result.obligations:
             await self._denied(rpc, call_denied_body(rpc, subject, document, result))
-            raise CallerError(refusal_text(result))
-        # A proof covers the opening of a stream only, which therefore doesn't last as long as its token.
-        expires = min(verified.expires, self.clock.now() + PROVED_FOR) if jkt else verified.expires
-        return Caller(enforcer=False, subject=subject, expires=expires, token=verified, jkt=jkt)
+            raise DeniedCallerError(refusal_text(result))
+        return subject
 
     async def _denied(self, rpc: str, body: dict[str, object]) -> None:
         try:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -13,7 +14,7 @@ from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 
 from decision.errors import BadRequestError, CallerError
 from decision.metrics import Metrics
-from decision.pdp.credentials import SessionCredentials
+from decision.pdp.credentials import Asker, SessionCredentials
 from decision.pdp.explain import Explain
 from decision.pdp.pipeline import Pipeline
 from decision.pdp.revocations import Revocations
@@ -33,6 +34,14 @@ def peer_address(peer: str) -> str:
     """gRPC's `ipv4:127.0.0.1:1` or `ipv6:%5B::1%5D:1` as `ip:port`; "" for a unix socket."""
     family, _, rest = unquote(peer).partition(":")
     return rest if family in {"ipv4", "ipv6"} else ""
+
+
+def _by_its_name(opening: Opening) -> Opening:
+    """Where the certificate says who the enforcer is, its own word is only which of its processes asks."""
+    caller = CALLER.get()
+    return (
+        replace(opening, enforcer=caller.prefix + opening.enforcer, certified=caller.name) if caller.name else opening
+    )
 
 
 class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
@@ -66,7 +75,7 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         return frozenset(self._watching)
 
     async def OpenSession(self, request: decision_pb2.OpenSessionRequest, context: Any) -> Any:
-        opened = await self._open(convert.opening_of(request))
+        opened = await self._open(_by_its_name(convert.opening_of(request)))
         response = decision_pb2.OpenSessionResponse(
             decision=convert.decision(opened.answer),
             revision=opened.answer.revision,
@@ -111,6 +120,9 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         return await self._supervisor.run(self._decided(request))
 
     async def _decided(self, request: decision_pb2.DecideRequest) -> decision_pb2.DecideResponse:
+        prefix = CALLER.get().prefix
+        if prefix:
+            await self._sessions.must_belong(request.session, prefix)
         return convert.decide_response(await self._pipeline.decide(convert.ask_of(request)))
 
     async def Explain(self, request: decision_pb2.ExplainRequest, context: Any) -> Any:
@@ -133,18 +145,29 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
         self, request: decision_pb2.IssueSessionCredentialRequest, context: Any
     ) -> decision_pb2.IssueSessionCredentialResponse:
         caller = CALLER.get()
-        issued = await self._supervisor.run(
-            self._credentials.issue(
-                caller.required_subject(),
-                caller.required_token(),
+        asker = Asker(
+            subject=caller.required_subject(),
+            token=caller.required_token(),
+            peer=peer_address(context.peer()),
+            proved=bool(caller.required_token().keys),  # each was shown to be held
+        )
+        if request.ssh_public_key:
+            if request.uses:
+                raise BadRequestError("a certificate has no number of uses")
+            work = self._credentials.certify(
+                asker,
                 connection=request.connection,
                 role=request.role,
-                uses=request.uses,
-                peer=peer_address(context.peer()),
+                public_key=request.ssh_public_key,
+                command=request.force_command,
             )
-        )
+        else:
+            if request.force_command:
+                raise BadRequestError("a one-time password is forced to no command")
+            work = self._credentials.issue(asker, connection=request.connection, role=request.role, uses=request.uses)
+        issued = await self._supervisor.run(work)
         return decision_pb2.IssueSessionCredentialResponse(
-            credential=issued.password, expires=convert.timestamp(issued.expires)
+            credential=issued.credential, expires=convert.timestamp(issued.expires)
         )
 
     async def Revoke(self, request: decision_pb2.RevokeRequest, context: Any) -> Any:
@@ -163,9 +186,9 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
     async def WatchRevocations(
         self, request: decision_pb2.WatchRevocationsRequest, context: Any
     ) -> AsyncIterator[decision_pb2.WatchRevocationsResponse]:
-        enforcer = request.enforcer
-        if not enforcer or len(enforcer) > _NAME:
+        if not request.enforcer or len(request.enforcer) > _NAME:
             raise BadRequestError("the enforcer does not say who it is")
+        enforcer = CALLER.get().prefix + request.enforcer
         self._watching[enforcer] += 1
         self._metrics.watchers.inc()
         try:
@@ -182,5 +205,6 @@ class DecisionService(decision_pb2_grpc.DecisionServiceServicer):
     async def CloseSession(self, request: decision_pb2.CloseSessionRequest, context: Any) -> Any:
         if not CALLER.get().enforcer:
             raise CallerError("only an enforcer closes sessions")
+        await self._sessions.must_belong(request.session, CALLER.get().prefix)
         await self._supervisor.run(self._sessions.end(request.session, request.reason, kind="closed"))
         return decision_pb2.CloseSessionResponse()

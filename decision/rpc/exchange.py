@@ -7,6 +7,8 @@ key, which the actor has not: it is not used here, only spoken of, and what come
 
 from __future__ import annotations
 
+import ssl
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,6 +18,7 @@ from decision.audit.record import timestamp
 from decision.errors import BadRequestError, CallerError, DecisionError, StoreError, TokenError
 from decision.identity.dpop import NonceError
 from decision.identity.exchange import Exchange, Exchanged
+from decision.identity.svid import thumbprint
 from decision.metrics import Metrics
 from decision.model import VerifiedToken
 from decision.pdp.answer import sentence, who_body
@@ -36,6 +39,14 @@ _KNOWN: Final = frozenset(
 )  # fmt: skip
 _NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _DESCENT_S: Final = 86_400.0
+
+
+class _RecordedError(Exception):
+    """A refusal that stands in the log already. Never seen outside."""
+
+    def __init__(self, error: BadRequestError | TokenError) -> None:
+        super().__init__(error.code)
+        self.error = error
 
 
 class TokenExchange:
@@ -61,6 +72,9 @@ class TokenExchange:
         """Always an answer of RFC 6749's form; what nobody foresaw is named in the log alone."""
         try:
             return await self._answer(request)
+        except _RecordedError as recorded:
+            self._metrics.called(ACTION, recorded.error.code)
+            return refused(recorded.error)
         except DecisionError as error:
             await self._auth.refusal(ACTION, error)
             self._metrics.called(ACTION, error.code)
@@ -71,9 +85,8 @@ class TokenExchange:
 
     async def _answer(self, request: web.Request) -> web.Response:
         fields = list(request.headers.items())
-        caller = await self._auth.authorize_http(ACTION, "POST", request.path, fields)
-        form = await _form(request)
-        made = await self._exchanged(caller, form)
+        caller = await self._auth.authorize_http(ACTION, "POST", request.path, fields, x5t=shown_x5t(request))
+        made = await self._asked(caller, request)
         await self._store.descend(made.key, made.parents, seconds=_DESCENT_S)
         # The record before the token: one that nobody knows of must not exist.
         await self._recorder.append("token-exchanged", _body(caller, made))
@@ -87,6 +100,14 @@ class TokenExchange:
             "scope": " ".join(made.scopes),
         }
         return web.json_response(answer, headers=_NO_STORE)
+
+    async def _asked(self, caller: Caller, request: web.Request) -> Exchanged:
+        """What the form asks for; what it may not have is recorded with who asked."""
+        try:
+            return await self._exchanged(caller, await _form(request))
+        except (BadRequestError, TokenError) as error:
+            await self._auth.refusal_of(ACTION, caller.required_subject(), error)
+            raise _RecordedError(error) from error
 
     async def _exchanged(self, caller: Caller, form: Mapping[str, str]) -> Exchanged:
         actor, now = caller.required_token(), self._auth.clock.now()
@@ -103,10 +124,11 @@ class TokenExchange:
                 roles=tuple(form.get("twokey_role", "").split()),
                 scopes=scopes,
                 jkt=caller.jkt,
+                x5t=caller.x5t,
                 now=now,
             )
         subject = await self._subject(form.get("subject_token", ""))
-        return self._exchange.delegate(subject, actor, scopes=scopes, jkt=caller.jkt, now=now)
+        return self._exchange.delegate(subject, actor, scopes=scopes, jkt=caller.jkt, x5t=caller.x5t, now=now)
 
     async def _subject(self, text: str) -> VerifiedToken:
         subject = await self._auth.tokens.verify_spoken_of(text)
@@ -114,6 +136,17 @@ class TokenExchange:
             raise TokenError("the subject's token has expired", code="TOKEN_EXPIRED")
         await self._auth.standing.check(subject, self._auth.questions.engine.people)
         return subject
+
+
+def shown_x5t(request: web.Request) -> str:
+    """The thumbprint of the certificate shown on this connection, which TLS checked; "" for none (RFC 8705)."""
+    tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    if tls is None:
+        return ""
+    der = tls.getpeercert(binary_form=True)
+    if not der or ssl.cert_time_to_seconds(tls.getpeercert()["notAfter"]) <= time.time():
+        return ""  # a connection that is kept may outlive what was shown on it
+    return thumbprint(der)
 
 
 async def _form(request: web.Request) -> Mapping[str, str]:
@@ -152,25 +185,41 @@ _OAUTH: Final = {"INVALID_SCOPE": "invalid_scope", "INVALID_TARGET": "invalid_ta
                  "UNSUPPORTED_GRANT": "unsupported_grant_type"}  # fmt: skip
 
 
+_ALGORITHMS: Final = 'algs="ES256 ES384 ES512 Ed25519 RS256 PS256"'
+
+
 def refused(error: DecisionError) -> web.Response:
-    """An error as RFC 6749 (section 5.2) and RFC 9449 (sections 7.1 and 8) say it."""
-    headers = dict(_NO_STORE)
+    """An error as RFC 6749 (section 5.2), RFC 6750 (section 3) and RFC 9449 (sections 7.1 and 8) say it."""
+    challenges: Sequence[str] = ()
     if isinstance(error, TokenError) and error.code != "TOKEN_KEYS_UNAVAILABLE":
-        if isinstance(error, NonceError):
-            headers["DPoP-Nonce"] = error.nonce
-        name = {"USE_DPOP_NONCE": "use_dpop_nonce", "TOKEN_PROOF": "invalid_dpop_proof"}.get(
-            error.code, "invalid_token"
-        )
-        headers["WWW-Authenticate"] = f'DPoP error="{name}", algs="ES256 ES384 ES512 Ed25519 RS256 PS256"'
-        status = 401
+        name, status, challenges = "invalid_token", 401, _challenges(error.code)
     elif isinstance(error, CallerError):
         name, status = "unauthorized_client", 403
     elif isinstance(error, BadRequestError):
         name, status = _OAUTH.get(error.code, "invalid_request"), 400
     else:
         name, status = "temporarily_unavailable", 503
+    name = _PROOF.get(error.code, name) if challenges else name
     said = "the store can't be asked" if isinstance(error, StoreError) else sentence(error)
-    return web.json_response({"error": name, "error_description": said[:1000]}, status=status, headers=headers)
+    answer = web.json_response({"error": name, "error_description": said[:1000]}, status=status, headers=_NO_STORE)
+    for challenge in challenges:
+        answer.headers.add("WWW-Authenticate", challenge)
+    if isinstance(error, NonceError):
+        answer.headers["DPoP-Nonce"] = error.nonce
+    return answer
+
+
+_PROOF: Final = {"USE_DPOP_NONCE": "use_dpop_nonce", "TOKEN_PROOF": "invalid_dpop_proof"}
+
+
+def _challenges(code: str) -> Sequence[str]:
+    """How to authenticate: either way for who brought no token (no error is named then) or a bad one; by a proof alone
+    for who brought a token that is bound to a key."""
+    if code in _PROOF:
+        return (f'DPoP error="{_PROOF[code]}", {_ALGORITHMS}',)
+    if code == "TOKEN_MISSING":
+        return (f"DPoP {_ALGORITHMS}", 'Bearer realm="twokey"')
+    return (f'DPoP error="invalid_token", {_ALGORITHMS}', 'Bearer realm="twokey", error="invalid_token"')
 
 
 def _body(caller: Caller, made: Exchanged) -> dict[str, object]:
@@ -181,6 +230,6 @@ def _body(caller: Caller, made: Exchanged) -> dict[str, object]:
         "chain": [{"iss": one.iss, "sub": one.sub} for one in made.chain],
         "parents": list(made.parents),
         "scopes": list(made.scopes),
-        "bound_to": caller.jkt,
+        "bound_to": caller.jkt or caller.x5t,
         "expires": timestamp(made.expires),
     }

@@ -34,7 +34,7 @@ class MaskerCheck:
         self.unfit: dict[str, str] = {}
 
     async def vet(self, policy: LoadedPolicy) -> None:
-        """Raises PolicyLoadError, which names label, column, type and masker."""
+        """Raises PolicyLoadError, which names label, column, type and masker, and where label and masker are given."""
         for connection in sorted(self._hub.connections & policy.masks.keys()):
             wrong = await self._wrong(connection, policy.masks)
             if wrong:
@@ -62,7 +62,7 @@ class MaskerCheck:
         except (BadRequestError, PolicyUnavailableError) as error:
             _log.warning("policy-maskers-not-checked", connection=connection, reason=str(error))
             return ""
-        told = [_sentence(item) for item in found[:_MOST_TOLD]]
+        told = [f"{_where(item, masks[connection])}{_sentence(item)}" for item in found[:_MOST_TOLD]]
         if len(found) > _MOST_TOLD:
             told.append(f"and {len(found) - _MOST_TOLD} more")
         return f"connection {connection}: {'; '.join(told)}" if told else ""
@@ -75,6 +75,15 @@ def _message(mask: PlannedMask) -> describe_pb2.PlannedMask:
     )
     json_format.ParseDict(dict(mask.masker), message.masker)
     return message
+
+
+def _where(item: describe_pb2.MaskerMisfit, masks: Sequence[PlannedMask]) -> str:
+    """`masking.yaml:7, crm.classification.yaml:2: `"""
+    column = ColumnName(item.column.schema, item.column.relation, item.column.column)
+    for mask in masks:
+        if (mask.column, mask.label, mask.masker.get("type")) == (column, item.label, item.masker):
+            return f"{mask.where}: " if mask.where else ""
+    return ""
 
 
 def _sentence(item: describe_pb2.MaskerMisfit) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -45,12 +45,27 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
 )
 
 
+# Where certificates count: a connection was judged by the authorities of its day, so none stands for ever.
+_AGEING: Final[Sequence[tuple[str, Any]]] = (
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
+)
+
 _health: Any = health  # its stubs don't know `aio`
 
 
 def _register(register: Callable[..., None], servicer: object, server: grpc.aio.Server) -> None:
     """grpcio-tools generates these functions without types."""
     register(servicer, server)
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
+    host, _, _ = address.rpartition(":")
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise BadRequestError(f"{address} can't be bound", next_step="is another service using it?") from None
+    return f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,25 +78,39 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerTls:
-    cert: bytes
-    key: bytes = field(repr=False)
+class MutualPort:
+    """A second address that asks everybody for a certificate."""
+
+    address: str
+    credentials: grpc.ServerCredentials
 
 
 class Server:
     """Made by `start`, ended by `drain`."""
 
-    def __init__(self, server: grpc.aio.Server, health_servicer: Any, guard: Guard, address: str) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, health_servicer: Any, guard: Guard, address: str, mutual: str = ""
+    ) -> None:
         self._server = server
         self._health = health_servicer
         self._guard = guard
         self._ready: bool | None = None
         self.address = address  # host:port actually bound
+        self.mutual = mutual  # of the port that asks for certificates; "" for none
 
     @classmethod
-    async def start(cls, address: str, *, tls: ServerTls, services: Services, dev: bool) -> Server:
-        """Listening, not yet ready. Raises BadRequestError when the address can't be bound."""
-        server = grpc.aio.server(interceptors=[services.guard], options=_OPTIONS)
+    async def start(
+        cls,
+        address: str,
+        *,
+        credentials: grpc.ServerCredentials,
+        services: Services,
+        dev: bool,
+        mutual: MutualPort | None = None,
+    ) -> Server:
+        """Listening, not yet ready. Raises BadRequestError when an address can't be bound."""
+        options = _OPTIONS if mutual is None else (*_OPTIONS, *_AGEING)
+        server = grpc.aio.server(interceptors=[services.guard], options=options)
         health_servicer = _health.aio.HealthServicer()
         for register, servicer in (
             (decision_pb2_grpc.add_DecisionServiceServicer_to_server, services.decision),
@@ -95,13 +124,9 @@ class Server:
         if dev:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        credentials = grpc.ssl_server_credentials([(tls.key, tls.cert)])
-        host, _, _ = address.rpartition(":")
-        try:
-            port = server.add_secure_port(address, credentials)
-        except RuntimeError:
-            raise BadRequestError(f"{address} can't be bound", next_step="is another service using it?") from None
-        self = cls(server, health_servicer, services.guard, f"{host}:{port}")
+        bound = _bind(server, address, credentials)
+        certified = _bind(server, mutual.address, mutual.credentials) if mutual is not None else ""
+        self = cls(server, health_servicer, services.guard, bound, certified)
         await self.set_ready(False)
         await server.start()
         return self

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from sqlalchemy import ColumnElement, func, insert, select, true, update
+from sqlalchemy import ColumnElement, case, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError
-from decision.model import ActKey, Approval, ApprovalState, Verdict, new_id
-from decision.ports import ApprovalDraft
+from decision.model import ActKey, Approval, ApprovalState, ApprovalTerms, Reason, Verdict, new_id
+from decision.ports import ApprovalDraft, Requests
 from decision.store import tables
 from decision.store.approval_rows import (
+    LIST_LIMIT,
     LIVE,
     MAX_EXPIRES_S,
     MOVES,
@@ -33,7 +34,7 @@ from decision.store.approval_rows import (
 )
 from decision.store.bus import APPROVALS
 from decision.store.clock import to_us
-from decision.store.codec import identity_hash, key_hash
+from decision.store.codec import key_hash, reasons_json
 from decision.store.database import Database
 from decision.store.history import APPROVED, Fact, note, unchanged
 from decision.store.watch import Watchers
@@ -41,12 +42,14 @@ from decision.store.watch import Watchers
 RecordMove: TypeAlias = Callable[[Approval], Awaitable[None]]
 RecordMoves: TypeAlias = Callable[[Sequence[Approval]], Awaitable[None]]
 
-MAX_LIVE = 100  # pending and approved ones of one subject
+MAX_LIVE = 20_000  # pending and approved ones of everybody: a bound on the store; who may ask how often is policy's
+HOUR_US = 3_600_000_000
 SWEEP_LIMIT = 500  # moves of one sweep; the rest is due in the next one
 
 _approvals = tables.approvals
 _verdicts = tables.verdicts
 _elements = tables.verdict_closure
+_askers = tables.approval_askers
 
 
 class SqlApprovals:
@@ -57,7 +60,15 @@ class SqlApprovals:
         self._watchers = Watchers()
         database.bus.hear(APPROVALS, self._watchers.changed, self._watchers.missed)
 
-    async def find_or_create(self, draft: ApprovalDraft) -> tuple[Approval, bool]:
+    async def requests(self, draft: ApprovalDraft) -> Requests | None:
+        async def work(connection: AsyncConnection) -> Requests | None:
+            now = self._database.clock.now_us()
+            alike = [one async for one in _alike(connection, draft, now)]
+            return None if alike else await _counted(connection, draft.requester.closure, now)
+
+        return await self._database.read(work)
+
+    async def find_or_create(self, draft: ApprovalDraft, *, seen: Requests | None = None) -> tuple[Approval, bool]:
         if draft.quorum < 1 or not 0 < draft.expires_s <= MAX_EXPIRES_S:
             raise StateError("An approval needs a quorum and an expiry above zero", code="POLICY_INVALID")
 
@@ -66,9 +77,15 @@ class SqlApprovals:
             if usable is not None:
                 await self._tell(connection, [usable.id])
                 return usable, False
-            await _room(connection, draft, now)
+            await _room(connection, now)
+            if seen is not None and _grown(seen, await _counted(connection, draft.requester.closure, now)):
+                raise StateError("Something else was asked for meanwhile", code="REQUESTS_CHANGED")
             values = draft_columns(draft, new_id("apr"), now)
             await connection.execute(insert(_approvals).values(values))
+            until = now + draft.expires_s * 1_000_000 + HOUR_US
+            rows = [{"approval": values["id"], "element": one, "until": until} for one in draft.requester.closure]
+            if rows:
+                await connection.execute(insert(_askers), rows)
             await self._tell(connection, [str(values["id"])])
             return await load_one(connection, str(values["id"])), True
 
@@ -160,6 +177,28 @@ class SqlApprovals:
 
         return await self._move(work)
 
+    async def reopen(
+        self, approval: str, *, terms: ApprovalTerms, reasons: Sequence[Reason], record: RecordMove | None = None
+    ) -> Approval:
+        async def work(connection: AsyncConnection, now: int) -> Approval:
+            found = await load_one(connection, approval)
+            _expect(found, ApprovalState.APPROVED, now)
+            values: dict[str, object] = {"groups": list(terms.groups), "quorum": terms.quorum, "decided": None}
+            values["reasons"] = reasons_json(reasons)
+            await _set_state(connection, approval, ApprovalState.APPROVED, state="pending", **values)
+            return await _recorded(connection, approval, record)
+
+        return await self._move(work)
+
+    async def answered(self) -> Sequence[str]:
+        pending = (_approvals.c.state == ApprovalState.PENDING.value, _verdicts.c.approval == _approvals.c.id)
+
+        async def work(connection: AsyncConnection) -> Sequence[str]:
+            query = select(_approvals.c.id).where(*pending).distinct().limit(LIST_LIMIT)
+            return list((await connection.execute(query)).scalars())
+
+        return await self._database.read(work)
+
     async def finished(self, execution: str) -> None:
         """An execution that is not known, or was finished before, changes nothing."""
 
@@ -225,16 +264,21 @@ def _for_whom(reviewer: Iterable[str], requester: Iterable[str]) -> list[Fact]:
     return [Fact(one, APPROVED, other, "") for one in sorted(set(reviewer)) for other in sorted(set(requester))]
 
 
-async def _usable(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> Approval | None:
-    """The live approval for the draft's act that its session may use, bound to it: its own first, then an approved."""
+async def _alike(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> AsyncIterator[Approval]:
+    """The live approvals for the draft's act that its session may use: its own first, then an approved one."""
     alike = (_approvals.c.act == key_hash(draft.key)) & _approvals.c.state.in_(LIVE) & (_approvals.c.expires > now)
     found = [one for one in await load(connection, alike) if one.key == draft.key]
     found.sort(key=lambda one: (one.session != draft.session, one.state is not ApprovalState.APPROVED))
     for one in found:
+        if one.session == draft.session or not await session_live(connection, one.session, now):
+            yield one
+
+
+async def _usable(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> Approval | None:
+    """The first of them, bound to the draft's session."""
+    for one in [one async for one in _alike(connection, draft, now)]:
         if one.session == draft.session:
             return one
-        if await session_live(connection, one.session, now):
-            continue
         which = (_approvals.c.id == one.id, _approvals.c.session == one.session, _approvals.c.state == one.state.value)
         bound = await connection.execute(update(_approvals).where(*which).values(session=draft.session))
         if bound.rowcount == 1:
@@ -242,15 +286,28 @@ async def _usable(connection: AsyncConnection, draft: ApprovalDraft, now: int) -
     return None
 
 
-async def _room(connection: AsyncConnection, draft: ApprovalDraft, now: int) -> None:
-    """One requester can't bury the others' approvals, nor tire the reviewers without end."""
+async def _counted(connection: AsyncConnection, closure: Sequence[str], now: int) -> Requests:
+    """What everyone of this closure together has asked for."""
+    theirs = select(_askers.c.approval).where(_askers.c.element.in_(list(closure)), _askers.c.until > now)
+    live = _approvals.c.state.in_(LIVE) & (_approvals.c.expires > now)
+    recent = _approvals.c.created > now - HOUR_US
+    refused = (_approvals.c.state == ApprovalState.DENIED.value) & (_approvals.c.decided > now - HOUR_US)
+    sums = [func.coalesce(func.sum(case((one, 1), else_=0)), 0) for one in (live, recent, refused)]
+    row = (await connection.execute(select(*sums).where(_approvals.c.id.in_(theirs)))).one()
+    return Requests(*(int(number) for number in row))
+
+
+def _grown(seen: Requests, now: Requests) -> bool:
+    return now.live > seen.live or now.hour > seen.hour or now.refused > seen.refused
+
+
+async def _room(connection: AsyncConnection, now: int) -> None:
     live = (_approvals.c.state.in_(LIVE), _approvals.c.expires > now)
-    query = select(func.count()).where(_approvals.c.asker == identity_hash(draft.key.subject), *live)
-    if (await connection.execute(query)).scalar_one() >= MAX_LIVE:
+    if (await connection.execute(select(func.count()).where(*live))).scalar_one() >= MAX_LIVE:
         raise StateError(
-            f"This subject already waits for {MAX_LIVE} approvals",
+            f"{MAX_LIVE} approvals are open already",
             code="APPROVAL_LIMIT",
-            next_step="Wait until some are decided or expire, or withdraw some",
+            next_step="Have some decided or withdrawn, or wait until they expire",
         )
 
 

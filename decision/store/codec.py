@@ -38,6 +38,7 @@ def subject_json(subject: Subject) -> dict[str, object]:
         "acting_closure": list(subject.acting_closure),
         "token_id": subject.token_id,
         "dev": subject.dev,
+        "keys": list(subject.keys),
     }
 
 
@@ -48,6 +49,7 @@ def key_json(key: ActKey) -> dict[str, object]:
         "actors": [identity_json(actor) for actor in key.actors],
         "role": key.role,
         "connection": key.connection,
+        **({"keys": list(key.keys)} if key.keys else {}),  # a bearer's act has the hash it had before keys counted
     }
 
 
@@ -114,6 +116,7 @@ def subject_of(value: object) -> Subject:
         acting_closure=strings(_field(list, value, "acting_closure")),
         token_id=_field(str, value, "token_id"),
         dev=_field(bool, value, "dev"),
+        keys=_keys(value),
     )
 
 
@@ -128,7 +131,13 @@ def key_of(value: object) -> ActKey:
         actors=tuple(_identity(actor) for actor in _field(list, value, "actors")),
         role=_field(str, value, "role"),
         connection=_field(str, value, "connection"),
+        keys=_keys(value),
     )
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    """None in rows that were written before keys counted: then nothing that is bound to one is found by them."""
+    return strings(_mapping(value).get("keys", []))
 
 
 def reasons_of(value: object) -> tuple[Reason, ...]:

@@ -21,17 +21,28 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from decision.clock import SystemClock
 from decision.errors import StoreError
 from decision.identity.tasks import Tasks
-from decision.ports import ApprovalStore, BudgetStore, Clock, HistoryStore, SessionStore, TokenStore
+from decision.ports import (
+    ApprovalStore,
+    BudgetStore,
+    Clock,
+    DerivedStore,
+    HistoryStore,
+    SessionStore,
+    TokenStore,
+    WebStore,
+)
 from decision.store import postgres, sqlite, tables
 from decision.store.approvals import SqlApprovals
 from decision.store.budgets import SqlBudgets
 from decision.store.bus import SESSIONS
 from decision.store.clock import StoreClock
 from decision.store.database import Database, Engines, describe
+from decision.store.derived import SqlDerived
 from decision.store.history import SqlHistory
 from decision.store.listening import RETRY_S, PostgresBus
 from decision.store.sessions import SqlSessions
 from decision.store.tokens import SqlTokens
+from decision.store.web import SqlWeb
 
 OPEN_DEADLINE_S = 60.0  # migrations included
 RECALLED = 1024  # endings looked up after something may have been missed
@@ -51,6 +62,8 @@ class Store:
         self.budgets: BudgetStore = SqlBudgets(database)
         self.tokens: TokenStore = SqlTokens(database)
         self.history: HistoryStore = SqlHistory(database)
+        self.derived: DerivedStore = SqlDerived(database)
+        self.web: WebStore = SqlWeb(database)
 
     def on_ended_elsewhere(self, ended: Callable[[Sequence[str]], None]) -> None:
         """`ended` is called, on the event loop, with the ids of sessions that another replica has closed."""
@@ -75,8 +88,8 @@ class Store:
         await self._database.close()
 
 
-async def open_store(url: str, *, clock: Clock | None = None) -> Store:
-    """`sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user@host/database`.
+async def open_store(url: str, *, password: str | None = None, clock: Clock | None = None) -> Store:
+    """`sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user@host/database`, with its password.
 
     Raises StoreError, with what to do. SQLite's file is made 0600, missing folders 0700. A schema older than this
     code is migrated, a newer one refused.
@@ -85,7 +98,7 @@ async def open_store(url: str, *, clock: Clock | None = None) -> Store:
     store_clock = StoreClock(clock or SystemClock())
     if postgres.is_ours(parsed):
         dsn = postgres.dsn_of(parsed)
-        return await _opened("in PostgreSQL", store_clock, lambda: _postgres(dsn))
+        return await _opened("in PostgreSQL", store_clock, lambda: _postgres(dsn, password))
     path = sqlite.path_of(parsed)
     return await _opened(str(path), store_clock, lambda: _sqlite(path))
 
@@ -95,8 +108,8 @@ async def _sqlite(path: Path) -> Engines:
     return sqlite.engines(path)
 
 
-async def _postgres(dsn: str) -> Engines:
-    engines = postgres.engines(dsn)
+async def _postgres(dsn: str, password: str | None) -> Engines:
+    engines = postgres.engines(dsn, password)
     if isinstance(engines.bus, PostgresBus):
         await engines.bus.listen()  # before anything is read: what others do from now on is heard
     return engines

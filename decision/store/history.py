@@ -37,6 +37,17 @@ _INSERT = (
 )
 _FIRST = text(f"{_INSERT} DO NOTHING")
 _EACH = text(f"{_INSERT} DO UPDATE SET last = excluded.last, number = excluded.number")
+# Of every session's end, so made once.
+_ENDED = (
+    update(_acts)
+    .where(
+        _acts.c.element.in_(bindparam("elements", expanding=True)),
+        _acts.c.act == OPENED,
+        _acts.c.object == bindparam("role"),
+        _acts.c.connection == bindparam("where"),
+    )
+    .values(last=bindparam("now"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +139,8 @@ async def _put(connection: AsyncConnection, statement: TextClause, facts: Sequen
 
 async def ended(connection: AsyncConnection, elements: Iterable[str], role: str, where: str, now: int) -> None:
     """A session of this role has ended now. Its beginning is what the version counts."""
-    change = update(_acts).where(
-        _acts.c.element.in_(bindparam("elements", expanding=True)),
-        _acts.c.act == OPENED,
-        _acts.c.object == role,
-        _acts.c.connection == where,
-    )
-    await connection.execute(change.values(last=now), {"elements": sorted(set(elements))})
+    which = {"elements": sorted(set(elements)), "role": role, "where": where, "now": now}
+    await connection.execute(_ENDED, which)
 
 
 def _of(closure: Sequence[str], *, reviews: bool) -> ColumnElement[bool]:

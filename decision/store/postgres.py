@@ -48,7 +48,7 @@ def dsn_of(url: URL) -> str:
     if url.password is not None or "password" in url.query:
         raise StoreError(
             "store: the URL holds a password",
-            next_step="Name a password file in it (?passfile=/path, mode 0600), or a client certificate",
+            next_step="Write store: {url: …, password: {env: NAME}}, or name a password file in it (?passfile=/path)",
         )
     if not url.database:
         raise StoreError("store: the URL names no database", next_step="Write postgresql://user@host/database")
@@ -65,10 +65,10 @@ def _named(url: URL) -> list[str]:
     return [host for one in ([found] if isinstance(found, str) else found) for host in one.split(",")]
 
 
-async def connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+async def connect(dsn: str, password: str | None = None) -> asyncpg.Connection[asyncpg.Record]:
     """Raises StoreError."""
     try:
-        return await asyncpg.connect(dsn, timeout=CONNECT_S, server_settings=_SETTINGS)
+        return await asyncpg.connect(dsn, password=password, timeout=CONNECT_S, server_settings=_SETTINGS)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
         why = str(error) if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError) else type(error).__name__
         raise StoreError(
@@ -76,9 +76,9 @@ async def connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
         ) from error
 
 
-def engines(dsn: str) -> Engines:
+def engines(dsn: str, password: str | None = None) -> Engines:
     async def creator(*_: Any, **__: Any) -> asyncpg.Connection[asyncpg.Record]:
-        return await connect(dsn)
+        return await connect(dsn, password)
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -92,7 +92,7 @@ def engines(dsn: str) -> Engines:
     return Engines(
         reader=engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
         writer=engine,
-        bus=PostgresBus(lambda: connect(dsn)),
+        bus=PostgresBus(lambda: connect(dsn, password)),
         migration_lock=MIGRATION_LOCK,
     )
 

@@ -137,6 +137,16 @@ verdicts = Table(
 )
 
 # One row per element of a reviewer's closure: the key itself keeps one closure from counting twice.
+# Who is behind each request: a closure's requests are counted, until they have ended and an hour has passed.
+approval_askers = Table(
+    "approval_askers",
+    metadata,
+    Column("approval", Id, ForeignKey("approvals.id"), primary_key=True),
+    Column("element", Words, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Index("ix_approval_askers_element", "element", "until"),
+)
+
 verdict_closure = Table(
     "verdict_closure",
     metadata,
@@ -206,6 +216,16 @@ descents = Table(
     Index("ix_descents_expires", "expires"),
 )
 
+# Labels of columns that inherit them, until the classification file has them (decision.store.derived).
+derived_labels = Table(
+    "derived_labels",
+    metadata,
+    Column("connection", Words, primary_key=True),
+    Column("name", Words, primary_key=True),
+    Column("label", Words, nullable=False),
+    Column("made", BigInteger, nullable=False),
+)
+
 # What each element of a closure has done at least once, and when last (decision.store.history).
 closure_acts = Table(
     "closure_acts",
@@ -218,4 +238,27 @@ closure_acts = Table(
     Column("number", BigInteger, nullable=False),
     Index("ix_closure_acts_number", "number"),
     Index("ix_closure_acts_act", "act"),
+)
+
+# Reviewers' browsers, by the SHA-256 of their cookie: who reads the store can't be one of them.
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("token", JSON, nullable=False),
+    Column("auth_time", BigInteger),
+    Column("acr", Text, nullable=False),
+    Column("used", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_web_sessions_expires", "expires"),
+)
+
+# Log-ins under way, by the SHA-256 of their `state` and of the cookie of the browser that began them.
+web_logins = Table(
+    "web_logins",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("facts", JSON, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_web_logins_expires", "expires"),
 )

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError, StoreError, TokenError
@@ -22,6 +22,7 @@ from decision.store.database import Database
 
 MAX_PROOFS: Final = 200_000
 MAX_CREDENTIALS: Final = 10_000
+MAX_OF_ONE: Final = 1024  # one-time passwords of a minute, certificates of five, that one token gets
 MAX_CUTS: Final = 100_000
 MAX_DESCENTS: Final = 500_000
 KEPT: Final = timedelta(days=31)  # how long a revocation is kept: tokens that live longer are refused by none of it
@@ -31,13 +32,19 @@ _SECOND: Final = 1_000_000
 
 _proofs, _credentials = tables.proofs, tables.credentials
 _cutoffs, _descents = tables.cutoffs, tables.descents
+# Of every log-in, so made once: to make a statement takes longer than to run it.
+_KINDS: Final = ("token", "party", "role")
+_CUTS = select(_cutoffs.c.kind, _cutoffs.c.value, _cutoffs.c.before, _cutoffs.c.reason).where(
+    or_(*((_cutoffs.c.kind == kind) & _cutoffs.c.value.in_(bindparam(kind, expanding=True)) for kind in _KINDS))
+)
 
 
 class SqlTokens:
     """ports.TokenStore."""
 
-    def __init__(self, database: Database, *, max_proofs: int = MAX_PROOFS) -> None:
+    def __init__(self, database: Database, *, max_proofs: int = MAX_PROOFS, max_of_one: int = MAX_OF_ONE) -> None:
         self._database = database
+        self._max_of_one = max_of_one
         self._max_proofs = max_proofs
 
     # Proofs
@@ -66,9 +73,13 @@ class SqlTokens:
                 MAX_CREDENTIALS
             ):
                 raise StoreError("too many one-time passwords are out", next_step="Try again in a minute.")
+            of_one = _credentials.c.token_key == token_key(grant.token.issuer, grant.token.token_id)
+            counted = select(func.count()).select_from(_credentials).where(of_one)
+            if (await connection.execute(counted)).scalar_one() >= self._max_of_one:
+                raise StateError("this token has too many of them out", code="CREDENTIAL_LIMIT")
             row = {
                 "key": key,
-                "token": _token_json(grant.token),
+                "token": token_json(grant.token),
                 "token_key": token_key(grant.token.issuer, grant.token.token_id),
                 "connection": grant.connection,
                 "role": grant.role,
@@ -94,12 +105,22 @@ class SqlTokens:
             spent = update(_credentials).where(_credentials.c.key == key, _credentials.c.uses == row.uses)
             if (await database.execute(spent.values(uses=row.uses - 1))).rowcount != 1:
                 return TokenError("the one-time password was used meanwhile", code="TOKEN_USED")
-            return _token_of(row.token)
+            return token_of(row.token)
 
         found = await self._database.write(work)
         if isinstance(found, TokenError):
             raise found
         return found
+
+    async def certified(self) -> Sequence[Grant]:
+        async def work(connection: AsyncConnection) -> Sequence[Grant]:
+            asked = select(_credentials).where(_credentials.c.uses == 0)
+            return [
+                Grant(token=token_of(row.token), connection=row.connection, role=row.role, address=row.address, uses=0)
+                for row in (await connection.execute(asked)).all()
+            ]
+
+        return await self._database.read(work)
 
     # Revocation
 
@@ -117,19 +138,22 @@ class SqlTokens:
             await connection.execute(insert(_cutoffs), rows)
             if kind == "token":
                 keys = [bytes.fromhex(one) for one in every]
-                await connection.execute(delete(_credentials).where(_credentials.c.token_key.in_(keys)))
+                # SSH certificates stay: they are out there, and the list of those revoked is made of these rows.
+                passwords = _credentials.c.token_key.in_(keys) & (_credentials.c.uses > 0)
+                await connection.execute(delete(_credentials).where(passwords))
             return every
 
         return await self._database.write(work)
 
     async def cuts(self, values: Mapping[str, Collection[str]]) -> Sequence[Cut]:
+        if not values.keys() <= set(_KINDS):
+            raise StoreError("a kind of revocation that nobody looks for")
+        asked = {kind: list(values.get(kind, ())) for kind in _KINDS}
+        if not any(asked.values()):
+            return ()
+
         async def work(connection: AsyncConnection) -> Sequence[Cut]:
-            asked = [
-                (_cutoffs.c.kind == kind) & _cutoffs.c.value.in_(list(some)) for kind, some in values.items() if some
-            ]
-            if not asked:
-                return ()
-            rows = (await connection.execute(select(_cutoffs).where(or_(*asked)))).all()
+            rows = (await connection.execute(_CUTS, asked)).all()
             return [Cut(row.kind, row.value, from_us(row.before), row.reason) for row in rows]
 
         return await self._database.read(work)
@@ -163,7 +187,7 @@ async def _with_children(connection: AsyncConnection, values: Sequence[str]) -> 
     return sorted(one.hex() for one in found)
 
 
-def _token_json(token: VerifiedToken) -> dict[str, object]:
+def token_json(token: VerifiedToken) -> dict[str, object]:
     return {
         "identity": identity_json(token.identity),
         "actors": [identity_json(actor) for actor in token.actors],
@@ -176,10 +200,11 @@ def _token_json(token: VerifiedToken) -> dict[str, object]:
         "scopes": list(token.scopes),
         "scoped": token.scoped,
         "client": token.client,
+        "keys": list(token.keys),
     }
 
 
-def _token_of(value: Mapping[str, object]) -> VerifiedToken:
+def token_of(value: Mapping[str, object]) -> VerifiedToken:
     """Strict: an unreadable row is a StoreError."""
     try:
         issued = value["issued"]
@@ -195,6 +220,7 @@ def _token_of(value: Mapping[str, object]) -> VerifiedToken:
             scopes=tuple(str(scope) for scope in _list(value["scopes"])),
             scoped=value["scoped"] is not False,
             client=str(value["client"]),
+            keys=tuple(str(key) for key in _list(value.get("keys", []))),  # what is asked for with it is bound to them
         )
     except (KeyError, TypeError):
         raise StoreError("a one-time password in the store can't be read") from None

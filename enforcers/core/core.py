@@ -13,6 +13,7 @@ import structlog
 from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
 
+from enforcers.core.client_tls import ClientTls
 from enforcers.core.credentials import ClientCertificate, Credentials
 from enforcers.core.decision_client import DecisionClient
 from enforcers.core.describe_stream import DescribeStream
@@ -25,6 +26,8 @@ from enforcers.core.ports import Describer, Duties, Ruling
 from enforcers.core.reading import denial, denied, unavailable
 from enforcers.core.recorder import Recorder
 from enforcers.core.revocations import OnClassified, Revocations
+from enforcers.core.supervise import Supervisor
+from enforcers.core.tunnel import Tunnel
 from enforcers.settings import Settings
 
 log = structlog.get_logger("twokey.enforcers.core")
@@ -38,15 +41,22 @@ class EnforcerCore:
         self.instance = f"{settings.run.instance}.{worker}.{secrets.token_hex(6)}"
         self._settings = settings
         self._protocol = protocol
+        trust = settings.decision_tls
+        self._tls = ClientTls(trust, settings.variables) if trust is not None else None
+        self._tunnel = Tunnel(settings.decision, self._tls) if self._tls is not None else None
         self._client = DecisionClient(
-            target=str(settings.decision), ca=settings.run.ca, secret=settings.run.enforcer_secret
+            target=str(settings.decision) if self._tunnel is None else self._tunnel.target,
+            ca=settings.run.ca if self._tunnel is None else None,
+            # Who is known by a certificate needs no secret, and gives none away.
+            secret="" if trust is not None and trust.certificate is not None else settings.run.enforcer_secret,
         )
         self._leases = LeaseTable()
         self._recorder = Recorder(self._client)
         self._revocations = Revocations(self._client, self._leases, enforcer=self.instance)
-        self._credentials = Credentials(settings.connections)
+        self._credentials = Credentials(settings.connections, settings.variables)
         self._drain = asyncio.Event()
         self._reloads: list[Callable[[], object]] = []
+        self._tasks = Supervisor(_report)
         self._describe = DescribeStream(
             self._client, enforcer=self.instance, protocol=protocol, connections=sorted(settings.connections)
         )
@@ -79,7 +89,13 @@ class EnforcerCore:
 
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         user, secret = await self._credentials.get(connection, role)
-        return user, secret.reveal()
+        try:
+            return user, secret.reveal()
+        finally:
+            secret.wipe()
+
+    def credential_refused(self, connection: str, role: str) -> None:
+        self._credentials.refused(connection, role)
 
     async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
         return await self._credentials.certificate(connection, role)
@@ -95,9 +111,18 @@ class EnforcerCore:
         log.info("reloading")
         for callback in self._reloads:
             callback()
+        if self._tls is not None:
+            self._tasks.spawn(_reloaded(self._tls), name="reload")
 
     async def open_session(
-        self, *, token: str, connection: str, role: str, client_address: str, on_revoked: Callable[[str], None]
+        self,
+        *,
+        token: str,
+        connection: str,
+        role: str,
+        client_address: str,
+        on_revoked: Callable[[str], None],
+        client_certificate: str = "",
     ) -> SessionGate | Ruling:
         if self.draining:
             return denied("DRAINING", "this gateway is shutting down", hint="connect again")
@@ -112,6 +137,7 @@ class EnforcerCore:
             protocol=self._protocol,
             client_address=client_address,
             enforcer=self.instance,
+            client_certificate=client_certificate,
         )
         asked, stream = time.monotonic(), self._leases.stream
         try:
@@ -181,12 +207,43 @@ class EnforcerCore:
         except DecisionUnavailableError as error:
             log.warning("session not closed at the service", session=session, error=str(error))
 
+    async def _begin(self) -> None:
+        """Before anything is asked. Raises SettingsError."""
+        if self._tls is not None and self._tunnel is not None:
+            await self._tls.load()
+            self._tls.on_change(self._renewed)
+            await self._tunnel.start()
+
+    def _renewed(self) -> None:
+        """Other certificates are in use: by a new connection from now on."""
+        tunnel = self._tunnel
+        if tunnel is not None:
+            until = tunnel.mark()
+            self._client.redial(lambda: tunnel.drop(until))
+
+    async def _end(self) -> None:
+        await self._tasks.stop(grace=0)
+        await self._client.close()
+        if self._tunnel is not None:
+            await self._tunnel.close()
+
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            if self._tls is not None:
+                group.create_task(self._tls.watch())
             group.create_task(self._revocations.run())
             group.create_task(self._recorder.run())
             group.create_task(self._describe.run())
             group.create_task(self._client.run())
+            group.create_task(self._credentials.run())
+
+
+async def _reloaded(tls: ClientTls) -> None:
+    await tls.reload()
+
+
+def _report(name: str, exception: BaseException) -> None:
+    log.error("a task of the core failed", task=name, exc_info=exception)
 
 
 def _read_refusal(
@@ -243,6 +300,7 @@ async def running_core(settings: Settings, *, protocol: str, worker: int = 0) ->
     """A core whose streams run; on leaving, the records are flushed (bounded) and the channel closed."""
     core = EnforcerCore(settings, protocol=protocol, worker=worker)
     try:
+        await core._begin()  # noqa: SLF001 - the one caller, kept out of the port
         async with asyncio.TaskGroup() as group:
             background = group.create_task(core._run())  # noqa: SLF001 - the one caller, kept out of the port
             try:
@@ -251,4 +309,4 @@ async def running_core(settings: Settings, *, protocol: str, worker: int = 0) ->
                 await core._recorder.flush_all()  # noqa: SLF001 - as above
                 background.cancel()
     finally:
-        await core._client.close()  # noqa: SLF001 - as above
+        await core._end()  # noqa: SLF001 - as above

@@ -44,9 +44,14 @@ class DecideStream:
 
     def __init__(self, open_call: Callable[[Requests], Responses]) -> None:
         self._open_call = open_call
-        self._outgoing: asyncio.Queue[bytes] | None = None
+        self._outgoing: asyncio.Queue[bytes | None] | None = None
         # By operation. One that was given up stays until its answer came: it must not be taken for a later question's.
         self._asked: dict[str, Answered] = {}
+
+    def rest(self) -> None:
+        """Its connection is about to be closed: what was asked is still answered, further questions have calls of their
+        own until the stream is opened anew."""
+        self._outgoing = None
 
     async def run(self) -> None:
         """Keep a stream open until cancelled, or until the service says that it has none."""
@@ -98,7 +103,7 @@ class DecideStream:
         return await answer
 
     async def _serve(self) -> None:
-        outgoing: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by AT_ONCE
+        outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()  # bounded by AT_ONCE
         self._outgoing = outgoing
         try:
             async with aclosing(self._open_call(_drawn(outgoing))) as answers:
@@ -106,6 +111,7 @@ class DecideStream:
                     self._answer(response)
         finally:
             self._outgoing = None
+            outgoing.put_nowait(None)  # gRPC would leave whom it draws from waiting
             asked, self._asked = self._asked, {}
             for answered in asked.values():
                 answered(None, DecisionUnavailableError("DecideStream: the stream ended"))
@@ -120,6 +126,6 @@ class DecideStream:
             answered(None, DecisionUnavailableError("DecideStream: the service failed at this question"))
 
 
-async def _drawn(outgoing: asyncio.Queue[bytes]) -> Requests:
-    while True:
-        yield await outgoing.get()
+async def _drawn(outgoing: asyncio.Queue[bytes | None]) -> Requests:
+    while (question := await outgoing.get()) is not None:
+        yield question

@@ -1,4 +1,5 @@
-"""The one way to the decision service: TLS under the run's own authority, a secret, a deadline on every call.
+"""The one way to the decision service: TLS under the run's own authority, a secret, a deadline on every call; or,
+where both sides are known by certificates, by a tunnel (tunnel.py).
 
 Any failure (no answer, a late one, a stranger on the port, a status) is DecisionUnavailableError: the caller denies.
 Nothing is retried here: a Decide that redeems an approval must not be sent twice.
@@ -34,6 +35,8 @@ OPEN_SECONDS = 3.0
 CLOSE_SECONDS = 3.0
 RECORD_SECONDS = 5.0
 WITHDRAW_SECONDS = 2.0
+REDIAL_SECONDS = 6.0  # longer than each of those
+CUT_SECONDS = 5.0  # for calls to hear that their connection was lost, which takes a moment
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.enable_retries", 0),
@@ -109,10 +112,24 @@ _ATTACH = _Method(
 class DecisionClient:
     """One channel, of one worker. Make it on the event loop; close() when done."""
 
-    def __init__(self, *, target: str, ca: bytes, secret: str) -> None:
-        credentials = grpc.ssl_channel_credentials(root_certificates=ca)
-        self._channel = grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
-        self._metadata = (("x-twokey-enforcer", secret),)
+    def __init__(self, *, target: str, ca: bytes | None, secret: str) -> None:
+        """ca: None for a tunnel's target, behind which the service is known already. secret: "" where a certificate
+        says who we are."""
+        self._target = target
+        self._ca = ca
+        self._metadata = (("x-twokey-enforcer", secret),) if secret else ()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._decisions = DecideStream(self._open_decide_stream)
+        self._turns = Turns(DECIDED_AT_ONCE)
+        self._beginning = asyncio.Semaphore(WATCHES_BEGUN_AT_ONCE)
+        self._dial()
+
+    def _dial(self) -> None:
+        if self._ca is None:
+            self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(root_certificates=self._ca)
+            self._channel = grpc.aio.secure_channel(self._target, credentials, options=_OPTIONS)
         self._decide = self._unary(_DECIDE)
         self._open = self._unary(_OPEN)
         self._close = self._unary(_CLOSE)
@@ -126,9 +143,16 @@ class DecisionClient:
             ),
             self._metadata,
         )
-        self._decisions = DecideStream(self._open_decide_stream)
-        self._turns = Turns(DECIDED_AT_ONCE)
-        self._beginning = asyncio.Semaphore(WATCHES_BEGUN_AT_ONCE)
+
+    def redial(self, drop: Callable[[], None]) -> None:
+        """By a new connection from now on: what this process shows, or whom it believes, changed. What is under way on
+        the old one has REDIAL_SECONDS; `drop` then cuts that."""
+        old = self._channel
+        self._decisions.rest()
+        self._dial()
+        task = asyncio.ensure_future(_leave(old, drop))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def run(self) -> None:
         """Keep open what `decide` is quick by, until cancelled. Without it every question has a call of its own."""
@@ -239,6 +263,9 @@ class DecisionClient:
     async def close(self) -> None:
         self._records.fail()
         await self._channel.close(None)
+        for task in tuple(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _open_decide_stream(self, requests: Requests) -> AsyncGenerator[decision_pb2.DecideResponse, None]:
         method = self._channel.stream_stream(
@@ -283,6 +310,14 @@ class DecisionClient:
         finally:
             call.cancel()  # type: ignore[union-attr] # frees the stream when the reader left early
         raise DecisionUnavailableError(f"{name}: the stream ended")
+
+
+async def _leave(old: grpc.aio.Channel, drop: Callable[[], None]) -> None:
+    """Cut first, so that what still runs there fails as by any lost connection: closing a channel cancels its calls,
+    which their tasks couldn't tell from being cancelled themselves."""
+    await asyncio.sleep(REDIAL_SECONDS)
+    drop()
+    await old.close(CUT_SECONDS)
 
 
 class Soon:

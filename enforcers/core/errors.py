@@ -4,6 +4,7 @@ EnforcerError
 ├── SettingsError            the settings document is wrong; the process does not start
 ├── CredentialError          a credential source gave nothing usable (never holds the secret)
 ├── DecisionUnavailableError the decision service did not answer in time, or is not the one we trust
+├── StrangerError            whoever answers is not the decision service (svid.py)
 ├── DescribeError            a question of DescribeService can't be answered; the text is for people
 ├── UpstreamError            the target can't be reached, or ended the connection
 └── ProtocolError            the peer broke its protocol; the connection ends

@@ -124,6 +124,10 @@ class SessionGate:
         """The session is over; from now on refusal() says so."""
         self._revoked = reason or "the session was revoked"
 
+    @property
+    def revision(self) -> str:
+        return self._leases.revision
+
     def refusal(self) -> Ruling | None:
         if self._revoked is not None:
             return denied("REVOKED", f"the session was revoked: {self._revoked}", hint="log in again if you may")

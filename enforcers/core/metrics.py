@@ -46,7 +46,26 @@ class Metrics:
         )
         self.record_retries = Counter("twokey_record_retries", "RecordActs sent again", registry=self.registry)
         self.records_refused = Counter("twokey_records_refused", "Acts the service refused", registry=self.registry)
+        self._certificates = Gauge(
+            "twokey_certificate_expiry_timestamp_seconds",
+            "When a certificate in use expires, in seconds since 1970",
+            ["listener", "part"],
+            registry=self.registry,
+        )
+        self._reloads = Counter(
+            "twokey_certificate_reloads",
+            "Certificates read again; failed: the former stays in use",
+            ["listener", "result"],
+            registry=self.registry,
+        )
         self.records_pending = Gauge("twokey_records_pending", "Acts not yet durable", registry=self.registry)
+
+    def certificate_expires(self, listener: str, part: str, moment: float) -> None:
+        """listener: a protocol's, or decision-client. part: certificate, clients, ca (the first of the authorities)."""
+        self._certificates.labels(listener, part).set(moment)
+
+    def certificate_reloaded(self, listener: str, *, ok: bool) -> None:
+        self._reloads.labels(listener, "ok" if ok else "failed").inc()
 
     def carry(self, tally: Tally) -> None:
         """Add what was counted since the last call, and begin again from nothing."""

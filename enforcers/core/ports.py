@@ -216,6 +216,10 @@ class Gate(Protocol):
     def session_duties(self) -> Duties:
         """Obligations for the whole session, from OpenSession."""
 
+    @property
+    def revision(self) -> str:
+        """The policy revision that was heard of last; it may have changed since an act was decided."""
+
     def refusal(self) -> Ruling | None:
         """A ruling when this session may do nothing more (expired token, revoked, draining); checked per operation."""
 
@@ -260,12 +264,23 @@ class Core(Protocol):
     """One worker's core: the connection to the decision service and everything shared between sessions."""
 
     async def open_session(
-        self, *, token: str, connection: str, role: str, client_address: str, on_revoked: Callable[[str], None]
+        self,
+        *,
+        token: str,
+        connection: str,
+        role: str,
+        client_address: str,
+        on_revoked: Callable[[str], None],
+        client_certificate: str = "",
     ) -> Gate | Ruling:
-        """A gate, or the DENIED ruling to show. on_revoked(reason: str) is called when the session is cut."""
+        """A gate, or the DENIED ruling to show. on_revoked(reason: str) is called when the session is cut.
+        client_certificate: the thumbprint (RFC 8705, x5t#S256) of what the client showed in TLS and TLS checked."""
 
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         """(user, password) of the target account for the active role. Raises CredentialError."""
+
+    def credential_refused(self, connection: str, role: str) -> None:
+        """The target did not take it: it is fetched anew for the next session, unless it was fetched just now."""
 
     async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
         """What that account shows the target in TLS, where it has something to show. Raises CredentialError."""

@@ -5,7 +5,7 @@ The wire is open (an enum may carry any number, a field may be missing); what a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twokey.decision.v1 import decision_pb2 as rpc
 from twokey.type.v1 import decision_pb2
@@ -86,13 +86,15 @@ def denial(decision: decision_pb2.Decision) -> Ruling:
         return denied(code, _NOT_ACCEPTED, decision=decision.id)
     told = [f"{_cut(item.reason)} [{_cut(item.rule)}]" if item.rule else _cut(item.reason) for item in reasons]
     hints = dict.fromkeys(_cut(item.next) for item in reasons if item.next)
-    return denied(
+    refused = denied(
         code,
         "; ".join(told) or "denied by policy",
         hint="; ".join(hints),
         decision=decision.id,
         rules=tuple(item.rule for item in reasons if item.rule),
     )
+    # A request that is open though nobody waits for it: the client is told which.
+    return replace(refused, hold=_hold(decision)) if code == "APPROVAL_PENDING" else refused
 
 
 def _cut(text: str) -> str:
@@ -116,7 +118,6 @@ def _needs(decision: decision_pb2.Decision, asked: Asked) -> Ruling:
 
 
 def _held(decision: decision_pb2.Decision, asked: Asked) -> Ruling:
-    approval = decision.approval
     if asked.redeeming:
         return denied(
             "APPROVAL_MISMATCH",
@@ -124,31 +125,35 @@ def _held(decision: decision_pb2.Decision, asked: Asked) -> Ruling:
             hint="ask again",
             decision=decision.id,
         )
-    if not asked.can_hold:
+    if not asked.can_hold and decision.reason_code != "APPROVAL_APPROVED":
         return _invalid(decision, "held where nothing can be held")
+    hold = _hold(decision)
+    if hold is None:
+        return _invalid(decision, "an approval without id, groups, quorum or expiry")
+    return Ruling(
+        answer=Answer.HELD,
+        decision=decision.id,
+        message="; ".join(_cut(item.reason) for item in decision.reasons[:MAX_REASONS]),
+        rules=tuple(item.rule for item in decision.reasons[:MAX_REASONS] if item.rule),
+        hold=hold,
+    )
+
+
+def _hold(decision: decision_pb2.Decision) -> Hold | None:
+    """The request that a decision names. None: it names none that can be used."""
+    approval = decision.approval
     if (
         not approval.id.startswith("apr_")
         or approval.quorum < 1
         or not approval.groups
         or not approval.HasField("expires")
     ):
-        return _invalid(decision, "an approval without id, groups, quorum or expiry")
+        return None
     try:
         expires = approval.expires.ToJsonString()
     except ValueError:
-        return _invalid(decision, "an approval that expires at no time")
-    return Ruling(
-        answer=Answer.HELD,
-        decision=decision.id,
-        message="; ".join(_cut(item.reason) for item in decision.reasons[:MAX_REASONS]),
-        rules=tuple(item.rule for item in decision.reasons[:MAX_REASONS] if item.rule),
-        hold=Hold(
-            approval=approval.id,
-            groups=tuple(approval.groups),
-            quorum=approval.quorum,
-            expires=expires,
-        ),
-    )
+        return None
+    return Hold(approval=approval.id, groups=tuple(approval.groups), quorum=approval.quorum, expires=expires)
 
 
 def _allowed(response: rpc.DecideResponse, asked: Asked) -> Read:

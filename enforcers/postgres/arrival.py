@@ -15,6 +15,7 @@ import structlog
 
 from enforcers.core.errors import CredentialError, ProtocolError, UpstreamError
 from enforcers.core.ports import Answer, Gate, Ruling
+from enforcers.core.tls import client_thumbprint
 from enforcers.postgres import deny, oauthbearer, wire
 from enforcers.postgres.operations import new_operation_id
 from enforcers.postgres.peer import watch_peer
@@ -33,12 +34,14 @@ ALPN = "postgresql"
 # Errors of the target's that are the client's to know, as they would be without a gateway: its own parameters, and
 # that the target is full, starting or stopping.
 _PASSED_ON = {"22023", "42704", "53300", "57P03"}
+_NOT_TAKEN = {"28P01", "28000"}  # the credential was not
 
 
 class Arrival(asyncio.Protocol):
     """client: its address, for the log and the decision service. head: bytes already read of its start-up packet."""
 
     __slots__ = (
+        "_certificate",
         "_client",
         "_connecting",
         "_direct",
@@ -64,6 +67,7 @@ class Arrival(asyncio.Protocol):
         """must_encrypt: it is in the clear where it may not be. direct: TLS came without being asked for."""
         self._gateway = gateway
         self._client = client
+        self._certificate = ""  # what the client showed in TLS, by its thumbprint
         self._head = head
         self._must_encrypt = must_encrypt
         self._direct = direct
@@ -90,7 +94,9 @@ class Arrival(asyncio.Protocol):
         self._gateway.arrived(self)
         watch_peer(stream)
         self._timer = asyncio.get_running_loop().call_later(PACKET_SECONDS, self._too_slow)
-        if self._direct and stream.get_extra_info("ssl_object").selected_alpn_protocol() != ALPN:
+        secured = stream.get_extra_info("ssl_object")
+        self._certificate = client_thumbprint(secured)
+        if self._direct and secured.selected_alpn_protocol() != ALPN:
             # Who comes with TLS at once must mean this protocol, or a browser's request could be led here.
             log.info("direct TLS without ALPN", client=self._client)
             stream.abort()
@@ -210,6 +216,7 @@ class Arrival(asyncio.Protocol):
                 role=request.user,
                 client_address=self._client,
                 on_revoked=self._revoked,
+                client_certificate=self._certificate,
             )
         if isinstance(opened, Ruling):
             self._deny(opened, request)
@@ -233,6 +240,8 @@ class Arrival(asyncio.Protocol):
 
     def _refused_by_target(self, request: StartupRequested, error: LoginRefusedError) -> None:
         log.warning("target refused the log-in", connection=request.database, sqlstate=error.sqlstate)
+        if error.sqlstate in _NOT_TAKEN:
+            self._gateway.core.credential_refused(request.database, request.user)
         if error.sqlstate in _PASSED_ON:
             self._fail(error.sqlstate, str(error))
         else:

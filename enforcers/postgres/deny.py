@@ -6,6 +6,8 @@ target's own texts are withheld: an error message can quote a value ("invalid in
 
 from __future__ import annotations
 
+import json
+
 from enforcers.core.errors import code_of
 from enforcers.core.ports import Hold, Ruling
 from enforcers.postgres import wire
@@ -56,7 +58,16 @@ def refusal(ruling: Ruling, *, severity: str = "ERROR") -> bytes:
     if missing:
         text = f"{text} [{', '.join(missing)}]"
     detail = f"Decision: {ruling.decision}" if ruling.decision else ""
+    if ruling.hold is not None:
+        detail = f"{detail}\n{pending(ruling.hold)}"
     return coded(ruling.code or "POLICY_DENIED", text, detail=detail, hint=ruling.hint, severity=severity)
+
+
+def pending(hold: Hold) -> str:
+    """The request that is open for a refused statement, as a line of its own that a program can read (docs/errors.md):
+    `Pending: ` and one JSON object in ASCII."""
+    terms = {"approval": hold.approval, "groups": list(hold.groups), "quorum": hold.quorum, "expires": hold.expires}
+    return f"Pending: {json.dumps(terms, separators=(',', ':'))}"
 
 
 def login(ruling: Ruling, *, connection: str, reference: str) -> bytes:
@@ -112,6 +123,18 @@ def withheld(raw: bytes) -> bytes:
         "the target reported an error; its text is withheld because the statement touches classified columns",
         severity=severity,
     )
+
+
+_OF_ROWS = frozenset({b"23502", b"23514", b"44000"})  # NOT NULL; CHECK and partitions; WITH CHECK OPTION
+
+
+def without_row(raw: bytes) -> bytes | None:
+    """An ErrorResponse about a row that can't be stored, without its detail, which shows the row. None: it is none."""
+    fields = wire.parse_fields(raw)
+    if fields.get("C") not in _OF_ROWS or "D" not in fields:
+        return None
+    fields["D"] = b"The row is not shown: it has classified columns."
+    return wire.fields(b"E", [(code, value.decode("utf-8", "replace")) for code, value in fields.items()])
 
 
 def sqlstate(raw: bytes) -> tuple[str, str]:

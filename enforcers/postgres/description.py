@@ -108,6 +108,7 @@ class Description:
     estimated_here: bool = False  # only the session's own connection can plan it: it names what that has prepared
     savepoint: str = ""  # SAVEPOINT, RELEASE and ROLLBACK TO name one
     named: bytes = b""  # text of the statement that this one names (EXECUTE, FETCH): reviewers are shown it
+    quotes: bool = False  # the target's error may show a stored row that has a classified column
     chain: bool = False  # COMMIT or ROLLBACK AND CHAIN: the next transaction begins at once
     opaque: bool = field(init=False)  # as the template says: asked for every act, where a message's field takes longer
 
@@ -150,6 +151,7 @@ class Description:
         made.savepoint = self.savepoint
         made.named = self.named
         made.chain = self.chain
+        made.quotes = self.quotes
         made.opaque = self.opaque
         return made
 

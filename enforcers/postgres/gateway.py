@@ -22,6 +22,7 @@ from enforcers.core.credentials import ClientCertificate
 from enforcers.core.listeners import Acceptor
 from enforcers.core.ports import Core, Describer
 from enforcers.core.siblings import Siblings
+from enforcers.core.supervise import Supervisor
 from enforcers.core.tls import ServerTls
 from enforcers.postgres.arrival import ALPN, Arrival
 from enforcers.postgres.entry import Entry
@@ -30,7 +31,6 @@ from enforcers.postgres.questions import Questions
 from enforcers.postgres.session import Session, Source
 from enforcers.postgres.source import LiveSource
 from enforcers.postgres.startup import CancelRequested
-from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import parse_target
 from enforcers.settings import Connection, Settings
 
@@ -247,7 +247,7 @@ async def serve(
         name: _source(core, connection, tasks, keys.get(name)) for name, connection in settings.connections.items()
     }
     core.on_classified(lambda connection, columns: _classify(sources, connection, columns))
-    tls = ServerTls(settings.tls, protocols=[ALPN]) if settings.tls is not None else None
+    tls = ServerTls(settings.tls, settings.variables, protocols=[ALPN]) if settings.tls is not None else None
     watching = await _keep_fresh(core, tls, tasks) if tls is not None else None
     gateway = PostgresGateway(
         core,

@@ -56,6 +56,7 @@ class SessionMachine(Fused):
     def __init__(self, gate: Gate, describer: Describer) -> None:
         super().__init__(gate, describer)
         self._framer = wire.ClientFramer()
+        self._parting: str | None = None  # why it ends, once the client can be told
         self._handlers: dict[int, Callable[[bytes], None]] = {
             ord("Q"): self.on_query,
             ord("P"): self.on_parse,
@@ -115,6 +116,9 @@ class SessionMachine(Fused):
             return
         self.turn += 1
         self.replies.feed(data)
+        if self._parting is not None and not self.replies.mid_message:
+            self.revoked(self._parting)
+            return
         self._pump_guarded()
 
     def resume(self, reply: object) -> None:
@@ -124,18 +128,18 @@ class SessionMachine(Fused):
         self._advance(reply)
         self._pump_guarded()
 
-    def cancel(self) -> None:
-        """A CancelRequest for this session while nothing is held: passed on only while an act is running."""
-        if self.running and not self.closed:
-            self.cancel_target()
-
     def cancelled(self) -> None:
         self.cancelling = False
         self.turn += 1
         self._pump_guarded()
 
-    def revoked(self, reason: str) -> None:
+    def revoked(self, reason: str, *, now: bool = False) -> bool:
+        if self.replies.mid_message and not (now or self.closed):
+            self._parting = reason  # told once the client has the rest of its row; `now`: it did not come
+            self.replies.ending = True
+            return False
         self._cut("57P01", f"the session was revoked: {reason}", reason="revoked", status="unknown")
+        return True
 
     def shut(self, text: str, *, hint: str = "") -> None:
         """The gateway ends the session (drain)."""
@@ -217,7 +221,7 @@ class SessionMachine(Fused):
         elif not raw:
             error = deny.coded("TOO_LARGE", f"the message is larger than {wire.MAX_MESSAGE_BYTES // 2**20} MiB")
             if kind in _ALONE:
-                self._refuse_query(Refused(error))
+                self.refuse_query(Refused(error))
             else:
                 self.poison(error)
         elif handler is None:
@@ -272,6 +276,9 @@ class SessionMachine(Fused):
         if len(described) == 1 and described[0].own_setting and not self.skipping:
             self._own_query(text)
             return
+        if (yield from self.names_nothing(described)):
+            self._forward(raw, ())
+            return
         asked = yield from self.asked_there(text, described)
         if asked is None:
             return
@@ -295,7 +302,7 @@ class SessionMachine(Fused):
             if refused is not None:
                 for running in acts:
                     self.ended(running, "not-executed", error="another statement of the message was refused")
-                self._refuse_query(refused)
+                self.refuse_query(refused)
                 return
             apply_effects(transaction, description)
         if any(self._guarded_among(running, len(acts)) for running in acts):
@@ -311,7 +318,7 @@ class SessionMachine(Fused):
                 self.reject(text, syntax_error(described))
                 self.end_segment()
         elif isinstance(described, Refused) and not (described.aborted and self._fails_there(text)):
-            self._refuse_query(described)
+            self.refuse_query(described)
         else:
             self._forward(raw, ())  # were it executed after all, the session would end: an act nobody knows
 
@@ -327,11 +334,11 @@ class SessionMachine(Fused):
         change = self.own_setting(text)
         ruling = self.gate.refusal()
         if ruling is not None:
-            self._refuse_query(Refused(deny.refusal(ruling, severity="FATAL"), fatal=True))
+            self.refuse_query(Refused(deny.refusal(ruling, severity="FATAL"), fatal=True))
         elif self.transaction.failed:
-            self._refuse_query(Refused(deny.error("25P02", ABORTED)))
+            self.refuse_query(Refused(deny.error("25P02", ABORTED)))
         elif isinstance(change, bytes):
-            self._refuse_query(Refused(change))
+            self.refuse_query(Refused(change))
         else:
             self.send(wire.query(b""), Expect(Kind.QUERY, value=self.change_reason(change)))
             self.boundary = True
@@ -355,7 +362,7 @@ class SessionMachine(Fused):
             )
         )
 
-    def _refuse_query(self, refused: Refused) -> None:
+    def refuse_query(self, refused: Refused) -> None:
         """Nothing of the message is sent. Where a transaction or pipeline is open, the target itself must fail."""
         if refused.fatal:
             self.refuse_session(refused.error)
@@ -370,9 +377,6 @@ class SessionMachine(Fused):
         else:
             self.tell(refused.error)
             self.tell(wire.ready(b"I"))
-
-    def refuse_query(self, refused: Refused) -> None:
-        self._refuse_query(refused)
 
     def on_terminate(self, raw: bytes) -> None:
         del raw

@@ -28,6 +28,7 @@ from enforcers.postgres.machine_state import (
     Expect,
     Kind,
     Portal,
+    Refused,
     Running,
     Statement,
     Transaction,
@@ -204,6 +205,16 @@ class MachineBase(Follower):
             self.tell(deny.error(sqlstate, text, hint=hint, severity="FATAL"))
         self.close(reason)
 
+    @property
+    def running(self) -> bool:
+        """The target is working on something of the client's (machine.py)."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """A CancelRequest for this session while nothing is held: passed on only while an act is running."""
+        if not self.closed and any(expect.acts for expect in self.replies.expects):
+            self.cancel_target()
+
     def refuse_session(self, error: bytes) -> None:
         """The session may do nothing more (its token expired, it was revoked, it drains): what runs is cancelled."""
         self.tell(error)
@@ -376,6 +387,10 @@ class MachineBase(Follower):
             self.names_stale = True
 
     def heed(self, description: Description) -> None:
+        raise NotImplementedError
+
+    def refuse_query(self, refused: Refused) -> None:
+        """A Query or FunctionCall that can't be described, or may not run (machine.py)."""
         raise NotImplementedError
 
     def answer(self, expect: Expect) -> bytes | None:

@@ -54,9 +54,6 @@ class Calls(Extended):
         super().__init__(gate, describer)
         self.known_calls: dict[int, Called] = {}
 
-    def refuse_query(self, refused: Refused) -> None:
-        raise NotImplementedError
-
     def on_function_call(self, raw: bytes) -> None:
         self.start(self._call_flow(raw, wire.parse_function_call(raw)))
 
@@ -110,6 +107,7 @@ class Calls(Extended):
                 values=call.values,
                 formats=call.formats,
                 types=called.types,
+                statements=0,  # it is no statement of a message
                 holdable=False,
             )
         )

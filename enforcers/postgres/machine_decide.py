@@ -35,6 +35,7 @@ _HOLD_HINT_WRITTEN = (
     "The transaction has written or holds locks, so it can't wait for a reviewer: "
     "roll back and send this statement first, or on its own."
 )
+_NOT_HELD = "the decision holds what can't be held here"
 ALONE_HINT = "Send this statement on its own."
 _HOLD_ENDS = {
     HoldEnd.DENIED: (
@@ -216,8 +217,8 @@ class Deciding(Dutiful):
             if isinstance(answer, Refused):
                 return answer
             ruling = answer
-        if ruling.answer is Answer.HELD and question is not None and ruling.hold is not None and question.can_hold:
-            ruling = yield from self._hold(asked, question, ruling.hold)
+        if ruling.answer is Answer.HELD and question is not None and ruling.hold is not None:
+            ruling = yield from self._approved(asked, question, ruling.hold)
         if ruling.answer is not Answer.ALLOWED:
             return refused_by(ruling)
         if question is None:
@@ -320,6 +321,14 @@ class Deciding(Dutiful):
         return not self.uncommitted and not any(use.temporary for use in description.template.relations)
 
     # Holding
+
+    def _approved(self, asked: Asked, question: Question, hold: Hold) -> Generator[Command | Internal, object, Ruling]:
+        """What came of a decision that names an approval. Where nothing can wait it was approved before it came."""
+        if question.can_hold:
+            return (yield from self._hold(asked, question, hold))
+        if asked.statements != 1:
+            return Ruling(answer=Answer.DENIED, decision="", code="POLICY_INVALID", message=_NOT_HELD)
+        return expect_ruling((yield Redeem(question, hold)))
 
     def _hold(self, asked: Asked, question: Question, hold: Hold) -> Generator[Command | Internal, object, Ruling]:
         self.tell(deny.held(hold))

@@ -89,6 +89,7 @@ class Fused(Copying):
             running,
             names_version=self.names_version,
             catalog_version=self.catalog_version,
+            revision=gate.revision,
             turn=self.turn,
         )
         portal.executed = running.begun = True

@@ -326,6 +326,7 @@ def executed(description: Description, source: Description) -> Description:
         wire=source.wire if alone else (),
         others=source.others,
         collects=source.collects,
+        quotes=source.quotes,
         output_open=source.output_open if alone else description.output_open,
         named=source.text,
         known_rows=None,
@@ -468,6 +469,7 @@ def _merged(
         other = source.template
         template.relations.extend(item for item in other.relations if item not in template.relations)
         template.functions.extend(item for item in other.functions if item not in template.functions)
+        template.servers.extend(item for item in other.servers if item not in template.servers)
         template.settings.extend(item for item in other.settings if item not in template.settings)
         template.not_covered.extend(item for item in other.not_covered if item not in template.not_covered)
         for column in other.columns:

@@ -7,13 +7,16 @@ bound before can't run in its place. A statement or portal that this machine doe
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from enforcers.core.ports import Answer
 from enforcers.postgres import deny, wire
 from enforcers.postgres.bounds import Writes
 from enforcers.postgres.catalog.queries import FIRST_USER_OID
+from enforcers.postgres.commands import Command
 from enforcers.postgres.description import Control, Description, SyntaxProblem
 from enforcers.postgres.limits import limit_error
-from enforcers.postgres.machine_base import Flow
+from enforcers.postgres.machine_base import Flow, Internal
 from enforcers.postgres.machine_decide import ABORTED, Asked
 from enforcers.postgres.machine_guard import Guarding, row_count
 from enforcers.postgres.machine_lineage import declared_with
@@ -153,6 +156,7 @@ class Extended(Guarding):
             running,
             names_version=self.names_version,
             catalog_version=self.catalog_version,
+            revision=self.gate.revision,
             turn=self.turn,
         )
 
@@ -314,21 +318,22 @@ class Extended(Guarding):
         refused = self.session_refusal()
         if refused is not None:
             return self.refuse_extended(refused)
-        if portal.executed and not (self._same_catalog(portal) or self.transaction.failed):
+        if portal.executed and not (self._same_rules(portal) or self.transaction.failed):
             return self.start(self._continue_flow(portal, running, raw, max_rows))
         if portal.executed or self._unchanged(portal, running):
             return self._execute(portal, running, raw, max_rows)
         return self.start(self._execute_flow(portal, running, raw, max_rows))
 
     def _unchanged(self, portal: Portal, running: Running) -> bool:
-        if not self.ready_to_describe():
+        if not self.ready_to_describe() or portal.revision != self.gate.revision:
             return False
         if (portal.names_version, portal.catalog_version) != (self.names_version, self.catalog_version):
             return False
         return not running.act.ruling.leased or self.lease(self._asked(portal.statement, portal.bind))[1] is not None
 
-    def _same_catalog(self, portal: Portal) -> bool:
-        return self.ready_to_describe() and portal.catalog_version == self.catalog_version
+    def _same_rules(self, portal: Portal) -> bool:
+        same = portal.catalog_version == self.catalog_version and portal.revision == self.gate.revision
+        return same and self.ready_to_describe()
 
     def _continue_flow(self, portal: Portal, running: Running, raw: bytes, max_rows: int) -> Flow:
         """More rows of a result that is being read, under another catalog: not where labels came to its columns, or
@@ -350,8 +355,27 @@ class Extended(Guarding):
                 )
             )
             return
+        if portal.revision != self.gate.revision and not running.act.ruling.execution:
+            refused = yield from self._overtaken(portal, running)
+            if refused is not None:
+                self.ended(running, "failed", error="policy changed while it was read")
+                self.refuse_extended(refused)
+                return
         portal.names_version, portal.catalog_version = self.names_version, self.catalog_version
         self._execute(portal, running, raw, max_rows)
+
+    def _overtaken(self, portal: Portal, running: Running) -> Generator[Command | Internal, object, Refused | None]:
+        """Another policy revision is in force: what is left of a result comes only where that decides alike."""
+        revision = self.gate.revision
+        granted = yield from self.decide(self._asked(portal.statement, portal.bind))
+        if isinstance(granted, Refused):
+            return granted
+        self.ended(Running(granted.act, running.description), "not-executed", error="asked of a result that is read")
+        if granted.act.ruling.execution or granted.act.ruling.duties != running.act.ruling.duties:
+            text = "policy changed while this was read"
+            return Refused(deny.coded("POLICY_DENIED", text, hint="Bind it again."))
+        portal.revision = revision
+        return None
 
     def _labelled_alike(self, portal: Portal, before: Description, now: Description) -> bool:
         if before.static_digest == now.static_digest:
@@ -382,8 +406,10 @@ class Extended(Guarding):
                 )
             )
             return
-        if running.act.ruling.leased:
+        changed = portal.revision != self.gate.revision
+        if running.act.ruling.leased or (changed and not running.act.ruling.execution):
             self.ended(running, "not-executed", error="decided again")
+            portal.revision = self.gate.revision
             granted = yield from self.decide(self._asked(portal.statement, portal.bind))
             if isinstance(granted, Refused):
                 self.refuse_extended(granted)

@@ -62,7 +62,7 @@ class Replies:
         self._follower = follower
         self.expects: deque[Expect] = deque()
         self.out: list[bytes] = []
-        self.withhold = False
+        self.withhold = self.ending = False  # ending: what the client holds a part of is the last that it gets
         self._passing = 0  # bytes still to come of a message that is relayed as it arrives
         self._dropping = False  # they are not relayed: it is beyond a limit
         self._buffer = bytearray()
@@ -83,7 +83,7 @@ class Replies:
             self._passing -= count
             if not self._dropping:
                 self.out.append(data[:count])
-            if count == len(data):
+            if count == len(data) or self.ending:
                 return
             data = data[count:]
         if self._buffer:
@@ -430,12 +430,12 @@ class Replies:
         if not expects:
             return shown  # the target ends the session: FATAL
         state, text = deny.sqlstate(raw)
-        if self.withhold:
-            text = "withheld"
+        text = "withheld" if self.withhold else text
         head = expects[0]
+        if shown is None and any(running.description.quotes for running in head.acts):
+            shown = deny.without_row(raw)
         if head.kind is Kind.QUERY:
-            if head.muted:
-                shown = b""
+            shown = b"" if head.muted else shown
             if head.index < len(head.acts):
                 running, later = head.acts[head.index], head.acts[head.index + 1 :]
                 head.index = len(head.acts)

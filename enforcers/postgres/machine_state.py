@@ -210,7 +210,17 @@ class Statement:
 class Portal:
     """A bound statement: one act, from Bind to its last row."""
 
-    __slots__ = ("bind", "catalog_version", "executed", "name", "names_version", "running", "statement", "turn")
+    __slots__ = (
+        "bind",
+        "catalog_version",
+        "executed",
+        "name",
+        "names_version",
+        "revision",
+        "running",
+        "statement",
+        "turn",
+    )
 
     def __init__(
         self,
@@ -221,12 +231,14 @@ class Portal:
         *,
         names_version: int,
         catalog_version: int,
+        revision: str,
         turn: int,
     ) -> None:
         self.name = name
         self.statement = statement
         self.bind = bind
         self.running = running
+        self.revision = revision  # of the policy that decided it
         self.names_version = names_version
         self.catalog_version = catalog_version
         self.turn = turn

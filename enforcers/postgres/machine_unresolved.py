@@ -26,9 +26,6 @@ from enforcers.postgres.machine_state import QUESTION, Capture, Expect, Kind, Re
 class Unresolved(Deciding):
     """Adds asking the target about names that nothing here resolves."""
 
-    def refuse_query(self, refused: Refused) -> None:
-        raise NotImplementedError
-
     def asked_there(
         self, text: bytes, described: Sequence[Description]
     ) -> Generator[Command | Internal, object, Sequence[Description] | None]:
@@ -59,6 +56,40 @@ class Unresolved(Deciding):
             self.refuse_query(again)
             return None
         return again
+
+    def names_nothing(self, described: Sequence[Description]) -> Generator[Command | Internal, object, bool]:
+        """A Query of one EXECUTE, FETCH or MOVE whose name the target doesn't have: only to be refused there (26000,
+        34000), since nothing of this session comes between this question and the Query."""
+        if len(described) != 1 or self.transaction.failed or self.skipping or self.segment_open:
+            return False
+        one = described[0]
+        named = _NAMED.get(one.template.command)
+        name = one.prepared or one.cursor
+        if named is None or not name or {reason.code for reason in one.template.opaque_reasons} != {named.code}:
+            return False
+        if self.gate.refusal() is not None:
+            return False
+        capture = self.question(named.sql, (name.encode(),))
+        yield from self.answered(capture)
+        return capture.error is None and capture.rows == [[b"0"]]
+
+
+class Named(NamedTuple):
+    code: str  # the one reason for which it is opaque
+    sql: str  # how many of that name there are
+
+
+_PREPARED = Named(
+    "prepared-unknown",
+    "SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_prepared_statements p"
+    " WHERE p.name OPERATOR(pg_catalog.=) $1::pg_catalog.text",
+)
+_CURSOR = Named(
+    "cursor-unknown",
+    "SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_cursors c"
+    " WHERE c.name OPERATOR(pg_catalog.=) $1::pg_catalog.text",
+)
+_NAMED = {"EXECUTE": _PREPARED, "FETCH": _CURSOR, "MOVE": _CURSOR}
 
 
 class Missing(NamedTuple):

@@ -18,6 +18,7 @@ import structlog
 
 from enforcers.core.errors import DecisionUnavailableError, EnforcerError, UpstreamError
 from enforcers.core.ports import Gate, Hold, HoldEnd, HoldResult, Ruling
+from enforcers.core.withdrawal import unless
 from enforcers.postgres import deny, wire
 from enforcers.postgres.commands import (
     Alarm,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 15.0  # with a client that reads the end of its session slowly
+REST_SECONDS = 0.3  # for the rest of the row that a revoked session's client has a part of
 LINGER_SECONDS = 1.0  # for a revoked session's client to take what was on its way
 
 
@@ -168,8 +170,14 @@ class Session(asyncio.Protocol):
         self._adjust_reading()
 
     def revoked(self, reason: str) -> None:
-        self.machine.revoked(reason)
+        if not self.machine.revoked(reason):
+            asyncio.get_running_loop().call_later(REST_SECONDS, self._revoked_by_now, reason)
         self._carry_out()
+
+    def _revoked_by_now(self, reason: str) -> None:
+        if not self._closed:
+            self.machine.revoked(reason, now=True)
+            self._carry_out()
 
     def cancel(self) -> None:
         """A CancelRequest with this session's key."""
@@ -301,15 +309,7 @@ class Session(asyncio.Protocol):
         if self._cancelled_early:
             withdrawn.set()
         try:
-            result: HoldResult | None = None
-            async with asyncio.TaskGroup() as group:
-                held = group.create_task(gate.wait(hold))
-                cancelled = group.create_task(withdrawn.wait())
-                await asyncio.wait({held, cancelled}, return_when=asyncio.FIRST_COMPLETED)
-                if held.done() and not held.cancelled() and not withdrawn.is_set():
-                    result = held.result()
-                held.cancel()
-                cancelled.cancel()
+            result = await unless(withdrawn, gate.wait(hold))
             return result or HoldResult(HoldEnd.WITHDRAWN, "the client cancelled the statement")
         finally:
             self._withdrawn = None

@@ -12,6 +12,7 @@ import structlog
 
 from enforcers.core.credentials import ClientCertificate
 from enforcers.core.errors import CredentialError, UpstreamError
+from enforcers.core.supervise import Supervisor
 from enforcers.postgres import describing
 from enforcers.postgres.catalog.increment import Question, Reading, session_view
 from enforcers.postgres.catalog.snapshot import Catalog
@@ -21,7 +22,6 @@ from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
 from enforcers.postgres.estimate import Estimator
 from enforcers.postgres.machine_decide import NAMES_SQL, names_of
-from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import Contexts, Target
 from enforcers.postgres.upstream import CONNECT_SECONDS, SUBJECT
 from enforcers.postgres.watched_login import WatchedLoop

@@ -19,6 +19,7 @@ test_duty_verdict_denies if {
 		{"kind": "agent"},
 		{"kind": "unknown"},
 		{"in_people": false},
+		{"revoked": true},
 		{"groups": ["finance"]},
 		{"groups": []},
 	] {
@@ -37,6 +38,14 @@ test_duty_verdict_denies_verdicts_without_an_approval if {
 	absent := {"present": false, "verdicts": [carol]}
 	question := object.union(deletes, {"context": {"approval": object.union(t.pending, absent)}})
 	t.held_by(t.decide(question), "SQL-DELETE")
+}
+
+test_duty_verdict_counts_only_who_is_still_assigned if {
+	still := {"duties": {"assignments": {"carol": ["head"]}, "hierarchy": {"head": ["reviewer"]}}}
+	t.decide_with(with_verdicts([carol]), still).outcome == "allow"
+	every assigned in [{"carol": ["auditor"]}, {"dave": ["reviewer"]}] {
+		t.held_by(t.decide_with(with_verdicts([carol]), {"duties": {"assignments": assigned}}), "SQL-DELETE")
+	}
 }
 
 two := {"approvals": {"default": {"quorum": 2}}}

@@ -28,6 +28,13 @@ test_duty_call_role_denies if {
 	}
 }
 
+# Data that doesn't say which calls are enforcers' permits none.
+test_duty_call_role_denies_by_incomplete_data if {
+	without := {"calls": {"enforcer": "none"}}
+	t.denied_by(t.decide_with(t.call(t.carol, rpc), without), "DUTY-CALL-ROLE")
+	t.denied_by(t.decide_with(about(bob, kill, [["bob"]]), without), "DUTY-CALL-ROLE")
+}
+
 # DUTY-CALL-ABOUT
 explain_about(subject, name) := object.union(
 	t.call(subject, "twokey.decision.v1.DecisionService/Explain"),

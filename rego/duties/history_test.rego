@@ -69,6 +69,14 @@ test_duty_wall_write_allows if {
 	# Who only reads may see datasets of two classes; who writes, one that saw no other.
 	t.decide_with(past(t.session(t.planner), [opened("alice", "rigs")]), walls).outcome == "allow"
 	t.decide_with(past(t.session(t.executor), [opened("bob", "crm-old")]), walls).outcome == "allow"
+
+	# Another agent of the same owner reads there too: nobody writes.
+	reading := object.union(past(t.session(t.planner), []), {"context": {"sessions": [{
+		"role": "planner",
+		"connection": "rigs",
+		"closure": ["executor-9", "alice"],
+	}]}})
+	t.decide_with(reading, walls).outcome == "allow"
 }
 
 test_duty_wall_write_denies if {

@@ -1,5 +1,6 @@
 package twokey.duties
 
+import data.twokey.approval
 import data.twokey.config.policy
 import data.twokey.facts
 
@@ -13,10 +14,18 @@ allow contains {"rule": "DUTY-REVIEW", "reason": reason, "next": ""} if {
 	input.subject.kind == "person"
 	input.subject.name != ""
 	policy.duties.review.role in input.subject.roles
-	some group in input.subject.groups
+	some group in reviewing_groups
 	group in input.context.approval.groups
 	reason := sprintf("%s reviews as a member of %s", [input.subject.name, group])
 }
+
+# The reviewer's own groups, and those of whom the reviewer stands in for.
+reviewing_groups := {group | some group in input.subject.groups} | {group |
+	some one in standing_in
+	some group in one.groups
+}
+
+standing_in := approval.deputized(input.subject.name)
 
 # METADATA
 # title: Nobody reviews their own act
@@ -77,7 +86,7 @@ reviewing if {
 deny contains {"rule": "DUTY-REVIEW-GROUP", "reason": reason, "next": next} if {
 	input.question == "review"
 	asked := {group | some group in input.context.approval.groups}
-	count({group | some group in input.subject.groups} & asked) == 0
+	count(reviewing_groups & asked) == 0
 	reason := sprintf("%s is in none of the groups asked: %s", [facts.subject_name, concat(", ", asked)])
 	next := "let a member of one of these groups decide"
 }
@@ -90,9 +99,64 @@ deny contains {"rule": "DUTY-REVIEW-TWICE", "reason": reason, "next": next} if {
 	input.question == "review"
 	some verdict in input.context.approval.verdicts
 	some member in verdict.closure
-	member in input.subject.closure
+	member in reviewing_closure
 	reason := sprintf("%s has already answered this approval", [member])
 	next := "let another reviewer answer"
+}
+
+# The reviewer's closure; for one of none of the groups, also whom it stands in for.
+reviewing_closure := {member | some member in input.subject.closure} | {one.name |
+	count({group | some group in input.subject.groups} & {group | some group in input.context.approval.groups}) == 0
+	some one in standing_in
+}
+
+# METADATA
+# title: Stages are answered in their order
+# description: Denies a review by someone whom no rule that holds the act asks yet, because another stage comes first. Who waits for their turn sees the request.
+# custom: {id: DUTY-REVIEW-STAGE}
+deny contains {"rule": "DUTY-REVIEW-STAGE", "reason": reason, "next": next} if {
+	input.question == "review"
+	input.action.name != "approval.see"
+	count(input.context.approval.rules) > 0
+	count([rule | some rule in input.context.approval.rules; asked_now(rule)]) == 0
+	reason := sprintf("%s is not asked yet: another stage comes first", [facts.subject_name])
+	next := sprintf("let somebody of %s answer first", [concat(", ", first_groups)])
+}
+
+asked_now(rule) if not approval.terms(rule).stages
+
+asked_now(rule) if {
+	some group in stage_groups(approval.terms(rule))
+	group in reviewing_groups
+}
+
+# Those of the stage that is open; where none is, whoever was asked may still answer.
+stage_groups(wanted) := wanted.stages[k].groups if {
+	k := approval.open_stage(wanted.stages, approval.counted(approval.asked_groups(wanted)))
+	k < count(wanted.stages)
+}
+
+else := approval.asked_groups(wanted)
+
+first_groups contains group if {
+	some rule in input.context.approval.rules
+	wanted := approval.terms(rule)
+	wanted.stages
+	some group in stage_groups(wanted)
+}
+
+# METADATA
+# title: A verdict of weight needs a fresh login
+# description: Denies a verdict where the terms of approvals.yaml ask for a step-up (acr, max_age_s) that the reviewer's token doesn't show.
+# custom: {id: DUTY-REVIEW-STEP-UP}
+deny contains {"rule": "DUTY-REVIEW-STEP-UP", "reason": reason, "next": next} if {
+	input.question == "review"
+	input.action.name != "approval.see"
+	some rule in input.context.approval.rules
+	wanted := approval.terms(rule).step_up
+	not approval.authenticated(wanted)
+	reason := sprintf("this verdict needs a stronger or fresher login than the one of %s [%s]", [facts.subject_name, rule])
+	next := "log in again, as strongly as approvals.yaml asks for, and answer then"
 }
 
 # METADATA

@@ -83,3 +83,52 @@ test_duty_review_requester_denies if {
 	nobody := object.union(t.pending, {"requester_closure": []})
 	t.denied_by(t.decide(t.review(t.carol, nobody)), "DUTY-REVIEW-REQUESTER")
 }
+
+# Terms of approvals.yaml under which a review is asked for.
+asks(wanted) := {"approvals": {"rules": {"SQL-DELETE": object.union({"expires_s": 60}, wanted)}}}
+
+of(name, groups) := object.union(t.verdict(name), {"groups": groups})
+
+in_order := {"stages": [{"groups": ["dba"], "quorum": 2}, {"groups": ["security"]}, {"groups": ["leads"]}]}
+
+# DUTY-REVIEW-STAGE
+reviewer(name, groups) := t.person(name, ["reviewer"], "", groups)
+
+asked_of(subject, verdicts, wanted) := t.decide_with(
+	t.review(subject, object.union(t.pending, {"verdicts": verdicts, "groups": ["dba", "security", "leads"]})),
+	asks(wanted),
+)
+
+test_duty_review_stage_allows if {
+	asked_of(reviewer("a", ["dba"]), [], in_order).outcome == "allow"
+	asked_of(reviewer("c", ["security"]), [of("a", ["dba"]), of("b", ["dba"])], in_order).outcome == "allow"
+}
+
+test_duty_review_stage_denies if {
+	t.denied_by(asked_of(reviewer("c", ["security"]), [], in_order), "DUTY-REVIEW-STAGE")
+	t.denied_by(asked_of(reviewer("c", ["security"]), [of("a", ["dba"])], in_order), "DUTY-REVIEW-STAGE")
+	t.denied_by(asked_of(reviewer("d", ["leads"]), [of("a", ["dba"]), of("b", ["dba"])], in_order), "DUTY-REVIEW-STAGE")
+}
+
+test_duty_review_stage_lets_who_waits_for_their_turn_look if {
+	waiting := object.union(t.pending, {"groups": ["dba", "security", "leads"]})
+	asked := object.union(t.review(reviewer("d", ["leads"]), waiting), {"action": {"name": "approval.see"}})
+	t.decide_with(asked, asks(in_order)).outcome == "allow"
+}
+
+# DUTY-REVIEW-STEP-UP
+strong := {"groups": ["dba"], "step_up": {"acr": ["phr"], "max_age_s": 300}}
+
+stepped(login) := t.decide_with(object.union(t.review(t.carol, t.pending), {"context": {"authentication": login}}), asks(strong))
+
+test_duty_review_step_up_allows if {
+	stepped({"acr": "phr", "age_s": 300}).outcome == "allow"
+	seen := object.union(t.review(t.carol, t.pending), {"action": {"name": "approval.see"}})
+	t.decide_with(seen, asks(strong)).outcome == "allow"
+}
+
+test_duty_review_step_up_denies if {
+	every login in [{"acr": "", "age_s": -1}, {"acr": "phr", "age_s": 301}, {"acr": "phr", "age_s": -1}, {"acr": "pwd", "age_s": 1}] {
+		t.denied_by(stepped(login), "DUTY-REVIEW-STEP-UP")
+	}
+}

@@ -1,5 +1,6 @@
 package twokey.duties
 
+import data.twokey.config
 import data.twokey.config.policy
 import data.twokey.facts
 
@@ -65,4 +66,46 @@ deny contains {"rule": "DUTY-CREDENTIAL-USES", "reason": reason, "next": next} i
 granted_uses(wanted) := {number |
 	some connection in [wanted.connection, "*"]
 	number := object.get(policy, ["credentials", "uses", connection, wanted.role], 1)
+}
+
+# METADATA
+# title: SSH certificates for SSH
+# description: Denies an SSH certificate for a connection that isn't SSH's.
+# custom: {id: DUTY-CREDENTIAL-SSH}
+deny contains {"rule": "DUTY-CREDENTIAL-SSH", "reason": reason, "next": next} if {
+	input.question == "call"
+	input.context.credential.kind == "ssh-certificate"
+	connection := input.context.credential.connection
+	object.get(config.connections, [connection, "kind"], "") != "ssh"
+	reason := sprintf("%s is no SSH connection", [connection])
+	next := "ask for a one-time password, or for a certificate for another connection"
+}
+
+# METADATA
+# title: SSH certificates for who proves a key
+# description: Denies an SSH certificate without proof of the token's key where credentials.yaml demands one.
+# custom: {id: DUTY-CREDENTIAL-PROOF}
+deny contains {"rule": "DUTY-CREDENTIAL-PROOF", "reason": reason, "next": next} if {
+	input.question == "call"
+	input.context.credential.kind == "ssh-certificate"
+	wanted := input.context.credential
+	not wanted.proved
+	some connection in object.get(policy, ["credentials", "ssh", "proof"], [])
+	connection in {wanted.connection, "*"}
+	reason := sprintf("a certificate for %s needs a token that is bound to a key, and its proof", [wanted.connection])
+	next := "ask the identity provider for a DPoP-bound token"
+}
+
+# METADATA
+# title: SSH certificates for one command
+# description: Denies an SSH certificate that isn't forced to the command that credentials.yaml names for its role.
+# custom: {id: DUTY-CREDENTIAL-COMMAND}
+deny contains {"rule": "DUTY-CREDENTIAL-COMMAND", "reason": reason, "next": next} if {
+	input.question == "call"
+	input.context.credential.kind == "ssh-certificate"
+	wanted := input.context.credential
+	command := object.get(policy, ["credentials", "ssh", "commands", wanted.connection, wanted.role], wanted.command)
+	wanted.command != command
+	reason := sprintf("a certificate for %s as %s is for one command: %s", [wanted.connection, wanted.role, command])
+	next := "ask for a certificate that is forced to it"
 }

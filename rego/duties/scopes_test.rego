@@ -33,7 +33,7 @@ test_duty_scope_of_a_role_of_ones_own if {
 issue := "twokey.decision.v1.DecisionService/IssueSessionCredential"
 
 wanting(subject, wanted) := object.union(t.call(subject, issue), {"context": {"credential": object.union(
-	{"present": true, "connection": "crm", "role": "executor", "uses": 1},
+	{"present": true, "kind": "password", "connection": "crm", "role": "executor", "uses": 1},
 	wanted,
 )}})
 
@@ -60,4 +60,53 @@ test_duty_credential_uses_denies if {
 	grant := {"credentials": {"uses": {"crm": {"executor": 4}}}}
 	t.denied_by(t.decide_with(wanting(t.executor, {"uses": 5}), grant), "DUTY-CREDENTIAL-USES")
 	t.denied_by(t.decide_with(wanting(t.executor, {"connection": "erp", "uses": 2}), grant), "DUTY-CREDENTIAL-USES")
+}
+
+# DUTY-CREDENTIAL-SSH, DUTY-CREDENTIAL-PROOF and DUTY-CREDENTIAL-COMMAND
+certificate(wanted) := wanting(t.executor, object.union({"kind": "ssh-certificate", "connection": "bastion"}, wanted))
+
+with_bastion(patch) := object.union(
+	object.union(t.config, {"connections": {"bastion": {"kind": "ssh", "environment": "production"}}}),
+	{"policy": patch},
+)
+
+decided(question, patch) := result if {
+	result := data.twokey.main.decision with input as question with data.twokey.config as with_bastion(patch)
+}
+
+test_duty_credential_ssh_allows if {
+	decided(certificate({}), {}).outcome == "allow"
+}
+
+test_duty_credential_ssh_denies if {
+	t.denied_by(decided(certificate({"connection": "crm"}), {}), "DUTY-CREDENTIAL-SSH")
+	t.denied_by(decided(certificate({"connection": "nowhere"}), {}), "DUTY-CREDENTIAL-SSH")
+}
+
+test_duty_credential_proof_allows if {
+	decided(certificate({}), {}).outcome == "allow"
+	every named in ["bastion", "*"] {
+		patch := {"credentials": {"ssh": {"proof": [named]}}}
+		decided(certificate({"proved": true}), patch).outcome == "allow"
+	}
+	decided(certificate({}), {"credentials": {"ssh": {"proof": ["crm"]}}}).outcome == "allow"
+}
+
+test_duty_credential_proof_denies if {
+	every named in ["bastion", "*"] {
+		patch := {"credentials": {"ssh": {"proof": [named]}}}
+		t.denied_by(decided(certificate({}), patch), "DUTY-CREDENTIAL-PROOF")
+	}
+}
+
+only_uptime := {"credentials": {"ssh": {"commands": {"bastion": {"executor": "uptime"}}}}}
+
+test_duty_credential_command_allows if {
+	decided(certificate({"command": "uptime"}), only_uptime).outcome == "allow"
+	decided(certificate({"command": "anything"}), {}).outcome == "allow"
+}
+
+test_duty_credential_command_denies if {
+	t.denied_by(decided(certificate({}), only_uptime), "DUTY-CREDENTIAL-COMMAND")
+	t.denied_by(decided(certificate({"command": "uptime; sh"}), only_uptime), "DUTY-CREDENTIAL-COMMAND")
 }

@@ -47,12 +47,26 @@ deny contains {"rule": "DUTY-UNREGISTERED", "reason": reason, "next": next} if {
 }
 
 # METADATA
+# title: No session outlives its registration
+# description: Ends an open session, when the policy changes, whose identity people.yaml doesn't know any more, or whose agent has no owner.
+# custom: {id: DUTY-KEEP}
+deny contains {"rule": "DUTY-KEEP", "reason": reason, "next": next} if {
+	input.question == "session"
+	input.action.name == "session.keep"
+	not facts.registered
+	reason := sprintf("%s, or someone acting for it, is unknown or has no registered owner by now", [facts.subject_name])
+	next := "have an administrator add it to people.yaml, an agent with its owner"
+}
+
+# METADATA
 # title: Static exclusive roles
 # description: Denies whoever's token carries as many roles of an exclusive set as its limit, inherited ones included (SSD).
 # custom: {id: DUTY-STATIC}
 deny contains {"rule": "DUTY-STATIC", "reason": reason, "next": next} if {
 	input.question in {"session", "operation", "review"}
+	number := count(authorized)
 	some exclusive in policy.duties.static
+	number >= exclusive.limit
 	held := authorized & {role | some role in exclusive.roles}
 	count(held) >= exclusive.limit
 	fits(exclusive)

@@ -49,6 +49,19 @@ test_duty_unregistered_denies if {
 	}
 }
 
+# DUTY-KEEP
+kept(subject) := object.union(t.session(subject), {"action": {"name": "session.keep"}})
+
+test_duty_keep_allows if {
+	every subject in [t.planner, t.executor, t.person("dora", ["executor"], "executor", [])] { t.decide(kept(subject)).outcome == "allow" }
+	every subject in unregistered { t.decide(t.session(subject)).outcome == "allow" }
+}
+
+test_duty_keep_denies if {
+	every subject in unregistered { t.denied_by(t.decide(kept(subject)), "DUTY-KEEP") }
+	not "DUTY-KEEP" in t.rules(t.decide(object.union(kept(t.stranger), {"question": "review"})))
+}
+
 # DUTY-STATIC
 test_duty_static_allows if {
 	t.decide(t.session(t.person("bob", ["executor", "auditor"], "executor", []))).outcome == "allow"

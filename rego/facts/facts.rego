@@ -39,6 +39,23 @@ known_party(party) if {
 # Anything but a clear false is opaque.
 described if input.operation.sql.opaque == false
 
+# Opaque for reasons that the data lists, every one of them.
+listed_opaque if {
+	reasons := input.operation.sql.opaque_reasons
+	count(reasons) > 0
+	listed_here := policy.unseen.reasons[input.resource.id]
+	every why in reasons {
+		why.code in listable
+		sprintf("%s: %s", [why.code, why.detail]) in listed_here
+	}
+}
+
+# Those that name what does it. The others say that nobody knows what the statement means.
+listable := {
+	"call", "dynamic-sql", "event-trigger", "procedural-default", "procedural-function", "procedural-rule",
+	"procedural-trigger", "remote", "server-file", "untrusted-function",
+}
+
 # One principal's name for messages: as people.yaml has it, else the token's sub.
 subject_name := input.subject.name if input.subject.name != ""
 
@@ -122,13 +139,13 @@ setting_in(setting, classes) if {
 
 # Touches neither names nor rights: what even an unregistered agent may do.
 harmless if {
+	input.operation.sql.relations == []
 	is_operation
-	count(input.operation.sql.relations) == 0
 	described
-	count(input.operation.sql.columns) == 0
-	count(input.operation.sql.functions) == 0
-	count(verbs) > 0
-	count(verbs_outside(policy.harmless.groups)) == 0
+	input.operation.sql.columns == []
+	input.operation.sql.functions == []
+	verbs != set()
+	verbs_outside(policy.harmless.groups) == set()
 	every setting in input.operation.sql.settings { setting_in(setting, policy.harmless.settings) }
 }
 
@@ -235,24 +252,23 @@ else := concat("", [`"`, replace(name, `"`, `""`), `"`])
 complete if {
 	data_of_policy := policy # found once: each further way to it costs as much as the look itself
 	is_string(data_of_policy.verbs["sql.update"])
-	is_number(data_of_policy.approvals["default"].quorum)
+	is_number(data_of_policy.approvals["default"].expires_s)
 	is_number(data_of_policy.leases.ttl_ms)
-	duties := data_of_policy.duties
-	is_array(duties.static)
-	is_array(duties.dynamic)
-	is_array(duties.never_write)
 	is_string(data_of_policy.masking["default"].type)
+
+	# An empty array is a part of every array and of nothing else: one look tells that all of these are arrays.
+	object.subset(data_of_policy, {
+		"duties": {"static": [], "dynamic": [], "never_write": []},
+		"obligations": {"session": [], "act": []},
+	})
 	risks := for_environment(data_of_policy.risks)
-	is_array(risks.deny)
-	is_array(risks.hold)
 	is_boolean(risks.hold_delete)
 	is_boolean(risks.hold_without_where)
+	object.subset(risks, {"deny": [], "hold": []})
 	budget := for_environment(data_of_policy.budgets.environments)
 	is_number(budget.write)
 	is_number(budget.export)
 	is_number(budget.read)
-	is_array(data_of_policy.obligations.session)
-	is_array(data_of_policy.obligations.act)
 }
 
 # The question is about what a statement does: to run it, or to read it.
@@ -264,23 +280,39 @@ describes if {
 }
 
 # The description is whole: each field is there on which a denial could otherwise stay silent.
-whole if input.question in {"session", "review", "call"}
+whole if input.question in {"session", "review", "call", "access", "request"}
 
 whole if {
 	describes
 	is_string(input.resource.id)
 	is_string(input.resource.environment)
 	is_boolean(input.context.approval.present)
-	is_array(input.context.approval.verdicts)
 	is_string(input.context.reason)
-	is_array(input.action.verbs)
+	object.subset(input, {
+		"action": {"verbs": []},
+		"context": {"approval": {"verdicts": []}},
+		"operation": {"sql": {
+			"opaque_reasons": [],
+			"verbs": [],
+			"relations": [],
+			"columns": [],
+			"functions": [],
+			"settings": [],
+			"output": [],
+			"inferences": [],
+			"flows": [],
+			"target_labels": [],
+			"column_labels": [],
+			"missing_columns": [],
+			"literals": [],
+			"servers": [],
+		}},
+	})
 	sql := input.operation.sql
 	is_string(sql.command)
 	is_boolean(sql.opaque)
-	is_array(sql.opaque_reasons)
 	is_boolean(sql.has_where)
 	is_boolean(sql.returns_rows)
-	is_array(sql.verbs)
 	every use in sql.relations {
 		use.schema
 		use.name
@@ -294,31 +326,41 @@ whole if {
 		use.column
 		use.use
 	}
-	every use in sql.functions { use.name; use.schema}
-	every use in sql.settings { use.name; use.action}
 	every output in sql.output { whole_output(output) }
-	inferences := sql.inferences
-	is_array(inferences)
-	every inference in inferences {
+	every inference in sql.inferences {
 		inference.schema
 		inference.relation
 		inference.column
 		inference.kind
 	}
-	flows := sql.flows
-	is_array(flows)
-	every flow in flows { whole_flow(flow) }
-	is_array(sql.target_labels)
-	labelled_columns := sql.column_labels
-	is_array(labelled_columns)
-	every column in labelled_columns {
+	rest_whole
+}
+
+# What most statements have nothing of.
+rest_whole if {
+	input.operation.sql.functions == []
+	input.operation.sql.settings == []
+	input.operation.sql.flows == []
+	input.operation.sql.column_labels == []
+	input.operation.sql.missing_columns == []
+	input.operation.sql.servers == []
+}
+
+else if {
+	sql := input.operation.sql
+	every use in sql.functions { use.name; use.schema}
+	every use in sql.settings { use.name; use.action}
+	every flow in sql.flows { whole_flow(flow) }
+	every column in sql.column_labels {
 		whole_name(column)
 		is_array(column.labels)
 	}
-	missing := sql.missing_columns
-	is_array(missing)
-	every column in missing { whole_name(column) }
-	is_array(sql.literals)
+	every column in sql.missing_columns { whole_name(column) }
+	every server in sql.servers {
+		server.name
+		server.wrapper
+		is_array(server.access)
+	}
 }
 
 whole_output(output) if {

@@ -4,35 +4,55 @@
 package twokey.main
 
 import data.twokey.approval
+import data.twokey.authzen
 import data.twokey.duties
 import data.twokey.facts
 import data.twokey.masking
 import data.twokey.obligations as attached
 import data.twokey.sql
 
-permits := (sql.allow | duties.allow) | masking.allow
+# A question of another application is permitted by AuthZEN's rules alone; for every other they are not looked at.
+permits := authzen.allow if input.question == "access"
 
-denials := (((sql.deny | masking.deny) | duties.deny) | approval.deny) | attached.deny
+else := approval.allow if input.question == "request"
 
-requires := sql.require | masking.require
+else := (sql.allow | duties.allow) | masking.allow
+
+denials := authzen.deny | duties.deny if input.question == "access"
+
+else := (((sql.deny | masking.deny) | duties.deny) | approval.deny) | attached.deny
+
+requires := authzen.require if input.question == "access"
+
+else := sql.require | masking.require
 
 masks := masking.mask
 
 # What the verdicts given don't release.
-open_requires := {held |
+open_requires := authzen.open if input.question == "access"
+
+else := {held |
 	some held in requires
 	not approval.satisfied(held.rule)
 }
 
-# Every rule that holds the act must be released by the same people: the groups that all of them accept.
-groups := intersection({accepted |
+# Every rule that holds the act must be released by the same people: the groups that all of them accept. Where one asks
+# several groups, each rule's are asked, and each must be released.
+groups := union(accepted_groups) if {
 	some held in requires
-	accepted := {group | some group in approval.terms(held.rule).groups}
-})
+	approval.parted(approval.terms(held.rule))
+}
+
+else := intersection(accepted_groups)
+
+accepted_groups := {accepted |
+	some held in requires
+	accepted := approval.asked_groups(approval.terms(held.rule))
+}
 
 quorums := {quorum |
 	some held in requires
-	quorum := approval.terms(held.rule).quorum
+	quorum := approval.asked_quorum(approval.terms(held.rule))
 }
 
 expiries := {seconds |
@@ -40,11 +60,9 @@ expiries := {seconds |
 	seconds := approval.terms(held.rule).expires_s
 }
 
-known_questions := {"operation", "session", "review", "call", "read"}
-
 readable if {
 	input.version == 1
-	input.question in known_questions
+	input.question in {"operation", "session", "review", "call", "read", "access", "request"}
 	facts.whole
 }
 
@@ -55,35 +73,35 @@ default outcome := "deny"
 
 outcome := "require-approval" if {
 	passable
-	count(open_requires) > 0
-} else := "mask-columns" if {
+	open_requires != set()
+} else := passed if {
 	passable
-	count(needs) == 0
-	count(masks) > 0
-} else := "allow" if {
-	passable
-	count(needs) == 0
+	needs == []
 }
+
+passed := "allow" if masks == set()
+
+else := "mask-columns"
 
 # Permitted, not denied, and held (if at all) by rules that one review can release.
 passable if {
 	readable
 	facts.complete
-	count(permits) > 0
-	count(denials) == 0
+	permits != set()
+	denials == set()
 	releasable
 }
 
-releasable if count(requires) == 0
+releasable if requires == set()
 
-releasable if count(groups) > 0
+else if count(groups) > 0
 
 # Asked for only where nothing else decides already.
 default needs := []
 
 needs := [need | some need in ((sql.needs | masking.needs) | duties.needs)] if {
 	passable
-	count(open_requires) == 0
+	open_requires == set()
 }
 
 # What the outcome rests on, as {rule, reason, next}; the denials' own first.
@@ -93,7 +111,7 @@ else := masks if outcome == "mask-columns"
 
 else := open_requires if outcome == "require-approval"
 
-else := denials if count(denials) > 0
+else := denials if denials != set()
 
 else := requires if not releasable
 
@@ -107,7 +125,7 @@ reasons := [{"rule": why.rule, "reason": why.reason, "next": why.next} | some wh
 # custom: {id: MAIN}
 main_reasons contains why if {
 	outcome == "deny"
-	count(denials) == 0
+	denials == set()
 	some why in fallbacks
 }
 
@@ -134,7 +152,7 @@ fallbacks contains {
 	"next": "ask whoever keeps the policy whether a rule should",
 } if {
 	readable
-	count(permits) == 0
+	permits == set()
 }
 
 fallbacks contains {
@@ -143,7 +161,7 @@ fallbacks contains {
 	"next": "split the statement, or have approvals.yaml name a common group",
 } if {
 	readable
-	count(permits) > 0
+	permits != set()
 	not releasable
 }
 
@@ -160,7 +178,13 @@ fallbacks contains {
 # description: The contributors' own, and the masked columns together in one.
 obligations contains obligation if {
 	released
-	some obligation in ((sql.obligations | attached.obligations) | duties.obligations)
+	input.question == "access"
+	some obligation in authzen.obligations
+}
+
+obligations contains obligation if {
+	released
+	some obligation in (((sql.obligations | attached.obligations) | duties.obligations) | masking.obligations)
 }
 
 obligations contains {"type": "mask-columns", "parameters": object.union({"columns": columns}, masked_outputs)} if {
@@ -186,11 +210,11 @@ released if outcome == "mask-columns"
 default lease := null
 
 lease := {"ttl_ms": min({granted.ttl_ms | some granted in sql.leases})} if {
-	outcome == "allow"
-	count(requires) == 0
-	count(masking.counts) == 0
 	input.context.history.present == false
 	input.values.present == false
+	outcome == "allow"
+	requires == set()
+	masking.counts == set()
 }
 
 default window := null
@@ -211,12 +235,27 @@ durability := "windowed" if window != null
 
 default approval_terms := null
 
-approval_terms := {
-	"groups": [group | some group in groups],
-	"quorum": max(quorums | {1}),
-	"expires_s": min(expiries),
-} if {
+approval_terms := object.union(
+	{
+		"groups": [group | some group in groups],
+		"quorum": max(quorums | {1}),
+		"expires_s": min(expiries),
+	},
+	cooling,
+) if {
 	outcome == "require-approval"
+}
+
+# Only time is missing: when to look again.
+default cooling := {}
+
+cooling := {"again_s": max(waits)} if {
+	waits := {seconds |
+		some held in open_requires
+		seconds := approval.again_s(held.rule)
+	}
+	count(waits) == count({held.rule | some held in open_requires})
+	count(waits) > 0
 }
 
 # METADATA

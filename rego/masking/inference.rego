@@ -28,6 +28,7 @@ budgeted(found) if {
 # title: What counts against a budget
 # description: A statement counts once against each budget that one of its inferences fits.
 counts contains {"budget": budget.name, "limit": budget.per_hour, "seconds": 3600} if {
+	policy.masking.inference.budgets
 	some budget in budgets
 	some found in told
 	fits(budget, found)
@@ -38,8 +39,8 @@ counts contains {"budget": budget.name, "limit": budget.per_hour, "seconds": 360
 # description: Asks how far budgets are used where a statement counts against any.
 # custom: {id: MASK-COUNTED}
 needs contains "budgets" if {
-	count(counts) > 0
 	not looked_up
+	counts != set()
 }
 
 looked_up if input.context.budgets.present == true
@@ -55,7 +56,7 @@ used[name] := free_in if {
 # description: Denies a masked role a statement that a classified column decides, while its closure has had as many in the last hour as masking.yaml permits.
 # custom: {id: MASK-BUDGET}
 deny contains {"rule": "MASK-BUDGET", "reason": reason, "next": next} if {
-	looked_up
+	input.context.budgets.present == true
 	some counted in counts
 	free_in := object.get(used, counted.budget, null)
 	not has_units(free_in, counted.limit)

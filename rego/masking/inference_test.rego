@@ -60,6 +60,7 @@ test_mask_budget_denies_what_it_was_not_shown if {
 		[{"name": "others", "free_in": []}],
 		[{"name": "lookups", "free_in": null}],
 		[{"name": "lookups", "free_in": 0}],
+		[{"name": "lookups", "free_in": ""}],
 	] {
 		t.denied_by(t.decide_with(shown(lookup("where"), used), lookups), "MASK-BUDGET")
 	}

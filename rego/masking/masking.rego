@@ -159,6 +159,7 @@ deny contains {"rule": "MASK-TELLS", "reason": reason, "next": next} if {
 
 # Classified columns that decide what can be seen, in a way that the data doesn't let this role use.
 told contains {"inference": inference, "label": label} if {
+	input.operation.sql.inferences[0]
 	hides
 	some inference in input.operation.sql.inferences
 	not inference.kind in permitted_inferences
@@ -229,10 +230,10 @@ deny contains {"rule": "MASK-STORE", "reason": reason, "next": next} if {
 	some flow in weakened
 	some label in flow.labels
 	facts.masked_label(label)
-	reason := sprintf("%s (label %s) would be stored in %s, where it is seen unmasked", [
+	reason := sprintf("%s (label %s) %s, where it is seen unmasked", [
 		facts.column_key(flow.source),
 		label,
-		facts.column_key(flow.target),
+		goes(flow),
 	])
 	next := "leave the column out"
 }
@@ -243,13 +244,27 @@ deny contains {"rule": "MASK-STORE", "reason": reason, "next": next} if {
 # custom: {id: MASK-WRITE-DOWN}
 require contains {"rule": "MASK-WRITE-DOWN", "reason": reason, "next": next} if {
 	some flow in weakened
-	reason := sprintf("%s (label %s) would be stored in %s, which lacks the label: %s", [
+	not derivable(flow)
+	reason := sprintf("%s (label %s) %s, which lacks the label: %s", [
 		facts.column_key(flow.source),
 		concat(", ", sort([label | some label in flow.labels])),
-		facts.column_key(flow.target),
+		goes(flow),
 		seen_later(flow.temporary),
 	])
-	next := sprintf("classify %s first, or leave the column out", [facts.column_key(flow.target)])
+	next := without(flow)
+}
+
+without(flow) := "label the column in the classification file first" if flow.kind == "comment"
+
+without(flow) := sprintf("classify %s first, or leave the column out", [facts.column_key(flow.target)]) if flow.kind != "comment"
+
+# To where a value goes, or by what name alone it will be known where it is.
+goes(flow) := sprintf("would be known as %s only", [facts.column_key(flow.target)]) if flow.kind in {"rename", "detach"}
+
+goes(flow) := "would have another comment or security label" if flow.kind == "comment"
+
+goes(flow) := sprintf("would be stored in %s", [facts.column_key(flow.target)]) if {
+	not flow.kind in {"rename", "detach", "comment"}
 }
 
 seen_later(true) := "what this session stores from there is seen unmasked"
@@ -258,7 +273,8 @@ seen_later(temporary) := "others would see it unmasked" if temporary != true
 
 # Values that move to a column that lacks one of their labels. What a view shows, and what a column is generated from, keeps
 # its label by lineage: to read it is to read its source.
-weakened contains {"source": flow.source, "target": flow.target, "temporary": flow.temporary, "labels": labels} if {
+weakened contains {"source": flow.source, "target": flow.target, "kind": flow.kind, "temporary": flow.temporary, "labels": labels} if {
+	input.operation.sql.flows[0]
 	facts.is_operation
 	facts.labelled
 	some flow in input.operation.sql.flows
@@ -306,7 +322,7 @@ placed_names contains facts.column_key(inference) if {
 # custom: {id: MASK-STREAM}
 deny contains {"rule": "MASK-STREAM", "reason": reason, "next": next} if {
 	hides
-	count(touched) + count(origins) > 0
+	touched | origins != set()
 	other := facts.verbs - maskable_verbs
 	count(other) > 0
 	names := {facts.column_key(classified.column) | some classified in touched} | origin_keys
@@ -319,8 +335,9 @@ deny contains {"rule": "MASK-STREAM", "reason": reason, "next": next} if {
 # description: Denies a masked role opaque statements on a connection with classified columns, approval or not.
 # custom: {id: MASK-OPAQUE}
 deny contains {"rule": "MASK-OPAQUE", "reason": reason, "next": next} if {
-	facts.is_operation
 	not facts.described
+	facts.is_operation
+	not facts.listed_opaque
 	some label in facts.connection_labels
 	facts.masked_label(label)
 	reason := sprintf("%s could show classified columns to %s unmasked: what it does can't be seen", [

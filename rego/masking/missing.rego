@@ -7,8 +7,8 @@ import data.twokey.facts
 # description: Denies a masked role every statement on relations of users while the classification names columns that the target doesn't have, since under another name they would pass unmasked.
 # custom: {id: MASK-MISSING}
 deny contains {"rule": "MASK-MISSING", "reason": reason, "next": next} if {
+	input.operation.sql.missing_columns[0]
 	facts.is_operation
-	input.operation.sql.missing_columns != []
 	facts.sees_masked
 	may_touch_data
 	names := {facts.column_key(column) | some column in input.operation.sql.missing_columns}

@@ -48,6 +48,7 @@ allow contains {"rule": "MASK-READ", "reason": "who may make this call may read 
 # description: Hides the constants and bound values of a statement that may have met a classified column from readers none of whose roles sees its label.
 # custom: {id: MASK-LITERAL}
 mask contains {"rule": "MASK-LITERAL", "reason": reason, "next": "", "column": column} if {
+	input.question == "read"
 	some name in met
 	some label in facts.labels_of(name)
 	unreadable(label)
@@ -66,6 +67,7 @@ mask contains {"rule": "MASK-LITERAL", "reason": reason, "next": "", "column": c
 # description: Hides opaque statements as a whole from readers who may not see every label of the connection, for nobody can say which of their constants met what.
 # custom: {id: MASK-READ-OPAQUE}
 deny contains {"rule": "MASK-READ-OPAQUE", "reason": reason, "next": next} if {
+	input.question == "read"
 	is_reading
 	not facts.described
 	some label in facts.connection_labels

@@ -18,6 +18,9 @@ test_mask_read_allows if {
 
 test_mask_read_denies if {
 	t.decide(object.union(read(dora, t.select_orders), {"operation": {"kind": ""}})).outcome == "deny"
+	unlabelled := object.union(read(dora, t.select_orders), {"resource": {"id": "warehouse"}})
+	t.decide(unlabelled).outcome == "allow"
+	t.decide(object.union(unlabelled, {"operation": {"kind": ""}})).outcome == "deny"
 	t.decide(object.remove(read(dora, t.select_orders), ["operation"])).outcome == "deny"
 	partial := json.remove(read(dora, t.select_orders), ["/operation/sql/literals"])
 	t.decide(partial).outcome == "deny"

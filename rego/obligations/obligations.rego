@@ -56,9 +56,9 @@ obligations contains {"type": entry.type, "parameters": object.get(entry, "param
 # description: Denies an act to which obligations.yaml attaches require-reason while its client has given none.
 # custom: {id: OBLIGATION-REASON}
 deny contains {"rule": "OBLIGATION-REASON", "reason": reason, "next": "SET twokey.reason = 'why'"} if {
-	facts.is_operation
 	some entry in fitting
 	entry.type == "require-reason"
+	facts.is_operation
 	trim_space(input.context.reason) == ""
 	reason := sprintf("%s in %s needs a reason, and none is given", [input.operation.sql.command, input.resource.environment])
 }

@@ -77,12 +77,12 @@ else := sprintf("about %d rows", [round(input.values.estimate.rows)]) if facts.e
 
 else := "an unknown number of rows"
 
-changes_rows if count(facts.verbs & {"sql.insert", "sql.update", "sql.delete", "sql.merge", "sql.copy-from"}) > 0
+changes_rows if facts.verbs & {"sql.insert", "sql.update", "sql.delete", "sql.merge", "sql.copy-from"} != set()
 
 returns_data if {
-	not changes_rows
 	gives_rows
-	count(facts.verbs & {"sql.select", "sql.copy-to"}) > 0
+	not changes_rows
+	facts.verbs & {"sql.select", "sql.copy-to"} != set()
 	facts.reads_data
 }
 
@@ -93,9 +93,9 @@ gives_rows if copies_out
 copies_out if "sql.copy-to" in facts.verbs
 
 write_budget_applies if {
+	changes_rows
 	facts.is_operation
 	facts.role_active
-	changes_rows
 	budget.write >= 0
 	not held_by_shape
 }
@@ -103,9 +103,9 @@ write_budget_applies if {
 # Read-only roles are cut off at their own budget instead: the answer is then given on the shape and can be leased. So is
 # COPY TO, which can't be estimated.
 export_budget_applies if {
+	not read_only
 	facts.is_operation
 	facts.role_active
-	not read_only
 	not copies_out
 	returns_data
 	budget.export >= 0

@@ -14,10 +14,10 @@ not_granted := facts.verbs_outside(facts.for_environment(facts.role.grants))
 # custom: {id: SQL-GRANT}
 allow contains {"rule": "SQL-GRANT", "reason": reason, "next": ""} if {
 	facts.is_operation
+	not_granted == set()
+	facts.verbs != set()
 	facts.role_active
 	facts.registered
-	count(facts.verbs) > 0
-	count(not_granted) == 0
 	reason := sprintf("%s may %s in %s", [input.subject.role, facts.words(facts.verbs), input.resource.environment])
 }
 
@@ -36,8 +36,8 @@ allow contains {"rule": "SQL-HARMLESS", "reason": reason, "next": ""} if {
 # description: Denies a statement with a verb that the active role isn't granted here, and names the verb.
 # custom: {id: SQL-VERB}
 deny contains {"rule": "SQL-VERB", "reason": reason, "next": next} if {
+	not_granted != set()
 	facts.is_operation
-	count(not_granted) > 0
 	not facts.harmless
 	facts.role_active
 	reason := sprintf("%s may not %s in %s", [input.subject.role, facts.words(not_granted), input.resource.environment])
@@ -77,6 +77,7 @@ writes if {
 # description: Denies setting or resetting what changes names, rights, protection or grammar, unless the role's data permits its class.
 # custom: {id: SQL-SETTING}
 deny contains {"rule": "SQL-SETTING", "reason": reason, "next": next} if {
+	input.operation.sql.settings[0]
 	facts.is_operation
 	facts.role_active
 	some setting in input.operation.sql.settings
@@ -93,6 +94,7 @@ setting_permitted(setting) if facts.setting_in(setting, facts.role.settings)
 # description: Denies a careful role every function that is neither reviewed as safe nor a permitted built-in.
 # custom: {id: SQL-FUNCTION}
 deny contains {"rule": "SQL-FUNCTION", "reason": reason, "next": next} if {
+	input.operation.sql.functions[0]
 	facts.is_operation
 	facts.role_active
 	not any_function
@@ -157,11 +159,33 @@ deny contains {"rule": "SQL-CATALOG-COLUMN", "reason": reason, "next": next} if 
 	next := "name the columns that you need and leave this one out"
 }
 
+# METADATA
+# title: Functions that hold what others do
+# description: Denies roles that see labels masked, careful with functions or not, those that show values, other sessions' statements or whole tables.
+# custom: {id: SQL-CATALOG-FUNCTION}
+deny contains {"rule": "SQL-CATALOG-FUNCTION", "reason": reason, "next": next} if {
+	input.operation.sql.functions[0]
+	facts.is_operation
+	any_function
+	facts.sees_masked
+	some function in input.operation.sql.functions
+	sensitive_function(function)
+	reason := sprintf("%s.%s shows values or statements of others, which %s sees masked", [
+		function.schema,
+		function.name,
+		input.subject.role,
+	])
+	next := "leave the function out, or use a role that sees every label in the clear"
+}
+
+sensitive_function(function) if concat(".", [function.schema, function.name]) in policy.functions.forbidden
+
+sensitive_function(_) if not is_array(policy.functions.forbidden)
+
 # Without the list every relation counts.
 sensitive_catalog(_) if not catalog_listed
 
 catalog_listed if {
-	is_array(policy.catalog.sensitive)
-	is_array(policy.catalog.sensitive_names)
-	is_array(policy.catalog.sensitive_columns)
+	policy.catalog.sensitive
+	object.subset(policy.catalog, {"sensitive": [], "sensitive_names": [], "sensitive_columns": []})
 }

@@ -208,6 +208,22 @@ test_sql_function_denies if {
 	}
 }
 
+# SQL-CATALOG-FUNCTION
+nobody_clear := {"masking": {"clear": {"executor": []}}}
+
+activity := {"volatility": "stable", "name": "pg_stat_get_activity"}
+
+test_sql_catalog_function_allows if {
+	not "SQL-CATALOG-FUNCTION" in t.rules(t.decide(calling(t.executor, activity)))
+	not "SQL-CATALOG-FUNCTION" in t.rules(t.decide_with(calling(t.executor, {}), nobody_clear))
+}
+
+test_sql_catalog_function_denies if {
+	t.denied_by(t.decide_with(calling(t.executor, activity), nobody_clear), "SQL-CATALOG-FUNCTION")
+	unlisted := object.union(nobody_clear, {"functions": {"forbidden": null}})
+	t.denied_by(t.decide_with(calling(t.executor, {}), unlisted), "SQL-CATALOG-FUNCTION")
+}
+
 # SQL-CATALOG
 reading(subject, schema, name) := sql(t.operation(subject, t.select_orders), {
 	"columns": [],

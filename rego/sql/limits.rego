@@ -32,8 +32,8 @@ obligations contains {"type": "statement-timeout", "parameters": {"ms": facts.ro
 # description: Obliges the enforcer to cut off what returns rows of data, at the read or export budget; not where a reviewer approved more.
 # custom: {id: SQL-MAX-ROWS}
 obligations contains {"type": "max-rows", "parameters": {"rows": rows}} if {
-	facts.is_operation
 	returns_data
+	facts.is_operation
 	not approved_export
 	rows := row_limit
 	rows >= 0
@@ -53,13 +53,18 @@ row_limit := budget.read if read_only
 
 else := budget.export
 
-# Held and released: the require of this act was above the budget or opaque, and main lets it pass only when satisfied.
+# Held and released: the require of this act was above the budget or opaque, and main lets it pass only when satisfied,
+# for which there must be an approval.
 approved_export if {
+	input.context.approval.present == true
 	export_budget_applies
 	above(budget.export)
 }
 
-approved_export if held_by_shape
+approved_export if {
+	input.context.approval.present == true
+	held_by_shape
+}
 
 # METADATA
 # title: Reads on the shape may be leased
@@ -77,26 +82,35 @@ leases contains {"ttl_ms": policy.leases.ttl_ms, "window": policy.leases.window}
 leases contains {"ttl_ms": policy.leases.ttl_ms, "window": null} if {
 	leasable
 	not windowed
-	count(facts.verbs_outside(policy.leases.durable)) == 0
+	facts.verbs_outside(policy.leases.durable) == set()
 }
 
 # An answer on the shape that rests on nothing else.
 leasable if {
-	facts.is_operation
 	input.values.present == false
 	input.context.approval.present == false
 	input.context.reason == ""
 	input.operation.sql.opaque == false
+	facts.is_operation
+	quiet_parts
+}
+
+quiet_parts if {
+	input.operation.sql.settings == []
+	input.operation.sql.functions == []
+}
+
+else if {
 	every setting in input.operation.sql.settings { facts.setting_in(setting, policy.harmless.settings) }
 	every function in input.operation.sql.functions { quiet(function) }
 }
 
 windowed if {
 	input.operation.sql.transaction.written == false
-	count(facts.verbs_outside(policy.leases.groups)) == 0
+	facts.verbs_outside(policy.leases.groups) == set()
 }
 
-windowed if count(facts.verbs_outside(policy.leases.reading)) == 0
+windowed if facts.verbs_outside(policy.leases.reading) == set()
 
 quiet(function) if function.safe == true
 

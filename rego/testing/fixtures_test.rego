@@ -51,6 +51,7 @@ no_approval := {
 	"verdicts": [],
 	"groups": [],
 	"quorum": 0,
+	"rules": [],
 }
 
 pending := {
@@ -61,6 +62,7 @@ pending := {
 	"verdicts": [],
 	"groups": ["dba"],
 	"quorum": 1,
+	"rules": ["SQL-DELETE"],
 }
 
 verdict(name) := {
@@ -70,6 +72,8 @@ verdict(name) := {
 	"closure": [name],
 	"groups": ["dba"],
 	"in_people": true,
+	"revoked": false,
+	"age_s": 0,
 }
 
 approved := object.union(pending, {"verdicts": [verdict("carol")]})
@@ -90,6 +94,7 @@ no_sql := {
 	"target_labels": [],
 	"missing_columns": [],
 	"literals": [],
+	"servers": [],
 	"has_where": false,
 	"most_rows": 0,
 	"returns_rows": false,
@@ -131,10 +136,21 @@ question(kind, subject) := {
 		"sessions": [],
 		"scopes": [],
 		"scoped": false,
-		"credential": {"present": false, "connection": "", "role": "", "uses": 0},
+		"credential": {
+			"present": false,
+			"kind": "",
+			"connection": "",
+			"role": "",
+			"uses": 0,
+			"proved": false,
+			"command": "",
+		},
+		"enforcer": "",
 		"reason": "",
 		"budgets": {"present": false, "used": []},
 		"history": {"present": false, "acts": []},
+		"authentication": {"acr": "", "age_s": -1},
+		"requests": {"present": false, "live": 0, "hour": 0, "refused": 0},
 	},
 }
 
@@ -146,6 +162,8 @@ operation(subject, sql) := object.union(question("operation", subject), {
 session(subject) := object.union(question("session", subject), {"action": {"name": "session.open"}})
 
 review(subject, approval) := object.union(question("review", subject), {"context": {"approval": approval}})
+
+request(subject, counts) := object.union(question("request", subject), {"context": {"requests": object.union({"present": true}, counts)}})
 
 call(subject, rpc) := object.union(question("call", subject), {
 	"action": {"name": rpc},

@@ -148,6 +148,10 @@ def rows(side: str) -> str:
         statements.append(f"INSERT INTO digests (id, ssn) VALUES ({number}, '{source.word(number)}')")
         statements.append(f"INSERT INTO letters VALUES ({number}, '{source.word(number, 300)}')")
     large = source.word(0, 40)
+    for number in range(3):
+        statements.append(f"INSERT INTO marked VALUES ({number}, '{source.word(number)}')")
+        statements.append(f"INSERT INTO sealed VALUES ({number}, '{source.word(number)}')")
+    statements += [f"INSERT INTO lockers VALUES ({number}, 1, '{source.word(number)}')" for number in range(3)]
     statements.append(f"SELECT lo_from_bytea(424242, '{large}')")
     statements += [f"REFRESH MATERIALIZED VIEW {name}" for name in ("m_plain", "m_upper", "m_count")]
     statements.append("ANALYZE")

@@ -3,6 +3,10 @@
 `a` and `b` are reached through the gateway, `direct_a` and `direct_b` without it; a and b differ in classified values
 alone, and all four have the same object ids, being copies of one. The planner's account at the target is a superuser:
 the gateway is the only defence. `work` is `a` with an account that may only read, as it should be.
+
+Planners never write, whatever they write. So there is a second masked role: here the executor sees every label masked
+too, on connections where writes are held for nothing else (`write_a`, `write_b`; `hands` is `a` with an account that
+may write rows). What is held all the same is held for a second, and then denied.
 """
 
 from __future__ import annotations
@@ -10,13 +14,15 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
-from decision.cli.demo.stack import PEOPLE, Stack
+from decision.cli.demo.stack import PEOPLE, SUBJECTS, Stack
+from decision.policy.bundle import shipped_rego
 from tests.corpus import worlds
 from tests.corpus.canaries import SIDES, rows
 from tests.corpus.link import Link, Place
 
 HERE = Path(__file__).parent
 READER = "reader"
+WRITER = "writer"
 WIDE = "wide"
 EXTENSIONS = (
     "dblink", "postgres_fdw", "file_fdw", "pageinspect", "amcheck", "pgcrypto", "tablefunc", "xml2", "pg_trgm",
@@ -24,18 +30,27 @@ EXTENSIONS = (
     "pg_walinspect", "unaccent", "btree_gist", "intarray", "ltree", "lo", "pg_prewarm", "pg_freespacemap",
 )  # fmt: skip
 
-_HEAD = "people: people.yaml\nconnections:\n"
+_HEAD = "people: people.yaml\npolicy: {data: policy-data}\nconnections:\n"
 _CONNECTION = """\
   - name: {name}
     kind: postgres
-    environment: production
+    environment: {environment}
     upstream: {url}
     credentials:
-      planner: {{user: {user}, password: {{env: COMPANY_RO_PASSWORD}}}}
+      {role}: {{user: {user}, password: {{env: COMPANY_RO_PASSWORD}}}}
     classification: classification.yaml
 """
 _TAIL = "store: sqlite:///state/twokey.db\naudit: {dir: state/audit}\n"
-CONNECTIONS = {"a": WIDE, "b": WIDE, "work": READER}
+# The connection's database, role, account and environment.
+CONNECTIONS = {
+    "a": ("a", "planner", WIDE, "production"),
+    "b": ("b", "planner", WIDE, "production"),
+    "work": ("a", "planner", READER, "production"),
+    "write_a": ("a", "executor", WIDE, "development"),
+    "write_b": ("b", "executor", WIDE, "development"),
+    "hands": ("a", "executor", WRITER, "development"),
+}
+_CLEARED = '  executor: ["*"]\n'
 _SETTINGS = ("shared_preload_libraries=pg_stat_statements", "track_io_timing=off", "autovacuum=off")
 
 
@@ -51,20 +66,35 @@ class FieldStack(Stack):
         self.database.start()
         self._make_databases(self.passwords["company_ro"])
         connections = "".join(
-            _CONNECTION.format(name=name, url=self.database.url("a" if name == "work" else name), user=user)
-            for name, user in CONNECTIONS.items()
+            _CONNECTION.format(name=name, url=self.database.url(base), role=role, user=user, environment=environment)
+            for name, (base, role, user, environment) in CONNECTIONS.items()
         )
+        self._make_policy()
         self.config.write_text(_HEAD + connections + _TAIL, encoding="utf-8")
         (self.folder / "people.yaml").write_text(PEOPLE, encoding="utf-8")
         (self.folder / "classification.yaml").write_text(self.classification, encoding="utf-8")
 
+    def _make_policy(self) -> None:
+        """The shipped data, but that executors see labels masked and nobody waits long for a reviewer."""
+        data = self.folder / "policy-data"
+        data.mkdir()
+        for name, shipped, own in (
+            ("masking.yaml", _CLEARED, ""),
+            ("approvals.yaml", "expires_s: 3600", "expires_s: 1"),
+        ):
+            text = (shipped_rego() / "data" / name).read_text(encoding="utf-8")
+            if shipped not in text:
+                raise ValueError(f"{name} has no {shipped!r} any more")
+            (data / name).write_text(text.replace(shipped, own), encoding="utf-8")
+
     def _make_databases(self, password: str) -> None:
         run = self.database.run
-        for role, right in ((WIDE, "SUPERUSER"), (READER, "NOSUPERUSER")):
+        for role, right in ((WIDE, "SUPERUSER"), (READER, "NOSUPERUSER"), (WRITER, "NOSUPERUSER")):
             run(f"CREATE ROLE {role} LOGIN {right} PASSWORD '{password}'")
         run("CREATE DATABASE origin")
         run((HERE / "schema.sql").read_text(encoding="utf-8"), database="origin")
         made = [*self.world.ddl, *self.world.views, "GRANT USAGE ON SCHEMA rnd TO PUBLIC"]
+        made += [f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {WRITER}"]
         run(";\n".join([*made, "GRANT SELECT ON ALL TABLES IN SCHEMA rnd TO PUBLIC"]), database="origin")
         wanted = ", ".join(f"'{name}'" for name in EXTENSIONS)
         found = run(f"SELECT name FROM pg_available_extensions WHERE name IN ({wanted}) ORDER BY 1").split()
@@ -108,9 +138,10 @@ class Field:
         return self.stack.database.version
 
     def gateway(self, connection: str) -> Place:
-        """connection: a, b or work."""
+        """connection: one of CONNECTIONS."""
         _, port = self.stack.address(connection)
-        return Place(port, "planner", self.stack.token("planner-3", "planner"), connection)
+        role = CONNECTIONS[connection][1]
+        return Place(port, role, self.stack.token(SUBJECTS[role], role), connection)
 
     def direct(self, database: str, user: str = WIDE) -> Place:
         """database: direct_a, direct_b; or a, for what `work` is compared with."""

@@ -43,6 +43,12 @@ CREATE TABLE digests (
   shout text GENERATED ALWAYS AS (upper(ssn)) STORED
 );
 CREATE TABLE letters (id int PRIMARY KEY, body text);
+CREATE TABLE lockers (id int PRIMARY KEY, floor int NOT NULL, code text, EXCLUDE USING hash (code WITH =));
+-- Labelled by comments, not by the file.
+CREATE TABLE marked (id int PRIMARY KEY, stamp text);
+COMMENT ON COLUMN marked.stamp IS 'twokey: label=secret';
+CREATE TABLE sealed (id int PRIMARY KEY, word text);
+COMMENT ON TABLE sealed IS 'twokey: label=secret';
 CREATE TABLE scratch (id int, word text);
 INSERT INTO wards SELECT n, 'Ward ' || n, 10 + n FROM generate_series(1, 4) n;
 INSERT INTO scratch SELECT n, 'word ' || n FROM generate_series(1, 20) n;
@@ -89,6 +95,8 @@ CREATE PROCEDURE f_call_sql() LANGUAGE sql AS 'SELECT set_config(''my.word'', ss
 CREATE OPERATOR <<<< (LEFTARG = text, RIGHTARG = text, FUNCTION = f_leaky);
 CREATE AGGREGATE a_collect(text) (SFUNC = f_collect, STYPE = text);
 CREATE FUNCTION f_to_person(text) RETURNS person LANGUAGE sql AS 'SELECT 1, ''x''::text, 1, $1';
+CREATE TABLE stamped (id int PRIMARY KEY, word text DEFAULT f_sql(1));
+INSERT INTO stamped VALUES (1, 'plain');
 CREATE SEQUENCE tickets;
 CREATE SEQUENCE wide MINVALUE 1 MAXVALUE 9000000000000000000;
 

@@ -30,7 +30,8 @@ def detector(links: list[Link], text: str | None = None) -> Detector:
     for link in links:
         for table, column in classified(text):
             _learn(link, f"SELECT {column} FROM {table}", texts, values)
-        _learn(link, "SELECT lo_get(424242)", texts, values)
+        for statement in ("SELECT lo_get(424242)", "SELECT stamp FROM marked", "SELECT word FROM sealed"):
+            _learn(link, statement, texts, values)
     return Detector(sorted(texts), sorted(values))
 
 

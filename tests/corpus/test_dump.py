@@ -11,9 +11,11 @@ from tests.corpus.field import READER, Field
 from tests.corpus.link import Place
 
 _KEY = re.compile(r"^\\(un)?restrict .*$", re.MULTILINE)  # a random word that psql wants
-# The classified tables, and their partitions, children and parents.
+# The tables classified by file or by comment, and their partitions, children and parents.
 _KIN = """
-WITH RECURSIVE kin(oid) AS (SELECT unnest('{NAMES}'::regclass[])::oid UNION SELECT other FROM kin JOIN (
+WITH RECURSIVE classified(oid) AS (SELECT unnest('{NAMES}'::regclass[])::oid UNION
+  SELECT objoid FROM pg_description WHERE classoid = 'pg_class'::regclass AND description LIKE 'twokey: %'),
+kin(oid) AS (SELECT oid FROM classified UNION SELECT other FROM kin JOIN (
   SELECT inhrelid AS one, inhparent AS other FROM pg_inherits UNION SELECT inhparent, inhrelid FROM pg_inherits) i
   ON i.one = kin.oid)
 SELECT c.oid::regclass FROM pg_class c JOIN kin USING (oid) WHERE relkind IN ('r', 'p') ORDER BY 1

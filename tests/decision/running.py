@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
-from twokey.approval.v1 import approval_pb2_grpc
+from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
 from twokey.audit.v1 import audit_pb2_grpc
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 from twokey.enforcer.v1 import describe_pb2_grpc
@@ -43,6 +43,7 @@ class Running:
     channel: grpc.aio.Channel
     secret: str = field(repr=False)
     folder: Path = field(kw_only=True)
+    tls_ca: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         self.decision: Any = decision_pb2_grpc.DecisionServiceStub(self.channel)
@@ -82,6 +83,15 @@ class Running:
         fields.setdefault("can_hold", True)
         request = decision_pb2.DecideRequest(session=session, operation=operation, **fields)
         return await self.decision.Decide(request, metadata=self.enforcer, timeout=20)
+
+
+async def comes(run: Running, approval: str, state: int) -> None:
+    """Until the approval is in this state, 20 s at most."""
+    request = approval_pb2.WatchRequest(ids=[approval])
+    async for one in run.approval.Watch(request, metadata=run.enforcer, timeout=20):
+        if one.state == state:
+            return
+    raise AssertionError("the approval ended otherwise")
 
 
 def operation(
@@ -157,22 +167,27 @@ async def running(
     store: str | None = None,
     issuers: Sequence[dict[str, object]] = (),
     people: str | None = None,
+    document: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Running]:
-    """data: a folder of policy data of one's own. store: its URL, else a file. people: people.yaml's text."""
+    """data: a folder of policy data of one's own. store: its URL, else a file. people: people.yaml's text. document:
+    other members of the settings document."""
     secret = secrets.token_urlsafe(32)
     policy = {"rego": str(ROOT / "rego"), "data": None if data is None else str(data)}
     given = {"identity": {"issuers": list(issuers)}, **({} if store is None else {"store": store})}
-    document = document_of(folder, secret, policy=policy, **given)
+    settings = document_of(folder, secret, **{"policy": policy, **given, **(document or {})})
     if people is not None:
         (folder / "people.yaml").write_text(people)
-    service = Service(Settings.model_validate(document), document, disk=disk, clock=clock, watch=watch, drain_s=1.0)
+    service = Service(Settings.model_validate(settings), settings, disk=disk, clock=clock, watch=watch, drain_s=1.0)
     await service.start()
     stop = asyncio.Event()
     background = asyncio.ensure_future(service.run(stop))
-    credentials = grpc.ssl_channel_credentials(document["run"]["tls"]["ca"].encode())
+    ca = settings["run"]["tls"]["ca"].encode()
+    if "tls" in settings:
+        ca = await asyncio.to_thread(Path(settings["tls"]["certificate"]).read_bytes)
+    credentials = grpc.ssl_channel_credentials(ca)
     try:
         async with grpc.aio.secure_channel(str(service.ready_line["grpc"]), credentials) as channel:
-            yield Running(service, channel, secret, folder=folder)
+            yield Running(service, channel, secret, folder=folder, tls_ca=settings["run"]["tls"]["ca"])
     finally:
         stop.set()
         await background

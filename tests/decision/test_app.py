@@ -369,10 +369,49 @@ async def test_another_sessions_approval_is_not_redeemable_while_it_lives(run: R
 
 async def test_where_it_cannot_be_held_it_is_denied_with_the_hint(run: Running) -> None:
     session = await run.session("executor-7", "executor")
-    answer = await run.decide(session, delete(), can_hold=False, hold_hint="Commit first.")
+    asked = delete()
+    answer = await run.decide(session, asked, can_hold=False, hold_hint="Commit first.")
     assert answer.decision.outcome == DENY
+    assert answer.decision.reason_code == "APPROVAL_PENDING"
+    approval = answer.decision.approval.id
+    assert any(approval in reason.next and "Commit first." in reason.next for reason in answer.decision.reasons)
+    assert [record["event"] for record in await records(run, "approval")] == ["requested"]
+    again = await run.decide(session, asked, can_hold=False)
+    assert again.decision.outcome == DENY
+    assert again.decision.approval.id == approval
+
+
+async def test_what_cannot_be_held_is_redeemed_once_when_it_was_approved(run: Running) -> None:
+    session = await run.session("executor-7", "executor")
+    asked = delete()
+    approval = (await run.decide(session, asked, can_hold=False)).decision.approval.id
+    await approve(run, approval)
+    other = await run.decide(session, delete(2), can_hold=False)
+    assert other.decision.outcome == DENY
+    assert other.decision.approval.id != approval
+    told = await run.decide(session, asked, can_hold=False)
+    assert (told.decision.outcome, told.decision.reason_code) == (HOLD, "APPROVAL_APPROVED")
+    assert told.decision.approval.id == approval
+    assert not told.execution
+    both = [run.decide(session, asked, can_hold=False, approval=approval) for _ in range(2)]
+    outcomes = [answer.decision.outcome for answer in await asyncio.gather(*both)]
+    assert sorted(outcomes) == sorted([ALLOW, DENY])
+    after = await run.decide(session, asked, can_hold=False)
+    assert after.decision.reason_code == "APPROVAL_PENDING"
+    assert after.decision.approval.id != approval
+
+
+@pytest.mark.parametrize("why", ["failed", "several"])
+async def test_nobody_is_asked_about_what_would_not_run_though_approved(run: Running, why: str) -> None:
+    session = await run.session("executor-7", "executor")
+    asked = delete()
+    if why == "failed":
+        asked.sql.transaction.status = "failed"
+    else:
+        asked.sql.statements = 2
+    answer = await run.decide(session, asked, can_hold=False)
     assert answer.decision.reason_code == "POLICY_DENIED"
-    assert "Commit first." in {reason.next for reason in answer.decision.reasons}
+    assert not answer.decision.HasField("approval")
     assert not await records(run, "approval")
 
 

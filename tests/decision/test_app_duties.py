@@ -25,7 +25,7 @@ from twokey.type.v1 import operation_pb2
 
 from decision.model import new_id
 from decision.policy.bundle import shipped_rego
-from tests.decision.running import Running, operation, running
+from tests.decision.running import PEOPLE, Running, operation, running
 
 ALLOW, DENY = type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_DENY
 HOLD = type_pb2.OUTCOME_REQUIRE_APPROVAL
@@ -45,13 +45,28 @@ class Starting:
         self._folder, self._url = folder, url
         self._ending = AsyncExitStack()
 
-    async def __call__(self, duties: str, review: str = "{role: reviewer}") -> Running:
+    async def __call__(
+        self,
+        duties: str,
+        review: str = "{role: reviewer}",
+        *,
+        quorum: int = 1,
+        people: str | None = None,
+        static: str = "",
+    ) -> Running:
         data = self._folder / "data"
         data.mkdir()
         shipped = (shipped_rego() / "data" / "duties.yaml").read_text()
         assert "review: {role: reviewer}\n" in shipped
+        if static:
+            before, _, rest = shipped.partition("static:\n")
+            shipped = f"{before}static:\n{static}dynamic:\n{rest.partition('dynamic:')[2].lstrip(chr(10))}"
         (data / "duties.yaml").write_text(shipped.replace("review: {role: reviewer}\n", f"review: {review}\n") + duties)
-        return await self._ending.enter_async_context(running(self._folder, data=data, store=self._url))
+        if quorum > 1:
+            (data / "approvals.yaml").write_text(
+                f"default: {{groups: [dba], quorum: {quorum}, expires_s: 3600}}\nrules: {{}}\n"
+            )
+        return await self._ending.enter_async_context(running(self._folder, data=data, store=self._url, people=people))
 
     async def close(self) -> None:
         await self._ending.aclose()
@@ -80,7 +95,7 @@ def step(verb: str) -> operation_pb2.Operation:
     return made
 
 
-async def test_p17_two_steps_at_once_that_together_break_a_duty_one_wins(start: Starting) -> None:
+async def test_p17_rb3_two_steps_at_once_that_together_break_a_duty_one_wins(start: Starting) -> None:
     """RB-3: both are shown a past without the other; whoever is noted first wins, the other is asked about again."""
     run = await start(PROCESS)
     agents = [await run.session("executor-7", "executor"), await run.session("alice", "executor")]
@@ -123,6 +138,45 @@ async def test_p18_rb5_the_wall_stands_for_sub_agents_and_later_sessions(start: 
     sub = await run.open("bob", "planner", connection="crm-2", token=token)
     assert "DUTY-WALL" in rules(sub.decision)
     assert (await run.open("bob", "planner", connection="crm-2")).session.id
+
+
+INNER = """inner_walls:
+  - {name: banks, datasets: {bank-1: {relations: [public.first]}, bank-2: {labels: [pan]}}}
+"""
+
+
+def reading(relation: str, verb: str = "select") -> operation_pb2.Operation:
+    made = step(verb)
+    made.sql.relations[0].name = relation
+    return made
+
+
+async def test_p18_rb5_the_wall_inside_a_connection_by_relation_and_by_label(start: Starting, tmp_path: Path) -> None:
+    run = await start(INNER)
+    (tmp_path / "crm.yaml").write_text("public.second.number: pan\n")
+    await run.service.reload()
+    hers, owners = await run.session("executor-7", "executor"), await run.session("alice", "executor")
+    his = await run.session("bob", "executor")
+    free = await run.decide(hers, reading("elsewhere"))
+    first = await run.decide(hers, reading("first"))
+    assert [one.decision.outcome for one in (free, first)] == [ALLOW, ALLOW]
+    assert not first.decision.HasField("lease")
+    for session in (hers, owners):  # the agent's, and its owner's own
+        other = (await run.decide(session, reading("second"))).decision
+        assert (other.outcome, rules(other)) == (DENY, {"DUTY-WALL-INSIDE"})
+    carried = (await run.decide(hers, reading("elsewhere", "insert"))).decision
+    assert (carried.outcome, rules(carried)) == (DENY, {"DUTY-WALL-CARRY"})
+    assert (await run.decide(hers, reading("first", "insert"))).decision.outcome == ALLOW
+    assert (await run.decide(his, reading("second"))).decision.outcome == ALLOW
+    assert (await run.decide(his, reading("first"))).decision.outcome == DENY
+
+
+async def test_p17_rb5_both_sides_of_the_wall_inside_at_once_one_wins(start: Starting, tmp_path: Path) -> None:
+    run = await start(INNER.replace("labels: [pan]", "relations: [public.second]"))
+    sessions = [await run.session("executor-7", "executor"), await run.session("alice", "executor")]
+    asked = zip(sessions, (reading("first"), reading("second")), strict=True)
+    answers = await asyncio.gather(*(run.decide(who, one) for who, one in asked))
+    assert sorted(one.decision.outcome for one in answers) == [ALLOW, DENY]
 
 
 async def test_p18_both_sides_of_a_wall_at_once_one_wins(start: Starting) -> None:
@@ -177,6 +231,93 @@ async def test_who_changed_policy_may_not_approve_under_it(start: Starting) -> N
         await approve(run, approval, "bob")
 
 
+REVIEWERS = PEOPLE.replace(
+    "agents:",
+    """  - {name: dave, identities: [{iss: "https://idp.example", sub: d1}], groups: [dba]}
+  - {name: erin, identities: [{iss: "https://idp.example", sub: e1}], groups: [dba]}
+agents:""",
+)
+
+
+class Held:
+    """An act of executor-7's (alice's agent) that waits for several people."""
+
+    def __init__(self, run: Running) -> None:
+        self.run = run
+        self._statement = f"DELETE {new_id('op')}"
+
+    async def ask(self) -> Held:
+        self._session = await self.run.session("executor-7", "executor")
+        self.approval = str((await self._decide()).approval.id)
+        return self
+
+    async def _decide(self, **fields: str) -> Any:
+        made = operation(self._statement, "delete")
+        return (await self.run.decide(self._session, made, **fields)).decision
+
+    async def approve(self, who: str) -> int:
+        return int((await approve(self.run, self.approval, who)).state)
+
+    async def redeemed(self) -> Any:
+        return await self._decide(approval=self.approval)
+
+
+async def test_rb4_n_approvals_of_n_disjoint_closures_none_the_requesters(start: Starting) -> None:
+    run = await start("", quorum=2, people=REVIEWERS)
+    held = await Held(run).ask()
+    with pytest.raises(grpc.aio.AioRpcError, match="DUTY-REVIEW-SELF"):
+        await held.approve("alice")
+    assert await held.approve("bob") == approval_pb2.STATE_PENDING
+    with pytest.raises(grpc.aio.AioRpcError, match="DUTY-REVIEW-TWICE"):
+        await held.approve("bob")
+    refused = await held.redeemed()
+    assert refused.outcome == DENY
+    assert await held.approve("dave") == approval_pb2.STATE_APPROVED
+    assert (await held.redeemed()).outcome == ALLOW
+
+
+async def test_rb4_more_than_enough_at_once_is_enough(start: Starting) -> None:
+    run = await start("", quorum=2, people=REVIEWERS)
+    held = await Held(run).ask()
+    given = await asyncio.gather(*(held.approve(who) for who in ("bob", "dave", "erin")), return_exceptions=True)
+    assert approval_pb2.STATE_APPROVED in given
+    assert (await held.redeemed()).outcome == ALLOW
+
+
+@pytest.mark.parametrize("what", [{"party": "dave"}, {"role": "reviewer"}])
+async def test_rb4_a_later_revoked_approver_is_not_counted(start: Starting, what: dict[str, str]) -> None:
+    """Neither at redemption nor towards the number; what the others said stays."""
+    run = await start("", quorum=2, people=REVIEWERS)
+    done, half = await Held(run).ask(), await Held(run).ask()
+    await done.approve("dave")
+    assert await done.approve("bob") == approval_pb2.STATE_APPROVED
+    await half.approve("dave")
+    await run.decision.Revoke(
+        decision_pb2.RevokeRequest(reason="left", **what), metadata=run.bearer("carol", "admin"), timeout=20
+    )
+    refused = await done.redeemed()
+    assert refused.outcome == DENY
+    assert "service.approval-insufficient" in rules(refused)
+    if "role" in what:
+        return  # whose tokens are of the same second, for all of them
+    assert await half.approve("bob") == approval_pb2.STATE_PENDING
+    assert await half.approve("erin") == approval_pb2.STATE_APPROVED
+    assert (await half.redeemed()).outcome == ALLOW
+
+
+async def test_rb4_who_left_the_group_meanwhile_is_not_counted(start: Starting, tmp_path: Path) -> None:
+    """People are those of the redemption, not of the review."""
+    run = await start("", quorum=2, people=REVIEWERS)
+    held = await Held(run).ask()
+    await held.approve("bob")
+    assert await held.approve("dave") == approval_pb2.STATE_APPROVED
+    left = REVIEWERS.replace("sub: d1}], groups: [dba]", "sub: d1}], groups: []")
+    assert left != REVIEWERS
+    (tmp_path / "people.yaml").write_text(left)
+    await run.service.reload()
+    assert (await held.redeemed()).outcome == DENY
+
+
 async def test_a_window_that_is_shut_lets_nobody_in(start: Starting) -> None:
     days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     another = days[(datetime.now(UTC).weekday() + 3) % 7]
@@ -191,6 +332,15 @@ async def test_rb1_only_assigned_roles_are_taken_up(start: Starting) -> None:
     run = await start("assignments: {executor-7: [executor], bob: [planner]}\n")
     assert (await run.open("executor-7", "executor")).session.id
     assert rules((await run.open("bob", "executor")).decision) == {"DUTY-ASSIGNED"}
+
+
+async def test_rb1_a_token_with_exclusive_roles_opens_nothing_inherited_ones_included(start: Starting) -> None:
+    """Static, by cardinality n: two of three are carried by one token, the third by inheritance."""
+    sets = "hierarchy: {executor: [auditor]}\n"
+    run = await start(sets, static="  - {name: three, roles: [planner, executor, auditor], limit: 3}\n")
+    both = await run.open("bob", "planner", token=run.token("bob", "planner", "executor"))
+    assert rules(both.decision) == {"DUTY-STATIC"}
+    assert (await run.open("bob", "planner")).session.id
 
 
 async def test_a_change_is_recorded_with_who_made_it_and_remembered(start: Starting, tmp_path: Path) -> None:
@@ -211,3 +361,72 @@ async def test_a_change_is_recorded_with_who_made_it_and_remembered(start: Start
     approval = await held(run, "executor-7")
     with pytest.raises(grpc.aio.AioRpcError, match="DUTY-POLICY-AUTHOR"):
         await approve(run, approval, "bob")
+
+
+async def test_what_changed_while_the_service_was_down_has_an_author(tmp_path: Path) -> None:
+    """Role maps and environments come with a start; so may people, while nobody looks."""
+    account = pwd.getpwuid(os.getuid()).pw_name
+    configuration = tmp_path / "twokey.yaml"
+    configuration.write_text("# read by the supervisor\n")
+    document: dict[str, Any] = {"configuration": str(configuration)}
+    issuer = {"issuer": "https://idp.example", "audience": "twokey", "profile": "rfc9068"}
+    mapped = {**issuer, "roles": {"claim": "groups", "map": {"a": "planner"}}}
+    connection = {"name": "crm", "kind": "postgres", "environment": "production", "classification": None}
+    second = {**connection, "name": "crm-2"}
+    starts: list[tuple[Any, list[str]]] = [
+        ({"document": {**document, "connections": [connection, second]}}, []),
+        ({"document": {**document, "connections": [connection, second]}}, []),  # nothing has changed
+        (
+            {"document": {**document, "connections": [{**connection, "environment": "test"}, second]}},
+            [str(configuration)],
+        ),
+        (
+            {"document": {**document, "connections": [connection, second]}, "issuers": [mapped]},
+            [str(configuration)],
+        ),
+        (
+            {
+                "document": {**document, "connections": [connection, second]},
+                "issuers": [mapped],
+                "people": PEOPLE.replace("sub: b1}", f'sub: b1}}, {{iss: "urn:twokey:os", sub: {account}}}'),
+            },
+            [str(tmp_path / "people.yaml")],
+        ),
+    ]
+    for how, files in starts:
+        async with running(tmp_path, **how) as run:
+            records = [orjson.loads(line) async for _, line in run.service.log.read(0, None)]
+            last = [one for one in records if one["kind"] == "policy"][-1]
+            assert last["reason"] == "start"
+            assert last.get("changed", []) == [{"file": file, "owner": account} for file in files]
+            noted = (await run.service.store.history.read(["bob"])).acts
+    assert last["by"] == ["bob"]
+    assert [one.act for one in noted] == ["policy.change"]
+
+
+async def test_each_change_of_what_decides_is_recorded_with_the_new_revision_and_who(
+    start: Starting, tmp_path: Path
+) -> None:
+    """People, classification and obligations; environments and role maps come with a restart
+    (tests/decision/policy/test_bundle.py has them in the revision)."""
+    run = await start("")
+    account = pwd.getpwuid(os.getuid()).pw_name
+    files = {
+        tmp_path / "people.yaml": PEOPLE.replace("groups: [dba]", "groups: [dba, owners]", 1),
+        tmp_path / "crm.yaml": "public.customers.phone: phone\n",
+        tmp_path / "data" / "obligations.yaml": "session: []\nact: []\n",
+    }
+    revisions = [run.service.engine.revision]
+    for file, text in files.items():
+        file.write_text(text)
+        await run.service.reload()
+        revisions.append(run.service.engine.revision)
+    assert len(set(revisions)) == 4
+    found: list[Any] = []
+    async with asyncio.timeout(20):
+        while len(found) < 3:  # recorded behind the reload
+            await asyncio.sleep(0.01)
+            records = [orjson.loads(line) async for _, line in run.service.log.read(0, None)]
+            found = [one for one in records if one["kind"] == "policy" and one.get("changed")]
+    assert [one["revision"] for one in found] == revisions[1:]
+    assert [one["changed"] for one in found] == [[{"file": str(file), "owner": account}] for file in files]

@@ -18,6 +18,7 @@ from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
 
 from decision.app import Service
+from decision.policy.bundle import shipped_rego
 from decision.settings import Settings
 from tests.decision.running import Running, document_of, operation
 
@@ -49,12 +50,16 @@ async def relay(addresses: list[str]) -> AsyncIterator[str]:
 @pytest.fixture
 async def replicas(tmp_path: Path, postgres_url: str) -> AsyncIterator[tuple[Running, Running]]:
     secret, tls = secrets.token_urlsafe(32), None
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "duties.yaml").write_text((shipped_rego() / "data" / "duties.yaml").read_text() + PROCESS)
+    policy = {"rego": str(shipped_rego()), "data": str(data)}
     async with AsyncExitStack() as ending:
         services: list[Service] = []
         for name in ("one", "two"):
             folder = tmp_path / name
             folder.mkdir()
-            document: dict[str, Any] = document_of(folder, secret, store=postgres_url)
+            document: dict[str, Any] = document_of(folder, secret, store=postgres_url, policy=policy)
             tls = document["run"]["tls"] = tls or document["run"]["tls"]
             service = Service(Settings.model_validate(document), document, watch=False, drain_s=1.0)
             await service.start()
@@ -74,6 +79,16 @@ async def replicas(tmp_path: Path, postgres_url: str) -> AsyncIterator[tuple[Run
             await channel.channel_ready()
             met.append(Running(service, channel, secret, folder=tmp_path))
         yield met[0], met[1]
+
+
+PROCESS = """processes:
+  - name: paying
+    per: relation
+    limit: 2
+    steps:
+      - {name: enter, access: [insert], relations: [public.orders]}
+      - {name: change, access: [update], relations: [public.orders]}
+"""
 
 
 def delete(text: str) -> Any:
@@ -135,7 +150,7 @@ async def test_a_session_ended_at_one_is_over_at_the_other_within_a_second(
     watch.cancel()
 
 
-async def test_of_two_exclusive_roles_opened_at_once_at_two_services_one_is(
+async def test_rb2_of_two_exclusive_roles_opened_at_once_at_two_services_one_is(
     replicas: tuple[Running, Running],
 ) -> None:
     """P19: alice's two agents... one owner, planner and executor, each at its own service."""
@@ -148,3 +163,53 @@ async def test_of_two_exclusive_roles_opened_at_once_at_two_services_one_is(
             await one.decision.CloseSession(
                 decision_pb2.CloseSessionRequest(session=session), metadata=one.enforcer, timeout=20
             )
+
+
+async def test_rb3_of_two_steps_at_once_at_two_services_one_wins(replicas: tuple[Running, Running]) -> None:
+    """An agent's and its owner's: each service shows policy a past without the other step."""
+    one, two = replicas
+    hers, owners = await one.session("executor-7", "executor"), await two.session("alice", "executor")
+    enter, change = operation("INSERT", "insert"), operation("UPDATE", "update")
+    for made in (enter, change):
+        made.sql.most_rows = 1
+    answers = await asyncio.gather(one.decide(hers, enter), two.decide(owners, change))
+    outcomes = sorted(answer.decision.outcome for answer in answers)
+    assert outcomes == [type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_DENY]
+    (lost,) = [one for one in answers if one.decision.outcome == type_pb2.OUTCOME_DENY]
+    assert {reason.rule for reason in lost.decision.reasons} == {"DUTY-PROCESS"}
+
+
+async def test_t28_of_one_password_at_two_services_at_once_one_session_comes(replicas: tuple[Running, Running]) -> None:
+    one, two = replicas
+    for _ in range(4):
+        issued = await one.decision.IssueSessionCredential(
+            decision_pb2.IssueSessionCredentialRequest(connection="crm", role="executor"),
+            metadata=one.bearer("executor-7", "executor"),
+            timeout=20,
+        )
+        asked = [at.open("executor-7", "executor", token=issued.credential) for at in (one, two) * 4]
+        opened = await asyncio.gather(*asked)
+        codes = sorted(each.decision.reason_code for each in opened if not each.session.id)
+        assert codes == ["TOKEN_USED"] * 7
+
+
+async def test_t20_a_revocation_between_ends_what_opens_at_the_other_service(replicas: tuple[Running, Running]) -> None:
+    """Many openings there while the agent is revoked here: whatever was let in has ended, and nothing more comes in."""
+    one, two = replicas
+    token = two.token("executor-7", "executor")
+    revoking = one.decision.Revoke(
+        decision_pb2.RevokeRequest(party="executor-7", reason="stolen"),
+        metadata=one.bearer("carol", "admin"),
+        timeout=20,
+    )
+
+    async def revoke() -> None:
+        await revoking
+
+    _, *opened = await asyncio.gather(revoke(), *(two.open("", "executor", token=token) for _ in range(24)))
+    assert (await two.open("", "executor", token=token)).decision.reason_code == "TOKEN_REVOKED"
+    for each in opened:
+        if each.session.id:
+            refused = await one.decide(each.session.id, operation("SELECT 1", "select"))
+            assert refused.decision.outcome == type_pb2.OUTCOME_DENY
+    assert not await two.service.store.sessions.list()

@@ -14,6 +14,8 @@ from twokey.decision.v1 import decision_pb2
 from twokey.type.v1 import decision_pb2 as type_pb2
 from twokey.type.v1 import operation_pb2
 
+from tests.decision.identity.holder import Holder
+from tests.decision.rpc.test_auth import bound, signed, url
 from tests.decision.running import PEOPLE, Running, operation, running
 
 ALLOW, DENY = type_pb2.OUTCOME_ALLOW, type_pb2.OUTCOME_DENY
@@ -24,6 +26,35 @@ HOLD = type_pb2.OUTCOME_REQUIRE_APPROVAL
 async def run(tmp_path: Path) -> AsyncIterator[Running]:
     async with running(tmp_path) as started:
         yield started
+
+
+async def password_of(run: Running, holder: Holder) -> str:
+    """A one-time password for executor-7, asked for with a proof of `holder`'s key."""
+    access = bound(run, holder, "executor-7", "executor")
+    rpc = "/twokey.decision.v1.DecisionService/IssueSessionCredential"
+    metadata = await signed(run, holder, access, url=url(run, rpc))
+    request = decision_pb2.IssueSessionCredentialRequest(connection="crm", role="executor")
+    answer = await run.decision.IssueSessionCredential(request, metadata=metadata, timeout=20)
+    return str(answer.credential)
+
+
+async def test_an_approval_is_bound_to_the_proof_key_of_who_asked(run: Running) -> None:
+    """Invariant 4: the same subject, chain, role and proof key. Another key of the same subject, or none, finds and
+    redeems nothing; the key itself does, also from a later session."""
+    mine, others = Holder(), Holder()
+    first, approval = await held(run, token=await password_of(run, mine))
+    assert await verdict(run, approval, "bob") == "STATE_APPROVED"
+    await run.decision.CloseSession(decision_pb2.CloseSessionRequest(session=first), metadata=run.enforcer, timeout=20)
+    for opening in ({"token": await password_of(run, others)}, {}):
+        opened = await run.open("executor-7", "executor", **opening)
+        stolen = await run.decide(opened.session.id, delete(), approval=approval)
+        assert (stolen.decision.outcome, stolen.decision.reason_code) == (DENY, "APPROVAL_MISMATCH")
+        anew = await run.decide(opened.session.id, delete())
+        assert anew.decision.outcome == HOLD
+        assert anew.decision.approval.id != approval
+    again, found = await held(run, token=await password_of(run, mine))
+    assert found == approval
+    assert (await run.decide(again, delete(), approval=approval)).decision.outcome == ALLOW
 
 
 def delete(number: int = 1) -> operation_pb2.Operation:
@@ -151,7 +182,9 @@ async def test_a18_a_reviewer_who_lost_the_group_before_the_use_does_not_count(r
     answer = await run.decide(session, delete(), approval=approval)
     assert answer.decision.outcome == DENY
     assert not answer.execution
-    assert await state(run, approval) == "STATE_APPROVED"
+    assert answer.decision.reason_code == "APPROVAL_PENDING"
+    assert await state(run, approval) == "STATE_PENDING"  # open again, for somebody who counts
+    assert (await run.decide(session, delete(), approval=approval)).decision.outcome == DENY
 
 
 async def test_a20_fifty_verdicts_of_one_person_are_one(run: Running) -> None:
@@ -171,3 +204,33 @@ async def test_another_subject_never_finds_or_uses_the_approval(run: Running) ->
     assert (answer.decision.outcome, answer.decision.reason_code) == (DENY, "APPROVAL_MISMATCH")
     asked = await run.decide(other.session.id, delete())
     assert asked.decision.approval.id != approval
+
+
+FLOOD = "default: {groups: [dba], quorum: 1, expires_s: 3600}\nrules: {}\nrequests: {live: 3}\n"
+TWO_AGENTS = PEOPLE.replace(
+    "  - {name: planner-3",
+    '  - {name: executor-8, identities: [{iss: "https://idp.example", sub: r8}], owner: alice}\n  - {name: planner-3',
+)
+
+
+async def test_a29_a_closures_flood_ends_at_its_limit_and_nobody_elses(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "approvals.yaml").write_text(FLOOD)
+    async with running(tmp_path, data=data, people=TWO_AGENTS) as run:
+        sessions = [await run.session("executor-7", "executor"), await run.session("executor-8", "executor")]
+        answers = await asyncio.gather(*(run.decide(sessions[number % 2], delete(number)) for number in range(12)))
+        held_ones = [number for number, one in enumerate(answers) if one.decision.outcome == HOLD]
+        assert len(held_ones) == 3  # of both agents of one owner together, however many ask at once
+        refused = next(one.decision for one in answers if one.decision.outcome == DENY)
+        assert refused.reason_code == "APPROVAL_LIMIT"
+        assert refused.reasons[0].rule == "APPROVAL-FLOOD"
+        first = held_ones[0]
+        again = await run.decide(sessions[first % 2], delete(first))
+        assert again.decision.approval.id == answers[first].decision.approval.id  # asked again it is no new one
+        other = await run.session("carol", "executor")
+        assert (await run.decide(other, delete(99))).decision.outcome == HOLD
+        await run.approval.Withdraw(
+            approval_pb2.WithdrawRequest(id=again.decision.approval.id), metadata=run.enforcer, timeout=20
+        )
+        assert (await run.decide(sessions[0], delete(98))).decision.outcome == HOLD

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from decision.cli.demo.stack import Stack
@@ -54,6 +55,11 @@ def limit_descriptors(pid: int, number: int) -> None:
     as_root("prlimit", f"--pid={pid}", f"--nofile={number}:")
 
 
+def unprivileged() -> tuple[str, ...]:
+    """What a command begins with so that root's is without every capability, as any other user's is."""
+    return ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+
+
 def can_be_root() -> bool:
     if os.geteuid() == 0:
         return True
@@ -61,7 +67,17 @@ def can_be_root() -> bool:
     return shutil.which("sudo") is not None and subprocess.run(asked, check=False, capture_output=True).returncode == 0
 
 
-def as_root(*command: str) -> str:
-    """A gateway hides its own folder in /proc from everybody else, and file systems are root's to mount."""
+def as_root(*command: str, fine: Collection[int] = (0,)) -> str:
+    """A gateway hides its own folder in /proc from everybody else, and file systems are root's to mount. fine: codes of
+    exit that are no failure."""
     prefix = () if os.geteuid() == 0 else ("sudo", "-n")
-    return subprocess.run([*prefix, *command], check=True, capture_output=True, text=True).stdout
+    done = subprocess.run([*prefix, *command], check=False, capture_output=True, text=True)
+    assert done.returncode in fine, f"{command}: {done.returncode}: {done.stderr}"
+    return done.stdout
+
+
+def open_files(pid: int) -> str:
+    """As `ls -l` shows them. One closed meanwhile makes `ls` end with 1 (minor problems, GNU coreutils)."""
+    shown = as_root("ls", "-l", f"/proc/{pid}/fd", fine=(0, 1))
+    assert " -> " in shown, pid
+    return shown

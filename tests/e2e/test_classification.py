@@ -110,11 +110,12 @@ def test_a_renamed_column_does_not_lose_its_label_silently(diary: Stack) -> None
 def test_a_label_reaches_parents_and_partitions(diary: Stack, on: tuple[str, ...]) -> None:
     lines = "".join(f"public.{name}.entry: private\n" for name in on)
     with classified(diary, lines), connect(diary, "planner") as client:
-        for sql, rows in (
-            ("SELECT entry FROM diary", [(None,)]),
-            ("SELECT entry FROM diary_1", [(None,)]),
-            ("SELECT * FROM diary_1", [(1, None)]),
-        ):
+        expected: dict[str, list[tuple[object, ...]]] = {
+            "SELECT entry FROM diary": [(None,)],
+            "SELECT entry FROM diary_1": [(None,)],
+            "SELECT * FROM diary_1": [(1, None)],
+        }
+        for sql, rows in expected.items():
             # The tables are new: until the gateway has seen all of them it may ask to send a statement again.
             assert "canary" not in str(answer(client, sql))
             comes(client, sql, rows)
@@ -155,6 +156,15 @@ async def in_transaction(client: Raw, data: bytes) -> list[tuple[str, bytes]]:
     return await exchange(client, data)
 
 
+async def two_entries_read(client: Raw) -> None:
+    """Of a portal `p` in a transaction, which has more."""
+    opened = wire.parse(b"", b"SELECT entry FROM diary") + wire.bind(b"p", b"") + wire.execute(b"p", 2)
+    frames = await in_transaction(client, opened + wire.SYNC)
+    if not rows(frames):  # a table just made may be answered "changed; send it again"
+        frames = await in_transaction(client, opened + wire.SYNC)
+    assert len(rows(frames)) == 2
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 async def test_a_result_that_is_read_in_parts_stops_where_a_label_comes(diary: Stack, labelled: bool) -> None:
     """A portal with a row limit; what is read of it otherwise goes on, whatever else changes."""
@@ -162,11 +172,7 @@ async def test_a_result_that_is_read_in_parts_stops_where_a_label_comes(diary: S
     with connect(diary, "planner") as other:
         comes(other, "SELECT count(*) FROM diary", [(8,)])
         async with raw(diary, "planner") as client:
-            opened = wire.parse(b"", b"SELECT entry FROM diary") + wire.bind(b"p", b"") + wire.execute(b"p", 2)
-            frames = await in_transaction(client, opened + wire.SYNC)
-            if not rows(frames):  # a table just made may be answered "changed; send it again"
-                frames = await in_transaction(client, opened + wire.SYNC)
-            assert len(rows(frames)) == 2
+            await two_entries_read(client)
             if labelled:
                 admin(diary, "COMMENT ON COLUMN diary.entry IS 'twokey: label=private'")
                 comes(other, "SELECT entry FROM diary LIMIT 1", [(None,)])
@@ -177,3 +183,55 @@ async def test_a_result_that_is_read_in_parts_stops_where_a_label_comes(diary: S
             assert (len(rows(frames)), errors(frames)) == ((0, ["42501"]) if labelled else (2, []))
             await exchange(client, query("ROLLBACK"))
     admin(diary, "DROP TABLE IF EXISTS diary_2")
+
+
+@pytest.mark.parametrize("column", ["entry", "id"])
+async def test_a_result_that_is_read_in_parts_stops_where_the_file_labels_its_column(diary: Stack, column: str) -> None:
+    """The file's change is another policy revision: what is left of a portal comes where that decides alike."""
+    admin(diary, "INSERT INTO diary SELECT n, 'canary ' || n FROM generate_series(2, 8) n")
+    with connect(diary, "planner") as other:
+        comes(other, "SELECT count(*) FROM diary", [(8,)])
+        async with raw(diary, "planner") as client:
+            await two_entries_read(client)
+            with classified(diary, f"public.diary.{column}: private\n"):
+                comes(other, f"SELECT {column} FROM diary LIMIT 1", [(None,)])
+                frames = await exchange(client, wire.execute(b"p", 2) + wire.SYNC)
+                assert (len(rows(frames)), errors(frames)) == ((0, ["42501"]) if column == "entry" else (2, []))
+                await exchange(client, query("ROLLBACK"))
+
+
+def test_a_catalog_that_can_not_be_read_lets_nobody_guess(diary: Stack) -> None:
+    """No statement is described by what was known before; once it can be read again, everything goes on."""
+
+    def told() -> str:
+        try:
+            with connect(diary, "planner") as client:
+                return str(client.execute("SELECT entry FROM diary").fetchall())
+        except psycopg.Error as error:
+            return f"{type(error).__name__}: {error}"
+
+    with classified(diary, "public.diary.entry: private\n"):
+        until(lambda: told() == "[(None,)]", what="the mask")
+        try:
+            admin(diary, "REVOKE SELECT ON pg_catalog.pg_description FROM PUBLIC; CREATE TABLE diary_2 (id int)")
+            until(lambda: "catalog can't be read" in told(), what="the refusal")
+            assert "canary" not in told()
+        finally:
+            admin(diary, "GRANT SELECT ON pg_catalog.pg_description TO PUBLIC; DROP TABLE IF EXISTS diary_2")
+        until(lambda: told() == "[(None,)]", timeout_s=30, what="the catalog")
+
+
+def test_who_sees_a_label_is_held_before_a_definition_leaves_it_behind(diary: Stack) -> None:
+    """Where definitions need nobody else. A masked role is refused the same (tests/corpus/attacks/unlabelling.sql)."""
+    token = diary.token("executor-7", "executor")
+
+    def asked(sql: str) -> str:
+        return diary.twokey("explain", "--connection", "sandbox", "--role", "executor", sql, token=token).stdout
+
+    with classified(diary, "public.diary.entry: private\n"):
+        for sql in ("ALTER TABLE diary DETACH PARTITION diary_1", "ALTER TABLE diary RENAME entry TO plain"):
+            said = asked(sql)
+            assert "require-approval" in said, said
+            assert "MASK-WRITE-DOWN" in said
+            assert "only, which lacks the label" in said
+        assert "MASK-" not in asked("ALTER TABLE diary RENAME id TO number")

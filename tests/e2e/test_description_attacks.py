@@ -110,6 +110,8 @@ PASSED = (
     "SELECT current_setting(n) FROM (VALUES ('work_mem')) v(n)",
 )
 
+REFUSED = {"42501", "55000"}  # denied; or a reviewer would have to see it, who can't be waited for behind a write
+
 Client = psycopg.Connection[tuple[object, ...]]
 
 
@@ -147,14 +149,14 @@ def _refusal(client: Client, statement: str) -> psycopg.Error:
 @pytest.mark.parametrize("statement", OPAQUE)
 def test_what_runs_unseen_code_is_opaque_in_every_environment(anywhere: Client, statement: str) -> None:
     refused = _refusal(anywhere, statement)
-    assert refused.sqlstate == "42501", refused
+    assert refused.sqlstate in REFUSED, refused
     assert "SQL-OPAQUE" in str(refused), refused
 
 
 @pytest.mark.parametrize("statement", HELD)
 def test_what_is_set_off_is_judged_in_production(production: Client, statement: str) -> None:
     refused = _refusal(production, statement)
-    assert refused.sqlstate == "42501", refused
+    assert refused.sqlstate in REFUSED, refused
 
 
 @pytest.mark.parametrize("statement", PASSED)
@@ -176,5 +178,5 @@ def test_a_cursor_is_no_way_around_the_row_budget(snared: Stack, role: str) -> N
         assert len(client.execute("FETCH 900 FROM c").fetchall()) == 900
         with pytest.raises(psycopg.Error) as refused:
             client.execute("FETCH ALL FROM c")
-        assert refused.value.sqlstate in {"42501", "54000"}, refused.value
+        assert refused.value.sqlstate in {*REFUSED, "54000"}, refused.value
         client.execute("ROLLBACK")

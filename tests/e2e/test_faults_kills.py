@@ -16,6 +16,7 @@ import pytest
 
 from decision.cli.demo.stack import CONFIG, Stack
 from enforcers.postgres import wire
+from tests.e2e.background import Background
 from tests.e2e.clients import admin, connect, pending, until
 from tests.e2e.processes import gateways, listening
 from tests.faults.bench import Client
@@ -157,6 +158,34 @@ def test_a_worker_is_killed_while_it_holds_and_another_finds_the_approval(two: S
         assert again.execute(statement).rowcount == 1
     assert admin(two, "SELECT count(*) FROM orders WHERE id = 4711") == "0"
     both_ready(two)
+
+
+def test_a16_a_worker_is_killed_while_an_approved_statement_runs_and_nothing_arms_it_again(two: Stack) -> None:
+    mark = "killed_in_the_act"
+    statement = f"DELETE FROM orders WHERE id = 4712 AND pg_sleep(3) IS NOT NULL /* {mark} */"
+    with raw(two, mark, connection="company") as client:
+        client.send(wire.query(statement.encode()))
+        approval = str(until(lambda: pending(two, containing=mark), what="the hold"))
+        assert two.review("approve", approval).returncode == 0
+        until(lambda: backends(two, mark, state="active") == 1, what="the statement's start")
+        kill(two)
+        while client.read() is not None:
+            pass
+    until(lambda: backends(two, mark) == 0, what="the end of its backend at the target")
+    until(lambda: state_of(two, approval) == "outcome-unknown", timeout_s=60, what="what is known of it")
+    both_ready(two)
+    with connect(two, "executor") as again, Background() as pool:
+        waiting = pool.submit(again.execute, statement)
+        other = str(until(lambda: pending(two, containing=mark), what="a request of its own"))
+        assert other != approval
+        assert two.review("deny", other).returncode == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            waiting.result(20)
+
+
+def state_of(stack: Stack, approval: str) -> str:
+    shown = stack.twokey("approvals", "show", approval, token=stack.token("bob", "reviewer")).stdout
+    return shown.split()[2] if shown else ""
 
 
 def ended_silently(stack: Stack, approval: str) -> bool:

@@ -107,7 +107,7 @@ def test_a_transaction_that_has_written_cannot_be_held(stack: Stack) -> None:
             client.execute("DELETE FROM orders WHERE id = 50005")
         assert refused.value.diag.message_hint
         client.rollback()
-    assert pending(stack, containing="50005") is None
+    assert pending(stack, containing="50005") is not None  # and a retry may find it approved: test_unheld.py
 
 
 def test_ctrl_c_withdraws(stack: Stack) -> None:

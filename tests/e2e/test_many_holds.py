@@ -1,4 +1,5 @@
-"""Hundreds of statements that have to be held, all asked for in the same moment: each becomes a hold, none an error."""
+"""Hundreds of statements that have to be held, all asked for in the same moment: each becomes a hold, none an error.
+Thousands of other requests are pending besides."""
 
 from __future__ import annotations
 
@@ -9,11 +10,15 @@ import asyncpg
 import pytest
 
 from decision.cli.demo.stack import CONFIG, DATABASE, Stack
+from tests.bench import verdicts
 from tests.e2e.clients import APPROVAL
 
 HOLDS = 500
 AT_ONCE = 16  # log-ins
-EXECUTORS = [f"executor-{number}" for number in range(1, 7)]  # nobody may have more than 100 requests open
+EXECUTORS = [f"executor-{number}" for number in range(1, 7)]
+TERMS = (
+    "default: {groups: [dba], quorum: 1, expires_s: 3600}\nrules: {}\nrequests: {live: 600}\n"  # they have one owner
+)
 PEOPLE = """\
 principals:
   - {name: alice, groups: [dba]}
@@ -25,8 +30,11 @@ agents:
 @pytest.fixture
 def large_stack() -> Iterator[Stack]:
     agents = "".join(f"  - {{name: {name}, owner: alice}}\n" for name in EXECUTORS)
-    limits = "enforcers: {{postgres: {{max_connections: 600}}}}\n"
-    with Stack(config=CONFIG + limits, people=PEOPLE + agents, database_settings=("max_connections=600",)) as stack:
+    limits = "enforcers: {{postgres: {{max_connections: 600}}}}\npolicy: {{data: policy-data}}\n"
+    stack = Stack(config=CONFIG + limits, people=PEOPLE + agents, database_settings=("max_connections=600",))
+    (stack.folder / "policy-data").mkdir(parents=True)
+    (stack.folder / "policy-data" / "approvals.yaml").write_text(TERMS)
+    with stack:
         yield stack
 
 
@@ -36,6 +44,7 @@ def test_five_hundred_statements_are_held_in_the_same_moment(large_stack: Stack)
 
 async def hold_all(stack: Stack) -> None:
     host, port = stack.address()
+    reviewer = stack.token("bob", "reviewer")
     tokens = {name: stack.token(name, "executor") for name in EXECUTORS}
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -70,6 +79,10 @@ async def hold_all(stack: Stack) -> None:
         await asyncio.wait({held}, timeout=60)
         assert [str(future.exception() or future.result()) for future in waiting if future.done()] == []
         assert len(set(held.result())) == HOLDS
+        # And 9,500 others are pending besides.
+        assert await asyncio.to_thread(verdicts.fill, stack, 10_000 - HOLDS) == 10_000
+        listed = await asyncio.to_thread(stack.twokey, "approvals", "list", "--json", token=reviewer)
+        assert listed.returncode == 0, listed.stderr
         # They wait for a person, each for its own: one is approved, and only that one runs.
         approval = approvals[7].result()
         done = await asyncio.to_thread(stack.review, "approve", approval, reason="seen")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from decimal import Decimal
@@ -312,6 +313,10 @@ def test_the_key_is_nowhere_but_in_its_file(masks: Stack) -> None:
 MISFIT = "label pay on public.masks.pay (numeric(12,2)): masker email doesn't fit"
 
 
+def line_of(text: str, words: str) -> int:
+    return next(number for number, line in enumerate(text.splitlines(), start=1) if words in line)
+
+
 def write_masking(masks: Stack, text: str) -> None:
     (masks.folder / "policy-data" / "masking.yaml").write_text(text, encoding="utf-8")
 
@@ -324,6 +329,8 @@ def test_a_masker_that_does_not_fit_is_refused_when_policy_is_loaded(masks: Stac
         write_masking(masks, bad)
         until(lambda: MISFIT in masks.log_tail(200), what="the refusal")
         assert "policy-refused" in masks.log_tail(200)
+        place = re.escape(f"masking.yaml:{line_of(bad, 'pay: ')}, ")
+        assert re.search(rf"{place}\S+\.yaml:\d+: {re.escape(MISFIT)}", masks.log_tail(200))
         with connect(masks, "planner") as client:
             assert client.execute("SELECT pay FROM masks WHERE id = 1").fetchone() == (Decimal("123000.00"),)
         masks.stop_twokey()
@@ -345,5 +352,5 @@ def opens(masks: Stack) -> bool:
     try:
         with connect(masks, "planner") as client:
             return client.execute("SELECT pay FROM masks WHERE id = 1").fetchone() == (Decimal("123000.00"),)
-    except psycopg.OperationalError:
+    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):  # refused at log-in or, just after, still
         return False

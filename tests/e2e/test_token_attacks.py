@@ -9,6 +9,7 @@ tests/decision/rpc/test_exchange.py, T28 test_one_time_passwords.py.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OctKey, RSAKey
 
 from decision.identity.tokens import build_verifier
+from decision.metrics import CODES
 from tests.decision.identity.holder import Holder
 from tests.decision.identity.support import EC, RSA, Idp, b64, glue, public, serving, sign
 from tests.decision.running import Running, running
@@ -53,6 +55,10 @@ class World:
         await self.run.service.sessions.record_failed_logins()
         log = [json.loads(line) async for _, line in self.run.service.log.read(0, None)]
         found = [record for record in log if record["kind"] == "session-denied"]
+        assert all(record.get("reasons") or record.get("codes") for record in found)
+        counted = re.findall(rb'twokey_sessions_refused_total{code="(\w+)"} ([0-9.]+)', self.run.service.metrics.text())
+        assert {code for code, _ in counted} <= {code.encode() for code in CODES - {"", "other"}}
+        assert sum(int(float(number)) for _, number in counted) == self.tried
         return sum(record.get("count", 1) for record in found) == self.tried > 0
 
 

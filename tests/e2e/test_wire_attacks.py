@@ -187,7 +187,7 @@ async def test_nothing_pipelined_overtakes_a_hold_or_survives_its_denial(stack: 
         assert rows(await client.until_ready()) == [[b"5"]]
         assert admin(stack, "SELECT status FROM orders WHERE id = 71001") == "new"
         frames = await exchange(client, update + delete + SYNC)  # it has written: no hold, and no write that stays
-        assert errors(frames) == ["42501"]
+        assert errors(frames) == ["55000"]
         assert admin(stack, "SELECT status FROM orders WHERE id = 71001") == "new"
 
 

@@ -26,6 +26,7 @@ DOCUMENT: dict[str, Any] = {
     "balancers": ["10.0.0.0/24"],
     "max_connections": 20,
     "masking": {"key": {"file": "/run/masking.key"}},
+    "variables": {"CRM_RO_PASSWORD": "s3cret-canary"},
     "connections": [
         {
             "name": "crm",
@@ -33,8 +34,8 @@ DOCUMENT: dict[str, Any] = {
             "upstream": "postgresql://127.0.0.1:5432/crm",
             "credentials": {
                 "planner": {"user": "crm_ro", "password": {"env": "CRM_RO_PASSWORD"}},
-                "executor": {"user": "crm_app", "password": {"exec": ["./get", "crm"]}},
-                "auditor": {"user": "crm_au", "password": {"file": "/run/secret"}},
+                "executor": {"user": "crm_app", "password": {"exec": ["./get", "crm"], "environment": ["VAULT"]}},
+                "auditor": {"user": "crm_au", "password": {"file": "/run/secret", "on_disk": True, "at": "t.yaml:3"}},
                 "default": {"user": "nobody"},
                 "certified": {"user": "crm_ce", "certificate": "/run/crm.crt", "key": {"file": "/run/crm.key"}},
             },
@@ -49,8 +50,9 @@ def test_the_documented_form() -> None:
     assert settings.listen == {"crm": Address("127.0.0.1", 0)}
     accounts = settings.connections["crm"].credentials
     assert accounts["planner"].password == EnvSource("CRM_RO_PASSWORD")
-    assert accounts["executor"].password == ExecSource(("./get", "crm"))
-    assert accounts["auditor"].password == FileSource("/run/secret")
+    assert accounts["executor"].password == ExecSource(("./get", "crm"), ("VAULT",))
+    assert accounts["auditor"].password == FileSource("/run/secret", on_disk=True)
+    assert accounts["auditor"].password.at == "t.yaml:3"
     assert accounts["default"].password is None
     assert accounts["certified"].certificate == "/run/crm.crt"
     assert accounts["certified"].key == FileSource("/run/crm.key")
@@ -58,11 +60,15 @@ def test_the_documented_form() -> None:
     assert settings.balancers == ("10.0.0.0/24",)
     assert settings.max_connections == 20
     assert settings.masking_key == FileSource("/run/masking.key")
+    assert settings.variables["CRM_RO_PASSWORD"].reveal() == "s3cret-canary"
+    assert "s3cret-canary" not in repr(settings) + str(settings)
 
 
 def test_what_may_be_absent() -> None:
     document = {
-        key: value for key, value in DOCUMENT.items() if key not in {"tls", "balancers", "max_connections", "masking"}
+        key: value
+        for key, value in DOCUMENT.items()
+        if key not in {"tls", "balancers", "max_connections", "masking", "variables"}
     }
     settings = read_settings(orjson.dumps(document))
     assert settings.tls is None
@@ -83,12 +89,13 @@ def paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 OPTIONAL = {
     *("planner", "executor", "auditor", "default", "certified", "password"),
     *("tls", "balancers", "max_connections", "masking"),
+    *("variables", "CRM_RO_PASSWORD", "environment", "on_disk", "at"),
 }
 
 
 @pytest.mark.parametrize("path", paths(DOCUMENT), ids=str)
 def test_each_key_is_needed_and_typed(path: tuple[Any, ...]) -> None:
-    for value in ({"x": 1}, 1.5, None, *([[]] if path != ("balancers",) else []), ""):
+    for value in ({"x": 1}, 1.5, None, *([[]] if path[-1] not in {"balancers", "environment"} else []), ""):
         changed = copy.deepcopy(DOCUMENT)
         parent = changed
         for key in path[:-1]:
@@ -98,7 +105,7 @@ def test_each_key_is_needed_and_typed(path: tuple[Any, ...]) -> None:
             read_settings(orjson.dumps(changed))
         assert SECRET not in str(caught.value)
     del parent[path[-1]]
-    if path[-1] not in OPTIONAL and not (len(path) > 1 and path[-2] in {"exec", "balancers"}):
+    if path[-1] not in OPTIONAL and not (len(path) > 1 and path[-2] in {"exec", "balancers", "environment"}):
         with pytest.raises(SettingsError):
             read_settings(orjson.dumps(changed))
 

@@ -17,10 +17,10 @@ from typing import TypeVar
 import uvloop
 
 from enforcers.core.ports import Answer, Hold, HoldEnd, HoldResult, MaskedColumn, Question, Ruling
+from enforcers.core.supervise import Supervisor
 from enforcers.postgres import wire
 from enforcers.postgres.gateway import PostgresGateway
 from enforcers.postgres.source import LiveSource
-from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import Target
 from tests.enforcers.postgres.fakes import ALLOW, DENY, HELD, LEASED, ScriptedCore, ScriptedGate, with_duties
 from tests.faults.proxy import Proxy

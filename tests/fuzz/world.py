@@ -79,6 +79,7 @@ class CountingGate:
     subject = "executor-7"
     connection = "crm"
     session_duties = Duties()
+    revision = "rev_1"
 
     def __init__(self) -> None:
         self.granted: Counter[Key] = Counter()

@@ -104,7 +104,7 @@ def _of(node: ast.AST) -> Iterator[_Change]:
         yield _Change("negated", node, lambda: _negate(node, "test"), shown=node.test)
     elif isinstance(node, ast.comprehension):
         for index, condition in enumerate(node.ifs):
-            yield _Change("filter", condition, lambda i=index: node.ifs.pop(i) and None, shown=condition)  # type: ignore[misc]  # as above
+            yield _Change("filter", condition, lambda i=index: _without(node.ifs, i), shown=condition)  # type: ignore[misc]  # as above
     elif isinstance(node, ast.Return) and isinstance(node.value, ast.Compare):
         yield _Change("negated", node, lambda: _negate(node, "value"))
     yield from _statements(node)
@@ -157,7 +157,7 @@ def _drop_entry(node: ast.Dict, index: int) -> None:
 def _elements(node: ast.List | ast.Set | ast.Tuple, *, rule: bool) -> Iterator[_Change]:
     for index, element in enumerate(node.elts):
         if len(node.elts) > 1:
-            yield _Change("element", element, lambda i=index: node.elts.pop(i) and None, rule, element)  # type: ignore[misc]  # as above
+            yield _Change("element", element, lambda i=index: _without(node.elts, i), rule, element)  # type: ignore[misc]  # as above
 
 
 def _arguments(node: ast.Call) -> Iterator[_Change]:
@@ -174,6 +174,10 @@ def _arguments(node: ast.Call) -> Iterator[_Change]:
         flag = keyword.value
         if isinstance(flag, ast.Constant) and isinstance(flag.value, bool):
             yield _Change("flag", node, lambda f=flag: setattr(f, "value", not f.value), shown=keyword)  # type: ignore[misc]  # as above
+
+
+def _without(nodes: list[ast.expr], index: int) -> None:
+    del nodes[index]
 
 
 def _drop_operand(node: ast.BoolOp, index: int) -> None:

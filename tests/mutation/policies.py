@@ -1,4 +1,4 @@
-"""The same for Rego: each rule of masking taken away, each condition of it taken away or turned round.
+"""The same for Rego: each rule of masking and of duties taken away, each condition of it taken away or turned round.
 
 Rules stand apart by empty lines, a condition is a line of a rule's body. What the compiler refuses is stillborn: no
 policy at all is no weaker policy.
@@ -21,7 +21,10 @@ from decision.cli.opa import find
 
 ROOT = Path(__file__).resolve().parents[2]
 REGO = ROOT / "rego"
-FILES = tuple(path for path in sorted((REGO / "masking").glob("*.rego")) if not path.stem.endswith("_test"))
+FILES = {  # by what --modules calls them
+    name: tuple(path for path in sorted((REGO / folder).glob("*.rego")) if not path.stem.endswith("_test"))
+    for name, folder in (("rego", "masking"), ("duties", "duties"))
+}
 _CONDITION = re.compile(r"^\t(?!\t)(?P<text>[^\s}\]#].*[^{\[(,])$")
 _PATIENCE_S = 300
 
@@ -74,7 +77,8 @@ def killed(path: Path, change: Change) -> str:
 
 def unchanged() -> None:
     """Raises RuntimeError where the tests of the policies as they are fail: then nothing can be told of a change."""
-    said = _tested(FILES[0], FILES[0].read_text(encoding="utf-8"))
+    first = FILES["rego"][0]
+    said = _tested(first, first.read_text(encoding="utf-8"))
     if said:
         raise RuntimeError(f"without any change: {said}")
 
@@ -83,11 +87,11 @@ def _tested(path: Path, text: str) -> str:
     with tempfile.TemporaryDirectory(prefix="twokey-mutation-") as made:
         folder = staging.stage(REGO, None, Path(made))
         (folder / path.relative_to(REGO)).write_text(text, encoding="utf-8")
-        return _opa(folder, "masking") or _opa(folder, "")
+        return _opa(folder, path.parent.name) or _opa(folder, "")
 
 
 def _opa(folder: Path, only: str) -> str:
-    """A quick run of the tests about masking comes first; of all of them afterwards."""
+    """A quick run of the tests beside the rule comes first; of all of them afterwards."""
     command = [str(find(os.environ)), "test", "--timeout=120s", "--bundle", "--format=json"]
     command += ["--capabilities", str(REGO / "capabilities.json"), str(folder)]
     if only:

@@ -29,6 +29,9 @@ FOLDER = ROOT / "enforcers" / "postgres" / "describe"
 MODULES = (
     "lineage", "resolution", "telling", "calls", "operators", "conditionals", "casts", "constants", "joins", "flows",
     "expressions", "queries", "references", "relations", "rowsources", "statements",
+    "build", "context", "copying", "counted", "definitions", "describer", "effects", "foreign", "functions", "labelled",
+    "labels", "literals", "output", "pg_settings", "safe_functions", "settings", "shape", "tags", "utility", "verify",
+    "unlabelling", "digest",
 )  # fmt: skip
 _TESTED = ("tests/enforcers/postgres/describe", "tests/mutation")
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
@@ -98,10 +101,10 @@ def python(modules: Sequence[str], ledger: Ledger, *, rules: bool) -> Iterable[t
             yield module, mutant.key, killed, mutant.line
 
 
-def rego(ledger: Ledger) -> Iterable[tuple[str, str, str, int]]:
+def rego(name: str, ledger: Ledger) -> Iterable[tuple[str, str, str, int]]:
     tests = digest((ROOT / "rego").rglob("*_test.rego"))
     policies.unchanged()
-    for path in policies.FILES:
+    for path in policies.FILES[name]:
         source = digest([path])
         for mutant in policies.mutants(path):
             killed = ledger.killed(mutant.key, source, tests)
@@ -114,7 +117,7 @@ def rego(ledger: Ledger) -> Iterable[tuple[str, str, str, int]]:
 def main() -> int:
     os.environ["TWOKEY_PURE"] = "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--modules", default=",".join((*MODULES, "rego")))
+    parser.add_argument("--modules", default=",".join((*MODULES, *policies.FILES)))
     parser.add_argument("--only", choices=["rules"], help="not each branch, only tables, reports and whole functions")
     parser.add_argument("--fresh", action="store_true", help="try again what is known")
     options = parser.parse_args()
@@ -124,9 +127,8 @@ def main() -> int:
     counted: dict[str, Counter[str]] = {}
     survivors = 0
     began = time.monotonic()
-    found = [python([name for name in asked if name != "rego"], ledger, rules=options.only == "rules")]
-    if "rego" in asked:
-        found.append(rego(ledger))
+    found = [python([name for name in asked if name not in policies.FILES], ledger, rules=options.only == "rules")]
+    found += [rego(name, ledger) for name in policies.FILES if name in asked]
     for results in found:
         for module, key, killed, line in results:
             how = "killed" if killed and killed != "stillborn" else killed or "survives"
@@ -138,9 +140,9 @@ def main() -> int:
                 sys.stdout.write(f"survives: {key} (line {line})\n")
                 sys.stdout.flush()
     sys.stdout.write("\n| module | mutants | killed | explained | survive |\n|---|---|---|---|---|\n")
-    for module, how in counted.items():
-        born = sum(how.values()) - how["stillborn"]
-        sys.stdout.write(f"| {module} | {born} | {how['killed']} | {how['equivalent']} | {how['survives']} |\n")
+    for module, tally in counted.items():
+        born = sum(tally.values()) - tally["stillborn"]
+        sys.stdout.write(f"| {module} | {born} | {tally['killed']} | {tally['equivalent']} | {tally['survives']} |\n")
     sys.stdout.write(f"{survivors} survive; {time.monotonic() - began:.0f} s\n")
     return int(bool(survivors))
 

@@ -1,8 +1,8 @@
 """Does any test notice? One mutant at a time, in a process forked from one that has everything else ready.
 
-First the statements of lineage.txt and corpus.txt that reach the changed line, held against what the files say; then,
-where none differs, the other tests of descriptions that need no server. Nothing of this asks a server once the two
-catalogs are read.
+First the statements of lineage.txt, corpus.txt and kinds.txt that reach the changed line, held against what the files
+say; then, where none differs, the other tests of descriptions that need no server. Nothing of this asks a server once
+the two catalogs are read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -37,7 +38,9 @@ FOLDER = ROOT / "enforcers" / "postgres" / "describe"
 TESTS = "tests.enforcers.postgres.describe"
 _AGAIN = (PACKAGE, TESTS, "tests.enforcers.postgres.test_operations", "enforcers.postgres.operations")
 _FILES = ("test_lineage", "test_expressions", "test_describer", "test_counted", "test_telling", "test_resolution",
-          "test_constants",           "test_joins", "test_foreign", "test_output", "test_safe_functions")  # fmt: skip
+          "test_constants", "test_literals", "test_labels", "test_labelled", "test_verify", "test_foreign",
+          "test_output", "test_safe_functions", "test_settings", "test_statements_kinds",
+          "test_relations", "test_unlabelling", "test_context_nesting")  # fmt: skip
 # Looked at already (statement by statement), or slow and about something else.
 _NOT = " and ".join(
     f"not {name}"
@@ -45,6 +48,7 @@ _NOT = " and ".join(
         "test_lineage[",
         "new_syntax[",
         "test_corpus[",
+        "test_a_kind_of_statement",
         "not_reported",
         "hostile",
         "large",
@@ -80,7 +84,7 @@ class Outcome:
 
 
 class Statements:
-    """Of lineage.txt and corpus.txt, against modules as they are imported now."""
+    """Of lineage.txt, corpus.txt and kinds.txt, against modules as they are imported now."""
 
     def __init__(self, catalogs: Catalogs) -> None:
         given: Any = importlib.import_module(f"{TESTS}.given")
@@ -88,28 +92,32 @@ class Statements:
         self._lineage: Any = importlib.import_module(f"{TESTS}.test_lineage")
         self._world = importlib.import_module(f"{TESTS}.lineage_world").World("", catalogs.lineage)
         self._describer: Any = importlib.import_module(f"{TESTS}.test_describer")
+        self._kinds: Any = importlib.import_module(f"{TESTS}.test_statements_kinds")
         self._server = importlib.import_module(f"{TESTS}.conftest").Server("", catalogs.corpus)
-        self._lines, self._new = self._lineage.LINES, self._lineage.NEW
-        self.number = len(self._lines) + len(self._new) + len(self._describer.CASES)
+        self._files: tuple[tuple[str, Sequence[Any], Callable[[Any], None]], ...] = (
+            ("lineage.txt", self._lineage.LINES, partial(self._lineage.test_lineage, self._world)),
+            ("lineage_18.txt", self._lineage.NEW, partial(self._lineage.test_lineage_of_new_syntax, self._world)),
+            ("corpus.txt", self._describer.CASES, partial(self._describer.test_corpus, self._server)),
+            ("kinds.txt", self._kinds.LINES, partial(self._kinds.test_a_kind_of_statement_is_described, self._server)),
+        )
+        self.number = sum(len(lines) for _, lines, _ in self._files)
+
+    def _at(self, number: int) -> tuple[str, int, Sequence[Any], Callable[[Any], None]]:
+        for name, lines, test in self._files:
+            if number < len(lines):
+                return name, number, lines, test
+            number -= len(lines)
+        raise IndexError(number)
 
     def name(self, number: int) -> str:
-        if number < len(self._lines):
-            return f"lineage.txt:{number + 1}"
-        number -= len(self._lines)
-        return (
-            f"lineage_18.txt:{number + 1}" if number < len(self._new) else f"corpus.txt:{number - len(self._new) + 1}"
-        )
+        name, line, _, _ = self._at(number)
+        return f"{name}:{line + 1}"
 
     def right(self, number: int) -> bool:
         """Is statement `number` described as its file says?"""
-        one, two = len(self._lines), len(self._lines) + len(self._new)
+        _, line, lines, test = self._at(number)
         try:
-            if number < one:
-                self._lineage.test_lineage(self._world, self._lines[number])
-            elif number < two:
-                self._lineage.test_lineage_of_new_syntax(self._world, self._new[number - one])
-            else:
-                self._describer.test_corpus(self._server, self._describer.CASES[number - two])
+            test(lines[line])
         except Exception:  # noqa: BLE001 - whatever a changed module raises is what is looked for
             return False
         return True
@@ -160,7 +168,7 @@ class _Changed(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         if fullname != self._name:
             return None
-        return importlib.util.spec_from_file_location(fullname, self._path, loader=self)  # type: ignore[arg-type]  # a loader of no bytes
+        return importlib.util.spec_from_file_location(fullname, self._path, loader=self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None

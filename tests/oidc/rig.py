@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import json
+import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
@@ -22,6 +24,8 @@ from tools import oidc
 
 START_S = 30
 DISCOVERY = "/.well-known/openid-configuration"
+_FORM = re.compile(r'<form[^>]*method="post"[^>]*action="([^"]*)"[^>]*>(.*?)</form>', re.DOTALL)
+_FIELD = re.compile(r'<input[^>]*name="([^"]*)"[^>]*value="([^"]*)"')
 _HOP = {"transfer-encoding", "connection", "content-length", "keep-alive", "content-encoding"}
 
 
@@ -106,6 +110,11 @@ class Rig:
             found: list[str] = (await client.get(f"{self._target}/_{what}")).json()
         return found
 
+    async def redirect_to(self, *addresses: str) -> None:
+        """Where its client `web` may have people sent back to."""
+        async with httpx.AsyncClient() as client:
+            await client.get(f"{self._target}/_redirect", params={"to": list(addresses)})
+
     # Its clients
 
     async def client_credentials(self, client: str, *, scope: str = "", holder: Holder | None = None) -> str:
@@ -147,3 +156,17 @@ class Rig:
             }
             tokens = (await http.post(f"{self.issuer}/token", data=form)).json()
         return str(tokens["access_token"]), str(tokens["id_token"])
+
+    # A person's browser
+
+    async def browse(self, url: str) -> str:
+        """As alice, who agrees to everything: follow redirects, send the forms that pages show. The last page."""
+        async with httpx.AsyncClient(follow_redirects=True) as http:
+            answer = await http.get(url)
+            for _ in range(5):
+                form = _FORM.search(answer.text)
+                if form is None:
+                    return answer.text
+                fields = dict(_FIELD.findall(form[2]))
+                answer = await http.post(answer.url.join(html.unescape(form[1])), data={**fields, "confirm": "yes"})
+        raise AssertionError(answer.text)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from twokey.decision.v1 import decision_pb2
 
@@ -14,6 +15,7 @@ from decision.identity.claims import ClaimRules
 from decision.identity.keys import DiscoveredKeys
 from decision.identity.tokens import TrustedIssuer, Verifier
 from tests.decision.identity.holder import Holder
+from tests.decision.rpc.test_exchange import ACCESS, GRANT
 from tests.decision.running import running
 from tests.oidc.rig import Rig
 
@@ -137,3 +139,51 @@ async def test_t13_and_jk_4_an_unwell_provider(
     rig.mode = "ok"
     clock.now += 11
     assert await verifier.verify(token)
+
+
+async def test_its_tokens_are_exchanged_at_our_endpoint(rig: Rig, tmp_path: Path) -> None:
+    """RFC 8693 with the provider's own tokens: a person's by authorization code, a planner's, and an executor's that is
+    bound to a key. No client could exchange the last one anywhere else."""
+    issuer = {"issuer": rig.issuer, "audience": "twokey", "roles": {"claim": "groups", "map": ROLES}}
+    holder = Holder()
+    async with running(tmp_path, issuers=[issuer], people=PEOPLE.format(iss=rig.issuer)) as run:
+        address = f"http://{run.service.http.address}/token"
+        executor = await rig.client_credentials("executor-bound", holder=holder)
+        planner = await rig.client_credentials("planner-3")
+        _, identity = await rig.authorization_code()
+
+        async def exchange(subject: str, **headers: str) -> httpx.Response:
+            form = {"grant_type": GRANT, "subject_token": subject, "subject_token_type": ACCESS}
+            async with httpx.AsyncClient() as client:
+                return await client.post(address, data=form, headers=headers)
+
+        async def proved(subject: str) -> httpx.Response:
+            first = await exchange(subject, Authorization=f"DPoP {executor}", DPoP=holder.proof(address, executor))
+            proof = holder.proof(address, executor, nonce=first.headers["DPoP-Nonce"])
+            return await exchange(subject, Authorization=f"DPoP {executor}", DPoP=proof)
+
+        assert (await exchange(planner, Authorization=f"Bearer {executor}")).status_code == 401
+        assert (await proved(identity)).json()["error"] == "invalid_token"  # an ID token speaks for nobody
+        answer = await proved(planner)
+        assert answer.status_code == 200, answer.text
+        made = answer.json()
+        assert made["token_type"] == "DPoP"
+        assert (await run.open("", "executor", token=made["access_token"])).decision.reason_code == "TOKEN_PROOF"
+        rpc = "/twokey.decision.v1.DecisionService/IssueSessionCredential"
+        proof = holder.proof(f"https://{run.service.server.address}{rpc}", made["access_token"], nonce=None)
+        request = decision_pb2.IssueSessionCredentialRequest(connection="crm", role="executor")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await run.decision.IssueSessionCredential(
+                request,
+                metadata=(("authorization", f"DPoP {made['access_token']}"), ("dpop", proof)),
+                timeout=10,
+            )
+        nonce = str(dict(caught.value.initial_metadata() or ())["dpop-nonce"])
+        proof = holder.proof(f"https://{run.service.server.address}{rpc}", made["access_token"], nonce=nonce)
+        issued = await run.decision.IssueSessionCredential(
+            request, metadata=(("authorization", f"DPoP {made['access_token']}"), ("dpop", proof)), timeout=10
+        )
+        opened = await run.open("", "executor", token=issued.credential)
+        subject = opened.session.subject
+        assert subject.identity.sub == "planner-3"
+        assert [actor.sub for actor in subject.actors] == ["executor-bound"], opened

@@ -192,7 +192,11 @@ def test_calls_cover_every_rpc() -> None:
     }
     calls = harness.shipped_data()["calls"]
     by_role = {name for name in calls["roles"] if not name.startswith("grpc.reflection.")}
-    assert set(calls["enforcer"]) | by_role == rpcs | {"twokey.identity.v1.TokenExchange/Exchange"}  # POST /token
+    assert set(calls["enforcer"]) | by_role == rpcs | {
+        "twokey.identity.v1.TokenExchange/Exchange",  # POST /token
+        "twokey.authzen.v1.Access/Evaluate",  # POST /access/v1/evaluation
+        "twokey.authzen.v1.Access/Request",  # /access/v1/requests
+    }
     assert not set(calls["enforcer"]) & by_role
     roles = set(harness.shipped_data()["roles"])
     assert {role for listed in calls["roles"].values() for role in listed} <= roles

@@ -82,7 +82,7 @@ def test_every_answer_is_one_the_service_accepts(policy: Path, fixtures: Json, c
 
 @SLOW
 @given(st.lists(st.tuples(variations(), parties, st.booleans()), min_size=20, max_size=40))
-def test_an_added_actor_only_narrows(
+def test_tx_2_an_added_actor_only_narrows(
     policy: Path, fixtures: Json, chosen: list[tuple[dict[str, Any], dict[str, str], bool]]
 ) -> None:
     before, after = [], []
@@ -96,6 +96,123 @@ def test_an_added_actor_only_narrows(
     outcomes = [decision["outcome"] for decision in harness.decide_all(policy, [*before, *after])]
     for index, outcome in enumerate(outcomes[: len(before)]):
         assert RANK[outcomes[index + len(before)]] <= RANK[outcome]
+
+
+@st.composite
+def other_questions(draw: st.DrawFn) -> dict[str, Any]:
+    """Of sessions, calls with what they ask for, and reviews."""
+    calls = ["IssueSessionCredential", "Explain", "ListSessions", "Revoke"]
+    rpcs = st.sampled_from([f"twokey.decision.v1.DecisionService/{name}" for name in calls])
+    return {
+        "subject": draw(subjects),
+        "roles": draw(st.lists(st.sampled_from(["planner", "executor", "reviewer", "auditor", "admin"]), max_size=3)),
+        "role": draw(st.sampled_from(["planner", "executor", "reviewer", ""])),
+        "question": draw(st.sampled_from(["session", "call", "review"])),
+        "rpc": draw(rpcs | st.just("twokey.identity.v1.TokenExchange/Exchange")),
+        "about": draw(st.sampled_from(["", "alice", "planner-1"])),
+        "approval": draw(st.sampled_from(["pending", "approved"])),
+        "actors": draw(st.lists(parties, max_size=2)),
+        "context": draw(
+            st.fixed_dictionaries(
+                {
+                    "scoped": st.booleans(),
+                    "scopes": st.lists(st.sampled_from(["twokey:crm:execute", "twokey:*:*"]), max_size=2),
+                    "sessions": st.lists(
+                        st.fixed_dictionaries(
+                            {
+                                "role": st.sampled_from(["planner", "executor"]),
+                                "connection": st.just("crm"),
+                                "closure": st.lists(names.filter(bool), min_size=1, max_size=2),
+                            }
+                        ),
+                        max_size=2,
+                    ),
+                    "credential": st.fixed_dictionaries(
+                        {
+                            "present": st.booleans(),
+                            "kind": st.sampled_from(["password", "ssh-certificate"]),
+                            "connection": st.sampled_from(["crm", "nowhere"]),
+                            "role": st.sampled_from(["planner", "executor", "reviewer"]),
+                            "uses": st.integers(1, 2),
+                            "proved": st.booleans(),
+                            "command": st.just(""),
+                        }
+                    ),
+                }
+            )
+        ),
+    }
+
+
+def build_other(samples: Json, chosen: dict[str, Any]) -> Json:
+    asked = harness.ask(samples, chosen["subject"], "begin")
+    call = chosen["question"] == "call"
+    asked["question"] = chosen["question"]
+    asked["action"] = {"name": chosen["rpc"] if call else f"{chosen['question']}.open", "verbs": []}
+    if call:
+        rpc = {"type": "rpc", "id": chosen["rpc"], "kind": "", "environment": "", "subject": chosen["about"]}
+        asked["resource"] = rpc
+    asked["operation"]["kind"] = ""
+    asked["subject"].update(roles=chosen["roles"], role=chosen["role"], actors=list(chosen["actors"]))
+    asked["context"].update(copy.deepcopy(chosen["context"]))
+    if chosen["question"] == "review":
+        asked["context"]["approval"] = copy.deepcopy(samples[chosen["approval"]])
+    return asked
+
+
+@SLOW
+@given(st.lists(st.tuples(other_questions(), parties, st.booleans()), min_size=30, max_size=60))
+def test_tx_2_an_added_actor_only_narrows_every_other_question(
+    policy: Path, fixtures: Json, chosen: list[tuple[dict[str, Any], dict[str, str], bool]]
+) -> None:
+    before = [build_other(fixtures, variation) for variation, _, _ in chosen]
+    after = copy.deepcopy(before)
+    for more, (_, actor, first) in zip(after, chosen, strict=True):
+        more["subject"]["actors"].insert(0 if first else len(more["subject"]["actors"]), actor)
+        more["subject"]["closure"] = sorted({*more["subject"]["closure"], actor["name"], actor["owner"]} - {""})
+    outcomes = [decision["outcome"] for decision in harness.decide_all(policy, [*before, *after])]
+    for one, more_so in zip(outcomes[: len(before)], outcomes[len(before) :], strict=True):
+        assert RANK[more_so] <= RANK[one]
+
+
+def test_tx_2_some_of_those_questions_are_allowed(policy: Path, fixtures: Json) -> None:
+    """Else the test above could not fail."""
+    asked = build_other(
+        fixtures,
+        {
+            "subject": "executor", "roles": ["executor"], "role": "executor", "question": "session", "rpc": "",
+            "about": "", "approval": "pending", "actors": [], "context": {},
+        },
+    )  # fmt: skip
+    assert harness.decide_all(policy, [asked])[0]["outcome"] == "allow"
+
+
+@SLOW
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["session", "review", "call"]), st.lists(parties, max_size=2), parties, st.booleans()
+        ),
+        min_size=20,
+        max_size=40,
+    )
+)
+def test_an_added_actor_turns_no_denial_of_a_session_a_review_or_a_call(
+    policy: Path, fixtures: Json, chosen: list[tuple[str, list[dict[str, str]], dict[str, str], bool]]
+) -> None:
+    """Of the same questions as above for operations: a denial stays one, whoever acts besides."""
+    before, after = [], []
+    for kind, actors, actor, first in chosen:
+        asked: Json = copy.deepcopy(fixtures[kind])
+        asked["subject"]["actors"] = list(actors)
+        more = copy.deepcopy(asked)
+        more["subject"]["actors"].insert(0 if first else len(actors), actor)
+        more["subject"]["closure"] = sorted({*more["subject"]["closure"], actor["name"], actor["owner"]})
+        before.append(asked)
+        after.append(more)
+    decisions = harness.decide_all(policy, [*before, *after])
+    for without, with_it in zip(decisions[: len(before)], decisions[len(before) :], strict=True):
+        assert RANK[with_it["outcome"]] <= RANK[without["outcome"]]
 
 
 @SLOW

@@ -60,3 +60,18 @@ def test_failures(codes: dict[str, int], expected: int, passes: int, capsys: pyt
     said = capsys.readouterr().out.splitlines()
     assert len(said) == passes
     assert any("failed" in line for line in said) is (expected != 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "processors", "expected"),
+    [
+        (["tests"], 2, ["--dist", "loadfile", "-n", "2"]),
+        ([], 1, ["--dist", "loadfile", "-n", "2"]),  # most of a test's time is waiting
+        (["-x", "tests"], 8, ["--dist", "loadfile", "-n", "8"]),
+        (["-n", "0"], 8, []),
+        (["-n4"], 8, []),
+        (["--numprocesses=3"], 8, []),
+    ],
+)
+def test_how_many_processes(arguments: list[str], processors: int, expected: list[str]) -> None:
+    assert run_tests.side_by_side(arguments, processors) == expected

@@ -8,24 +8,24 @@ import click
 import grpc
 from twokey.approval.v1 import approval_pb2, approval_pb2_grpc
 
-from decision.cli import client, options, output, render
+from decision.cli import client, options, output
 from decision.cli.errors import CliError
 from decision.cli.options import Who
+from decision.showing import render
+from decision.showing.approval import describe, first, state
 
 Stub = approval_pb2_grpc.ApprovalServiceStub
 CHANNEL = "cli"
 MAX_REASON = 2000
 DONE = {approval_pb2.STATE_APPROVED, approval_pb2.STATE_REDEEMED}
-
-
-def state(approval: approval_pb2.Approval) -> str:
-    return approval_pb2.State.Name(approval.state).removeprefix("STATE_").lower().replace("_", "-")
-
-
-def _first(approval: approval_pb2.Approval, length: int) -> str:
-    """The statement's beginning on one line."""
-    text = " ".join(approval.operation.sql.values.statement[: 8 * length].decode(errors="backslashreplace").split())
-    return render.safe(text[:length]) + ("…" if len(text) > length else "")
+_NOT_APPROVED = {  # exit codes of `wait`
+    approval_pb2.STATE_DENIED: 5,
+    approval_pb2.STATE_EXPIRED: 6,
+    approval_pb2.STATE_LAPSED: 6,
+    approval_pb2.STATE_WITHDRAWN: 7,
+    approval_pb2.STATE_OUTCOME_UNKNOWN: 8,
+    approval_pb2.STATE_PENDING: 75,  # EX_TEMPFAIL: waiting again may help
+}
 
 
 def _emit(approval: approval_pb2.Approval) -> None:
@@ -72,7 +72,7 @@ def list_(*, who: Who, as_json: bool, everything: bool) -> None:
             render.subject(approval.requester),
             f"{approval.connection} ({approval.environment})",
             render.remaining(approval.expires),
-            _first(approval, 60),
+            first(approval, 60),
         )
         for approval in found
     ]
@@ -97,49 +97,6 @@ def show(*, approval_id: str, who: Who, as_json: bool) -> None:
         _emit(approval)
     else:
         click.echo("\n".join(describe(approval)))
-
-
-def describe(approval: approval_pb2.Approval) -> list[str]:
-    """The lines of `approvals show`; every stranger's word escaped."""
-    sql = approval.operation.sql
-    lines = [
-        f"approval   {render.safe(approval.id)}  {state(approval)}"
-        + ("  DEVELOPMENT IDENTITIES" if approval.dev else ""),
-        f"asked by   {render.subject(approval.requester)}",
-        f"on         {render.safe(approval.connection)} ({render.safe(approval.environment)})",
-        f"asked      {render.when(approval.created)}, expires {render.when(approval.expires)}"
-        f" ({render.remaining(approval.expires)})",
-        f"answers    {approval.quorum} of {', '.join(render.safe(group) for group in approval.groups)}",
-        f"digest     {approval.operation.digest.hex()}",
-        *([f"reason     {render.safe(approval.operation.reason)}"] if approval.operation.reason else []),
-        "",
-        "why it is held",
-        *[f"  {line}" for line in render.reasons(approval.reasons)],
-        "",
-        "statement",
-        *[f"  {line}" for line in render.statement(sql.values.statement).split("\n")],
-    ]
-    if sql.values.redacted:
-        labels = ", ".join(render.safe(label) for label in sql.values.redacted)
-        lines += [f"  hidden from you: {labels}; SHA-256 of the statement {sql.values.statement_sha256.hex()}"]
-    if sql.values.named:
-        lines += ["", "which names", *[f"  {line}" for line in render.statement(sql.values.named).split("\n")]]
-    if sql.values.bound:
-        lines += ["", "bound values", *[f"  {line}" for line in render.bound(sql.values.bound)]]
-    lines += ["", "what it touches", *[f"  {line}" for line in render.touches(sql)]]
-    uncovered = render.not_covered(sql)
-    if uncovered:
-        lines += ["", "WHAT YOU CAN'T SEE HERE", *[f"  {line}" for line in uncovered]]
-    if approval.verdicts:
-        lines += ["", "verdicts"]
-        for verdict in approval.verdicts:
-            word = "approved" if verdict.approve else "denied"
-            why = f": {render.safe(verdict.reason)}" if verdict.reason else ""
-            who = render.identity(verdict.reviewer.identity)
-            lines.append(f"  {render.when(verdict.time)} {who} {word} by {render.safe(verdict.channel)}{why}")
-    if approval.execution:
-        lines += ["", f"redeemed as {render.safe(approval.execution)}"]
-    return lines
 
 
 def _reason(value: str) -> str:
@@ -250,7 +207,7 @@ def watch(*, who: Who, as_json: bool) -> None:
             if as_json:
                 _emit(approval)
                 continue
-            asked = f"{render.subject(approval.requester)}: {_first(approval, 80)}"
+            asked = f"{render.subject(approval.requester)}: {first(approval, 80)}"
             click.echo(f"{render.safe(approval.id)} {state(approval):<9} {asked}")
 
 
@@ -266,7 +223,12 @@ def wait(
     who: Who,
     as_json: bool,
 ) -> None:
-    """Wait until one is answered. Exit code 0 when approved, 1 when not.
+    """Wait until one is answered, for pipelines: exit code 0 when approved.
+
+    \b
+    Exit codes: 0 approved (or used already), 5 denied, 6 expired, 7 withdrawn,
+    8 used and nobody knows whether it ran, 75 still pending after --timeout.
+    Others as everywhere: 1 refused (no such approval), 2 usage, 3 configuration, 4 unreachable.
 
     \b
     Example: twokey approvals wait apr_… --timeout 600 --token-file agent.token && retry-the-statement
@@ -280,6 +242,7 @@ def wait(
                 last = approval
                 if approval.state != approval_pb2.STATE_PENDING:
                     break
+                _progress(approval)
         except grpc.RpcError as error:
             late = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             if not late or last is None:
@@ -288,4 +251,21 @@ def wait(
         raise CliError(f"no approval {approval_id}")
     _answered(last, as_json)
     if last.state not in DONE:
-        raise CliError(f"not approved in time: it is {state(last)}")
+        raise NotApprovedError(last)
+
+
+def _progress(approval: approval_pb2.Approval) -> None:
+    """What a pipeline's log shows meanwhile; standard output is for the answer."""
+    given = sum(verdict.approve for verdict in approval.verdicts)
+    groups = ", ".join(render.safe(group) for group in approval.groups)
+    left = render.remaining(approval.expires)
+    click.echo(f"{render.safe(approval.id)} waits: {given} of {approval.quorum} of {groups}; {left} left", err=True)
+
+
+class NotApprovedError(CliError):
+    """Why `wait` ended without a yes, as the exit code; with a reviewer's words where there are any."""
+
+    def __init__(self, approval: approval_pb2.Approval) -> None:
+        self.exit_code = _NOT_APPROVED.get(approval.state, CliError.exit_code)
+        why = [render.safe(verdict.reason) for verdict in approval.verdicts if not verdict.approve and verdict.reason]
+        super().__init__(": ".join([f"not approved in time: it is {state(approval)}", *why[:1]]))

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import click
 from twokey.audit.v1 import audit_pb2, audit_pb2_grpc
 
-from decision.cli import client, options, render, story
+from decision.cli import client, options, story
 from decision.cli.errors import CliError
 from decision.cli.options import Who
+from decision.showing import render
 
 TIMEOUT_S = 60.0
 

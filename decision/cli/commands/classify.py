@@ -6,23 +6,28 @@ import asyncio
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from twokey.audit.v1 import audit_pb2, audit_pb2_grpc
 
-from decision.cli import classification, config, options, reading, target_columns
+from decision.cli import classification, client, config, derived, handover, options, reading, target_columns
 from decision.cli.config import Loaded
 from decision.cli.errors import CliError
-from decision.cli.escape import safe
+from decision.cli.options import Who
 from decision.cli.settings import Connection
 from decision.cli.suggest.sample import NOT_READ, Bounds, Sample, sample
 from decision.cli.target_columns import TargetColumn
 from decision.cli.words import nearest
 from decision.columns import ColumnName
+from decision.showing.escape import safe
 
 if TYPE_CHECKING:
     from decision.cli.suggest.propose import Proposal
+
+_LOG_S = 60.0
 
 
 @click.group()
@@ -57,9 +62,10 @@ def suggest(
       twokey classify suggest crm --json --check
     """
     loaded = config.load(config_path)
+    environ = handover.environment(loaded)
     found = _connection(loaded, connection)
     bounds = Bounds(rows=rows, seconds=float(seconds))
-    proposals, left_out = asyncio.run(_proposals(loaded, found, role, bounds))
+    proposals, left_out = asyncio.run(_proposals(loaded, found, role, bounds, environ))
     path = loaded.absolute(found.classification or f"{found.name}.classification.yaml")
     shown = os.path.relpath(path, loaded.root)
     if as_json:
@@ -79,6 +85,39 @@ def suggest(
         raise CliError(f"{len(proposals)} columns without a label look as if they needed one")
 
 
+@classify.command("derived")
+@click.argument("connection")
+@options.caller
+@options.as_json
+def derived_labels(*, connection: str, who: Who, as_json: bool) -> None:
+    """Labels that new tables of CONNECTION inherited and its classification file lacks, as a diff to commit.
+
+    Needs a token that may read the log.
+
+    \b
+    Example: twokey classify derived crm --token-file auditor.token | patch -p1
+    """
+    loaded = config.load(who.config_path)
+    found = _connection(loaded, connection)
+    if found.classification is None:
+        raise CliError(f"{found.name} has no classification file", next_step="add `classification` to the connection")
+    path = loaded.absolute(found.classification)
+    shown = os.path.relpath(path, loaded.root)
+    sharing = {other.name for other in loaded.config.postgres if other.classification == found.classification}
+    with client.connect(who) as caller:
+        stub = caller.stub(audit_pb2_grpc.AuditServiceStub)
+        answers = stub.Read(audit_pb2.ReadRequest(start=0), metadata=caller.metadata, timeout=_LOG_S)
+        every = derived.of_records((answer.record for answer in answers), frozenset(sharing))
+    labels = derived.open_ones(every, classification.load(path, path.name))
+    if as_json:
+        items = [{"column": str(column), "label": label} for column, label in labels.items()]
+        click.echo(json.dumps({"connection": found.name, "file": shown, "derived": items}))
+    elif labels:
+        click.echo(derived.unified(path.read_text(encoding="utf-8"), labels, shown), nl=False)
+    else:
+        click.echo("twokey: nothing derived that the file lacks", err=True)
+
+
 def _print(path: Path, shown: str, proposals: list[Proposal], left_out: dict[ColumnName, str], *, named: bool) -> None:
     from decision.cli.suggest.diff import unified  # noqa: PLC0415 - needs the optional libraries
 
@@ -94,17 +133,17 @@ def _print(path: Path, shown: str, proposals: list[Proposal], left_out: dict[Col
 
 
 def _connection(loaded: Loaded, name: str) -> Connection:
-    for connection in loaded.config.connections:
+    for connection in loaded.config.postgres:
         if connection.name == name:
             return connection
-    near = nearest(name, [connection.name for connection in loaded.config.connections])
+    near = nearest(name, [connection.name for connection in loaded.config.postgres])
     raise CliError(
         f"no connection {name!r}", next_step=f"did you mean {near!r}?" if near else "name one of twokey.yaml"
     )
 
 
 async def _proposals(
-    loaded: Loaded, connection: Connection, role: str, bounds: Bounds
+    loaded: Loaded, connection: Connection, role: str, bounds: Bounds, environ: Mapping[str, str]
 ) -> tuple[list[Proposal], dict[ColumnName, str]]:
     from decision.cli.suggest.propose import propose  # noqa: PLC0415 - needs the optional libraries
 
@@ -115,7 +154,7 @@ async def _proposals(
     account = reading.account_of(connection, role)
     proposals: list[Proposal] = []
     left_out: dict[ColumnName, str] = {}
-    async with reading.reading(loaded, connection, account, os.environ, statement_s=bounds.statement_s) as link:
+    async with reading.reading(loaded, connection, account, environ, statement_s=bounds.statement_s) as link:
         try:
             columns = await target_columns.read(link)
         except reading.FAULTS as error:

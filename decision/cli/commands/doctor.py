@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from decision.cli import config, handover, options
 from decision.cli import doctor as findings
-from decision.cli import options, render
-from decision.cli.errors import CliError
+from decision.cli.errors import CliError, ConfigError
+from decision.showing import render
 
 _COLOUR = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -30,7 +32,7 @@ def doctor(config_path: Path, as_json: bool) -> None:
     source = click.get_current_context().get_parameter_source("config_path")
     wanted = source is not None and source.name != "DEFAULT"
     problems = 0
-    for finding in findings.examine(config_path, os.environ, config_wanted=wanted):
+    for finding in findings.examine(config_path, _environ(config_path), config_wanted=wanted):
         problems += finding.level == "problem"
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(finding)))
@@ -41,3 +43,12 @@ def doctor(config_path: Path, as_json: bool) -> None:
             click.echo(f"         {finding.fix}")
     if problems:
         raise CliError(f"{problems} problem{'' if problems == 1 else 's'}")
+
+
+def _environ(config_path: Path) -> Mapping[str, str]:
+    """Without the secrets that a configuration names; what is wrong with that one is a finding, and not yet told."""
+    try:
+        loaded = config.load(config_path)
+    except ConfigError:
+        return os.environ
+    return handover.environment(loaded)

@@ -11,8 +11,8 @@ import click
 from decision.cli import config, located, opa, output
 from decision.cli.config import Loaded
 from decision.cli.errors import CliError
-from decision.cli.escape import safe
 from decision.cli.separation import Row, Separation
+from decision.showing.escape import safe
 
 
 @click.command()

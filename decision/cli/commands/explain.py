@@ -8,8 +8,9 @@ import click
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 from twokey.type.v1 import decision_pb2 as type_pb2
 
-from decision.cli import client, config, options, output, render
+from decision.cli import client, config, options, output
 from decision.cli.options import Who
+from decision.showing import render
 
 MAX_STATEMENT = 16 * 1024 * 1024
 

@@ -123,6 +123,6 @@ def _capabilities(rego: Path) -> list[str]:
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env={})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CliError(f"opa did not run: {type(error).__name__}", next_step=opa.HOW_TO_GET_IT) from None

@@ -7,8 +7,9 @@ import json
 import click
 from twokey.decision.v1 import decision_pb2, decision_pb2_grpc
 
-from decision.cli import client, options, output, render
+from decision.cli import client, options, output
 from decision.cli.options import Who
+from decision.showing import render
 
 
 @click.group()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable
 
-from decision.cli import located
+from decision.cli import label_lines, located
 from decision.cli.errors import CliError
 from decision.cli.suggest.propose import Proposal
-
-_PLAIN = re.compile(r"[A-Za-z_][\w$ -]*(\.[\w$ -]+)*", re.ASCII)
 
 
 def unified(before: str | None, proposals: Iterable[Proposal], shown: str) -> str:
@@ -22,23 +18,15 @@ def unified(before: str | None, proposals: Iterable[Proposal], shown: str) -> st
     if not lines:
         return ""
     old = before or ""
-    joined = old if not old or old.endswith("\n") else old + "\n"
-    new = joined + "".join(lines)
+    new = label_lines.added(old, "".join(lines))
     _check(old, new, len(lines), shown)
-    parts = difflib.unified_diff(
-        old.splitlines(keepends=True),
-        new.splitlines(keepends=True),
-        "/dev/null" if before is None else f"a/{shown}",
-        f"b/{shown}",
-    )
-    return "".join(part if part.endswith("\n") else part + "\n\\ No newline at end of file\n" for part in parts)
+    return label_lines.unified(old, new, "/dev/null" if before is None else f"a/{shown}", f"b/{shown}")
 
 
 def _line(proposal: Proposal) -> str:
-    key = str(proposal.column)
-    if not _PLAIN.fullmatch(key) or key != key.strip():
-        key = "'" + key.replace("'", "''") + "'"
-    return f"{key}: {proposal.label}  # suggested ({proposal.confidence}): {proposal.why}\n"
+    return (
+        f"{label_lines.key(proposal.column)}: {proposal.label}  # suggested ({proposal.confidence}): {proposal.why}\n"
+    )
 
 
 def _check(old: str, new: str, added: int, shown: str) -> None:

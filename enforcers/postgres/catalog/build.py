@@ -17,13 +17,16 @@ from enforcers.postgres.catalog.objects import (
     Cast,
     Column,
     Expression,
+    Foreign,
     ForeignKey,
     Function,
     Operator,
     Relation,
     Rule,
+    Server,
     Trigger,
     Type,
+    Wrapper,
 )
 from enforcers.postgres.catalog.parts import PARTS, RELATION_PARTS
 
@@ -112,9 +115,11 @@ class Objects:
     event_triggers: Mapping[int, int]  # the function of each that is enabled
     roles: Mapping[int, str]
     members: Mapping[int, frozenset[int]]  # role -> those that it is a member of, directly
+    servers: Mapping[int, Server]
+    wrappers: Mapping[int, Wrapper]
 
 
-NOTHING = Objects({}, {}, {}, {}, {}, {}, {}, (), {}, {}, {}, {}, {}, {}, {})
+NOTHING = Objects({}, {}, {}, {}, {}, {}, {}, (), {}, {}, {}, {}, {}, {}, {}, {}, {})
 
 
 def patched(old: Mapping[K, V], changes: Mapping[K, V | None]) -> Mapping[K, V]:
@@ -174,7 +179,19 @@ def rebuilt(old: Objects, read: Read) -> Objects:
         patched(old.event_triggers, {key: _fired(rows) for key, rows in _of(read, "event_triggers")}),
         patched(old.roles, {key: text(rows[0][1]) if rows else None for key, rows in _of(read, "roles")}),
         patched(old.members, members),
+        patched(old.servers, {key: _server(rows[0]) if rows else None for key, rows in _of(read, "servers")}),
+        patched(old.wrappers, {key: _wrapper(rows[0]) if rows else None for key, rows in _of(read, "wrappers")}),
     )
+
+
+def _server(row: Row) -> Server:
+    oid, name, wrapper, digest = map(text, row)
+    return Server(int(oid), name, int(wrapper), digest)
+
+
+def _wrapper(row: Row) -> Wrapper:
+    oid, name, digest = map(text, row)
+    return Wrapper(int(oid), name, digest)
 
 
 def _fired(rows: Sequence[Row]) -> int | None:
@@ -315,9 +332,10 @@ class Attached:
     partition_keys: Mapping[int, tuple[int, ...]]  # attribute numbers; 0 stands for an expression
     probes: Mapping[int, tuple[tuple[int, ...], ...]]  # columns of each unique or exclusion index; 0: an expression
     labels: Labels  # by (relation, attnum); attnum 0: of all its columns
+    foreign: Mapping[int, Foreign]  # of foreign tables
 
 
-NOTHING_ATTACHED = Attached({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+NOTHING_ATTACHED = Attached({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
 
 
 def reattached(old: Attached, read: Read) -> Attached:
@@ -349,6 +367,13 @@ def reattached(old: Attached, read: Read) -> Attached:
             {key: tuple(array(row[7]) for row in rows("indexes", key) if row[6] == "true") or None for key in changed},
         ),
         labels=_labels(old.labels, read, changed),
+        foreign=patched(
+            old.foreign,
+            {
+                key: next((Foreign(int(text(row[1])), text(row[2])) for row in rows("foreign_tables", key)), None)
+                for key in changed
+            },
+        ),
     )
 
 

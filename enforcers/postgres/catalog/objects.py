@@ -59,6 +59,33 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """A foreign server."""
+
+    oid: int
+    name: str
+    wrapper: int  # the foreign data wrapper
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A foreign data wrapper: the code that speaks to foreign servers."""
+
+    oid: int
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Where a foreign table's rows are."""
+
+    server: int
+    hash: str  # of its options, which say what is read there; a column's are in the column's
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     oid: int
     name: str

@@ -106,8 +106,12 @@ RELATION_HASH = _hash(
     "c.relispartition",
 )
 COLUMN_HASH = _hash(
-    "a.attname", "a.atttypid", "a.attgenerated", "a.attidentity", "a.attnotnull", "a.atttypmod", "a.attcollation"
-)
+    "a.attname", "a.atttypid", "a.attgenerated", "a.attidentity", "a.attnotnull", "a.atttypmod", "a.attcollation",
+    "a.attfdwoptions",
+)  # fmt: skip
+FOREIGN_HASH = _hash("f.ftserver", "f.ftoptions")
+SERVER_HASH = _hash("s.srvname", "s.srvfdw", "s.srvowner", "s.srvtype", "s.srvversion", "s.srvoptions")
+WRAPPER_HASH = _hash("w.fdwname", "w.fdwhandler", "w.fdwvalidator", "w.fdwoptions")
 TRIGGER_HASH = _hash("t.tgfoid", "t.tgtype", "t.tgenabled", "t.tgqual", "t.tgargs", "t.tgattr")
 DEFAULT_HASH = _hash("d.adbin", "d.adnum")
 # The index's own number is in it, so that two indexes never hash alike.

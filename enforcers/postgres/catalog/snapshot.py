@@ -28,13 +28,16 @@ from enforcers.postgres.catalog.labels import Labels
 from enforcers.postgres.catalog.objects import (
     Cast,
     Expression,
+    Foreign,
     ForeignKey,
     Function,
     Operator,
     Relation,
     Rule,
+    Server,
     Trigger,
     Type,
+    Wrapper,
 )
 from enforcers.postgres.catalog.parts import PARTS
 from enforcers.postgres.catalog.pins import Pins, settle
@@ -188,6 +191,20 @@ class Catalog:
     def probes(self) -> Mapping[int, tuple[tuple[int, ...], ...]]:
         """The columns of each unique or exclusion index; 0 stands for an expression."""
         return self.attached.probes
+
+    @property
+    def foreign(self) -> Mapping[int, Foreign]:
+        """Where the rows of foreign tables are."""
+        return self.attached.foreign
+
+    def server(self, oid: int) -> Server | None:
+        return self.own.servers.get(oid)
+
+    def find_server(self, name: str) -> Server | None:
+        return next((server for server in self.own.servers.values() if server.name == name), None)
+
+    def wrapper(self, oid: int) -> Wrapper | None:
+        return self.own.wrappers.get(oid)
 
     @property
     def labels(self) -> Labels:

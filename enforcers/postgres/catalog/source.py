@@ -154,15 +154,18 @@ class CatalogSource:
                 return
             if self._connection is None and self._clock() < self._retry_at:
                 raise UpstreamError("the target's catalog can't be read; trying again shortly")
+            failed: UpstreamError | None = None
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
                     await self._check()
-            except UpstreamError:
-                await self._fail()
-                raise
+            except UpstreamError as error:
+                failed = error
             except _FAULTS as error:
+                failed = UpstreamError(f"the target's catalog can't be read ({type(error).__name__})")
+                failed.__cause__ = error
+            if failed is not None:
                 await self._fail()
-                raise UpstreamError(f"the target's catalog can't be read ({type(error).__name__})") from error
+                raise failed
             self._failures = 0
 
     async def run(self) -> None:
@@ -257,18 +260,19 @@ class CatalogSource:
         usable = False
         try:
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            learned: Known | Exception
             try:
-                known = await self._learn(connection)
-            except _MOVED:
-                await connection.execute("ROLLBACK")
-                usable = True
-                raise
-            await connection.execute("COMMIT")
+                learned = await self._learn(connection)
+            except _MOVED as error:
+                learned = error
+            await connection.execute("ROLLBACK" if isinstance(learned, Exception) else "COMMIT")
             usable = True
+            if isinstance(learned, Exception):
+                raise learned
+            return learned
         finally:
             if not usable:
                 connection.terminate()
-        return known
 
     def _take(self, known: Known) -> None:
         catalog = known.catalog

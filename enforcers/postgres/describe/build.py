@@ -33,7 +33,7 @@ def build(
     names: SessionNames,
 ) -> Description:
     template = _template(facts, columns, command=command, names=names, catalog=catalog)
-    labelled.label(template, catalog, refers=bool(facts.cursor or facts.prepared))
+    labelled.label(template, catalog, refers=bool(facts.cursor or facts.prepared), renamed=facts.renamed)
     estimate_why = _why_no_estimate(facts, kind)
     fixed = template.SerializeToString(deterministic=True)
     wire = encode(number(oid) + number(attnum) for column in columns for oid, attnum in [column.wire or (0, 0)])
@@ -74,6 +74,7 @@ def build(
         cursor_options=facts.cursor_options,
         savepoint=facts.savepoint,
         chain=facts.chain,
+        quotes=labelled.quotes(template, catalog),
     )
 
 
@@ -131,6 +132,8 @@ def _template(
             safe=safe and is_safe(function),
             via=via,
         )
+    for (server, wrapper), access in sorted(facts.servers.items()):
+        template.servers.add(name=server, wrapper=wrapper, access=sorted(access))
     for setting, action, value in sorted(facts.settings):
         template.settings.add(name=setting, action=action, value=value)
     known = Names(catalog)

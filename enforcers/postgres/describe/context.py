@@ -58,6 +58,7 @@ class Facts:
     seen_relations: dict[int, Relation] = field(default_factory=dict)
     columns: dict[tuple[int, int, str], tuple[Relation, str]] = field(default_factory=dict)
     functions: dict[tuple[str, str, int, str], tuple[Function, bool]] = field(default_factory=dict)
+    servers: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (foreign server, its wrapper) -> access
     settings: dict[tuple[str, str, str], None] = field(default_factory=dict)
     not_covered: dict[str, None] = field(default_factory=dict)
     expanded: set[tuple[object, ...]] = field(default_factory=set)
@@ -82,6 +83,7 @@ class Facts:
     wheres: list[bool] = field(default_factory=list)
     inferences: dict[tuple[Key, str, str], None] = field(default_factory=dict)  # column, kind, function
     flows: dict[tuple[Key, tuple[str, str, str], str, bool], str] = field(default_factory=dict)  # -> the way
+    renamed: dict[tuple[str, str, str], Key] = field(default_factory=dict)  # what a column will be called -> the column
     # Of each subquery that is being described: what decides which rows it has.
     deciding: list[Sources] = field(default_factory=list)
     setting_found: str | None = None  # name of the one row of pg_settings that the statement reads (pg_settings.py)
@@ -144,6 +146,9 @@ class Facts:
             self.writes = True
         if len(self.seen_relations) > MAX_OBJECTS:
             self.doubt("too-complex", "more objects than can be described")
+
+    def reach(self, server: str, wrapper: str, access: str) -> None:
+        self.servers.setdefault((server, wrapper), set()).add(access)
 
     def infer(self, sources: Sources, kind: str, function: str = "") -> None:
         """These columns decide something that can be seen."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from enforcers.postgres.describe import casts, effects, flows, functions, queries, references, relations
+from enforcers.postgres.describe import casts, effects, flows, functions, queries, references, relations, unlabelling
 from enforcers.postgres.describe.context import Context, Node, Scope, strings, unwrap
 
 _CREATE = frozenset(
@@ -163,6 +163,8 @@ def _resolve_objects(context: Context, tables: list[Node], created: Node | None)
         relation = relations.lookup(context, table)
         if relation is not None:
             context.facts.access(relation, "ddl", context.via)
+            if relation.kind == "foreign-table":
+                relations.afar(context, relation, "ddl")
             temporary.append(relation.temporary)
         else:
             temporary.append(False)
@@ -197,7 +199,17 @@ def define(context: Context, kind: str, body: Node, scope: Scope, *, verb: str) 
         inner = context.inner("check") if context.via == "direct" else context
         _computed(inner, kind, body, scope)
     _held_queries(context, kind, body, scope)
+    moves = _MOVES.get(kind)
+    if moves is not None:
+        moves(context, body, scope)
     _loose_ends(context, kind, body)
+
+
+_MOVES: dict[str, Callable[[Context, Node, Scope], None]] = {
+    "AlterObjectSchemaStmt": unlabelling.moved,
+    "AlterTableStmt": unlabelling.altered,
+    "RenameStmt": unlabelling.renamed,
+}
 
 
 def _computed(context: Context, kind: str, body: Node, scope: Scope) -> None:
@@ -320,12 +332,32 @@ def _loose_ends(context: Context, kind: str, body: Node) -> None:
     if kind in {"CreateExtensionStmt", "AlterExtensionStmt"}:
         facts.doubt("server-file", "an extension's script runs")
         facts.changes_names = True
+    if kind in _NAMES_SERVER:
+        _server(context, str(body.get(_NAMES_SERVER[kind], "")), str(body.get("fdwname", "")))
     if kind in {"CreateSubscriptionStmt", "AlterSubscriptionStmt", "ImportForeignSchemaStmt", "DropSubscriptionStmt"}:
         facts.doubt("remote", "another server is reached")
     if kind == "AlterTableStmt":
         for command in _everywhere(body, "AlterTableCmd"):
             if str(command.get("subtype", "")).startswith("AT_Detach") and command.get("def"):
                 facts.single_transaction |= bool(unwrap(command["def"])[1].get("concurrent"))
+
+
+_NAMES_SERVER = {
+    "AlterForeignServerStmt": "servername",
+    "AlterUserMappingStmt": "servername",
+    "CreateForeignServerStmt": "servername",
+    "CreateForeignTableStmt": "servername",
+    "CreateUserMappingStmt": "servername",
+    "DropUserMappingStmt": "servername",
+    "ImportForeignSchemaStmt": "server_name",
+}
+
+
+def _server(context: Context, name: str, wrapper: str) -> None:
+    """A definition names a foreign server; `wrapper` where it makes it. One that isn't there has no wrapper: ""."""
+    server = context.catalog.find_server(name)
+    known = context.catalog.wrapper(server.wrapper) if server is not None else None
+    context.facts.reach(name, known.name if known is not None else wrapper, "define")
 
 
 def drop(context: Context, body: Node, scope: Scope) -> None:
@@ -340,6 +372,8 @@ def drop(context: Context, body: Node, scope: Scope) -> None:
         names = strings(value.get("items")) if node_kind == "List" else [value.get("sval", "")]
         if kind == "OBJECT_SCHEMA":
             _drop_schema(context, names[-1])
+        if kind == "OBJECT_FOREIGN_SERVER":
+            _server(context, names[-1], "")
         if kind not in _DROPS_TABLES:
             continue
         table = {"relname": names[-1], "schemaname": names[-2] if len(names) > 1 else ""}
@@ -349,6 +383,8 @@ def drop(context: Context, body: Node, scope: Scope) -> None:
         relation = relations.lookup(context, table)
         if relation is not None:
             facts.access(relation, "ddl", context.via)
+            if relation.kind == "foreign-table":
+                relations.afar(context, relation, "ddl")
             relations.family(context, relation, "ddl")
         temporary.append(relation is not None and relation.temporary)
     facts.verb("sql.temporary" if temporary and all(temporary) else "sql.drop")

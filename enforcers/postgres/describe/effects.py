@@ -22,10 +22,18 @@ _EXPRESSIONS = {
 }
 
 
-def write(context: Context, relation: Relation, event: str, columns: Collection[str] | None = None) -> None:
-    """event: insert, update, delete or truncate. columns: those assigned to; None when all or unknown."""
+def write(
+    context: Context,
+    relation: Relation,
+    event: str,
+    columns: Collection[str] | None = None,
+    *,
+    defaults: bool = False,
+) -> None:
+    """event: insert, update, delete or truncate. columns: those assigned to; None when all or unknown. defaults: an
+    update sets a column to DEFAULT."""
     facts = context.facts
-    key = ("write", relation.oid, event, context.via, None if columns is None else tuple(sorted(columns)))
+    key = ("write", relation.oid, event, context.via, None if columns is None else tuple(sorted(columns)), defaults)
     if key in facts.expanded or context.too_deep:
         return
     facts.expanded.add(key)
@@ -36,7 +44,7 @@ def write(context: Context, relation: Relation, event: str, columns: Collection[
             if columns is None or column.name in columns:
                 relations.mark(context, relation, column, "write")
     if relation.kind == "foreign-table":
-        facts.doubt("remote", f"foreign table {relation.schema}.{relation.name}")
+        relations.afar(context, relation, event)
     if relation.catalog:
         facts.verb("sql.system")
     if relation.row_security:
@@ -44,9 +52,9 @@ def write(context: Context, relation: Relation, event: str, columns: Collection[
     _rules(context, relation, event)
     _triggers(context, relation, event)
     if relation.kind == "view":
-        _through_view(context, relation, event, columns)
+        _through_view(context, relation, event, columns, defaults=defaults)
         return
-    computed(context, relation, event)
+    computed(context, relation, event, defaults=defaults)
     relations.family(context, relation, event)
     for oid in relations.descendants(context, relation.oid):
         child = context.catalog.relation(oid)
@@ -61,10 +69,11 @@ def write(context: Context, relation: Relation, event: str, columns: Collection[
     _foreign_keys(context, relation, event, columns)
 
 
-def computed(context: Context, relation: Relation, event: str) -> None:
+def computed(context: Context, relation: Relation, event: str, *, defaults: bool = False) -> None:
     """What the target computes for a row that it stores."""
+    kinds = (*_EXPRESSIONS[event], "default") if defaults else _EXPRESSIONS[event]
     for expression in context.catalog.expressions.get(relation.oid, ()):
-        if expression.kind in _EXPRESSIONS[event]:
+        if expression.kind in kinds:
             expressions.stored(context.inner(expression.kind), expression.text, relation=relation)
 
 
@@ -163,7 +172,9 @@ def _computed_defaults(context: Context, relation: Relation) -> None:
             expressions.stored(context.inner("default"), expression.text, relation=relation)
 
 
-def _through_view(context: Context, relation: Relation, event: str, columns: Collection[str] | None) -> None:
+def _through_view(
+    context: Context, relation: Relation, event: str, columns: Collection[str] | None, *, defaults: bool
+) -> None:
     """A simple view passes its writes on to the table below; a view that can't fails on the server."""
     below: dict[int, tuple[Relation, set[str]]] = {}
     source = _only_source(context, relation)
@@ -180,8 +191,10 @@ def _through_view(context: Context, relation: Relation, event: str, columns: Col
         if columns is None or column.name in columns:
             names.add(base[1].name)
     inner = context.inner("view")
+    if defaults:
+        _computed_defaults(context, relation)  # a view's own (ALTER VIEW … SET DEFAULT)
     for base_relation, names in below.values():
-        write(inner, base_relation, event, None if columns is None else names)
+        write(inner, base_relation, event, None if columns is None else names, defaults=defaults)
 
 
 def _only_source(context: Context, relation: Relation) -> Relation | None:

@@ -124,8 +124,7 @@ def probed(context: Context, relation: Relation, event: str, assigned: Assigned,
     """What a write of these columns (None: any) would find out by being refused."""
     family = [relation]
     if relation.kind == "view":
-        family = [below for column in relations.view(context, relation) for below, _ in column.touched[-1:]]
-        written = None
+        family, assigned, written = _below(context, relation, assigned, written)
     family += [
         child
         for oid in relations.descendants(context, relation.oid)
@@ -137,6 +136,19 @@ def probed(context: Context, relation: Relation, event: str, assigned: Assigned,
             _indexes(context, table, written)
             _checks(context, table, event, assigned, written)
         _foreign_keys(context, table, event, written)
+
+
+def _below(
+    context: Context, view: Relation, assigned: Assigned, written: set[str] | None
+) -> tuple[list[Relation], Assigned, set[str] | None]:
+    """What is written through a view, by the names of the tables below. A column that is none of theirs: any (None)."""
+    columns = {column.name: column.touched[-1] for column in relations.view(context, view) if column.touched}
+    renamed = [(columns[name][1].name if name in columns else name, value, kind) for name, value, kind in assigned]
+    if written is not None and all(name in columns and columns[name][0].kind != "view" for name in written):
+        written = {columns[name][1].name for name in written}
+    else:
+        written = None
+    return [table for table, _ in columns.values()], renamed, written
 
 
 def _keys(relation: Relation, attnums: Sequence[int]) -> Sources:

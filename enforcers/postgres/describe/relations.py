@@ -111,7 +111,7 @@ def read(context: Context, relation: Relation, *, children: bool = True, access:
         for ancestor in _ancestors(context, relation.oid):
             which_partition(context, ancestor)
     if relation.kind == "foreign-table":
-        facts.doubt("remote", f"foreign table {relation.schema}.{relation.name}")
+        afar(context, relation, access or "read")
     if relation.catalog and relation.name in _HOLDS_VALUES:
         facts.doubt("unresolved", f"{relation.schema}.{relation.name} shows values of any table")
     if relation.row_security:
@@ -166,7 +166,21 @@ def family(context: Context, relation: Relation, access: str) -> None:
             via = "partition" if relation.kind == "partitioned-table" else "inheritance"
             context.facts.access(child, access, via)
         if child.kind == "foreign-table":
-            context.facts.doubt("remote", f"foreign table {child.schema}.{child.name}")
+            afar(context, child, access or "read")
+
+
+_AFAR = {"read": "read", "lock": "read", "ddl": "define"}  # whatever else is done to a foreign table writes there
+
+
+def afar(context: Context, relation: Relation, access: str) -> None:
+    """A foreign table is touched: what happens to its rows happens at its server, where nobody here sees it."""
+    found = context.catalog.foreign.get(relation.oid)
+    server = context.catalog.server(found.server) if found is not None else None
+    wrapper = context.catalog.wrapper(server.wrapper) if server is not None else None
+    if server is None or wrapper is None:
+        context.facts.doubt("remote", f"foreign table {relation.schema}.{relation.name}")
+        return
+    context.facts.reach(server.name, wrapper.name, _AFAR.get(access, "write"))
 
 
 def policies(context: Context, relation: Relation) -> None:

@@ -19,10 +19,9 @@ SHOWN = frozenset(
     ]
 )
 NAMES = frozenset({"search_path", "role", "session_authorization", "*"})
-_ALIASES = {"timezone": "timezone", "transaction isolation level": "transaction_isolation"}
 _OWN = "twokey."  # the gateway's own settings
 _ON = {"on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"}
-_OFF = {"off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals"}
+_OFF = {"false", "no", "0", "f", "n", "of", "fa", "fal", "fals"}
 _BOOLEAN = frozenset({"row_security", "transaction_read_only", "default_transaction_read_only"})
 
 
@@ -35,7 +34,7 @@ _GRAMMAR = {
 
 
 def touch_setting(context: Context, name: str, action: str, value: str) -> None:
-    lowered = _ALIASES.get(name.lower(), name.lower())
+    lowered = name.lower()
     context.facts.setting(lowered, action, normal(lowered, value) if lowered in SHOWN and action != "show" else "")
     if action == "show":
         return
@@ -51,7 +50,7 @@ def touch_setting(context: Context, name: str, action: str, value: str) -> None:
 
 def value_matters(name: str) -> bool:
     """Does anything here or in policy depend on the value this setting is given?"""
-    lowered = _ALIASES.get(name.lower(), name.lower())
+    lowered = name.lower()
     return lowered in SHOWN or lowered in NAMES or lowered in _GRAMMAR
 
 
@@ -62,4 +61,4 @@ def normal(name: str, value: str) -> str:
     lowered = value.strip().lower()
     if lowered in _ON:
         return "on"
-    return "off" if lowered in _OFF else lowered
+    return "off" if lowered in _OFF else lowered  # what is "off" already stays so

@@ -105,7 +105,23 @@ def _assigned(items: Any) -> list[str]:
     return [str(item.get("ResTarget", {}).get("name", "")) for item in items or []]
 
 
-def _write(context: Context, relation: Relation | None, event: str, names: list[str] | None) -> None:
+def _sets_default(items: Any) -> bool:
+    """SET column = DEFAULT, or among others SET (…) = ROW(…, DEFAULT): the only places where the target takes it. What
+    the default computes runs too."""
+    for item in items or []:
+        kind, value = unwrap(item.get("ResTarget", {}).get("val") or {})
+        places = [{kind: value}]
+        if kind == "MultiAssignRef":
+            places = [value.get("source") or {}]
+            places = places[0].get("RowExpr", {}).get("args", places)
+        if any("SetToDefault" in place for place in places):
+            return True
+    return False
+
+
+def _write(
+    context: Context, relation: Relation | None, event: str, names: list[str] | None, *, defaults: bool = False
+) -> None:
     if relation is None:
         context.facts.verb(f"sql.{event}")
         return
@@ -113,7 +129,7 @@ def _write(context: Context, relation: Relation | None, event: str, names: list[
         for name in names:
             if name not in relation.by_name:
                 context.facts.doubt("unresolved", f"column {relation.name}.{name}")
-    effects.write(context, relation, event, names)
+    effects.write(context, relation, event, names, defaults=defaults)
 
 
 def _targets(context: Context, items: Any, scope: Scope, kind: str, columns: Sequence[OutColumn]) -> Assigned:
@@ -204,7 +220,8 @@ def _insert(context: Context, body: Node, scope: Scope, source: Source, relation
     if conflict.get("action") == "ONCONFLICT_UPDATE":
         updated = _targets(context, conflict.get("targetList"), inner, "update", source.columns)
         joins.condition(context, conflict.get("whereClause"), inner, "where")
-        _write(context, relation, "update", _assigned(conflict.get("targetList")))
+        changed = conflict.get("targetList")
+        _write(context, relation, "update", _assigned(changed), defaults=_sets_default(changed))
         if relation is not None:
             flows.probed(context, relation, "update", updated, {name for name, _, _ in updated})
         assigned = [*assigned, *updated]
@@ -227,7 +244,8 @@ def _update(context: Context, body: Node, scope: Scope, source: Source, relation
     assigned = _targets(context, body.get("targetList"), scope, "update", source.columns)
     joins.condition(context, body.get("whereClause"), scope, "where")
     context.facts.wheres.append(expressions.restricts(body.get("whereClause")))
-    _write(context, relation, "update", _assigned(body.get("targetList")))
+    changed = body.get("targetList")
+    _write(context, relation, "update", _assigned(changed), defaults=_sets_default(changed))
     if relation is not None:
         flows.probed(context, relation, "update", assigned, {name for name, _, _ in assigned})
     return assigned
@@ -269,7 +287,7 @@ def _merge(context: Context, body: Node, scope: Scope, source: Source, relation:
             made = [(name, value, "merge") for name, value in zip(given, values, strict=False)]
         elif command == "CMD_UPDATE":
             made = _targets(context, clause.get("targetList"), scope, "merge", source.columns)
-            _write(context, relation, "update", names)
+            _write(context, relation, "update", names, defaults=_sets_default(clause.get("targetList")))
         elif command == "CMD_DELETE":
             _write(context, relation, "delete", None)
         elif command not in {"CMD_NOTHING", None}:

@@ -18,6 +18,7 @@ from enforcers.postgres.describe import (
     references,
     relations,
     statements,
+    unlabelling,
 )
 from enforcers.postgres.describe.context import Context, Node, OutColumn, Scope, strings, unwrap
 from enforcers.postgres.describe.settings import touch_setting
@@ -361,6 +362,8 @@ def _comment(context: Context, body: Node, scope: Scope) -> None:
     facts = context.facts
     facts.verb("sql.comment")
     facts.ddl = facts.writes = True
+    text = body.get("comment", body.get("label"))
+    unlabelling.commented(context, body, text, body.get("provider"))
     definitions.event_triggers(context)
 
 
@@ -399,6 +402,9 @@ def _maintenance(context: Context, body: Node, scope: Scope) -> None:
         relation = relations.lookup(context, table) if table else None
         if relation is not None:
             facts.access(relation, "ddl", context.via)
+            if relation.kind == "foreign-table":
+                relations.afar(context, relation, "read")
+            relations.family(context, relation, "")  # ANALYZE samples foreign partitions as well
             _index_expressions(context, relation.oid)
     if not body.get("rels"):
         _all_index_expressions(context)

@@ -99,6 +99,7 @@ def dependencies(facts: Facts, catalog: Catalog) -> tuple[Dependency, ...]:
         sql = _agg("pg_attribute a", alive, q.COLUMN_HASH, order="a.attnum")
         found.append(Dependency("object", f"columns {oid}", columns, sql))
         found.extend(_attached(catalog, oid))
+        found.extend(_foreign(catalog, oid))
     for oid, function in sorted(facts.functions_used.items()):
         if oid >= FIRST_USER_OID:
             sql = _agg("pg_proc p", _is("p.oid", oid), q.FUNCTION_HASH)
@@ -106,6 +107,25 @@ def dependencies(facts: Facts, catalog: Catalog) -> tuple[Dependency, ...]:
     if found or facts.types:
         found.extend(_types(facts, catalog))
     return tuple(found)
+
+
+def _foreign(catalog: Catalog, oid: int) -> list[Dependency]:
+    """Of a foreign table where its rows are: its own options, the server's, the wrapper's."""
+    foreign = catalog.foreign.get(oid)
+    if foreign is None:
+        return []
+    sql = _agg("pg_foreign_table f", _is("f.ftrelid", oid), q.FOREIGN_HASH)
+    found = [Dependency("object", f"foreign table {oid}", foreign.hash, sql)]
+    server = catalog.server(foreign.server)
+    if server is None:
+        return found
+    sql = _agg("pg_foreign_server s", _is("s.oid", server.oid), q.SERVER_HASH)
+    found.append(Dependency("object", f"server {server.oid}", server.hash, sql))
+    wrapper = catalog.wrapper(server.wrapper)
+    if wrapper is not None:
+        sql = _agg("pg_foreign_data_wrapper w", _is("w.oid", wrapper.oid), q.WRAPPER_HASH)
+        found.append(Dependency("object", f"wrapper {wrapper.oid}", wrapper.hash, sql))
+    return found
 
 
 def _types(facts: Facts, catalog: Catalog) -> list[Dependency]:

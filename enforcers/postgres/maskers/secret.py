@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from enforcers.core.credentials import fetch, take_variables
 from enforcers.core.errors import CredentialError, SettingsError
+from enforcers.core.sources import fetch
 from enforcers.postgres.maskers.hashes import connection_key
 from enforcers.settings import Settings
 
@@ -19,7 +19,10 @@ async def masking_keys(settings: Settings) -> Mapping[str, bytes]:
     if source is None:
         return {}
     try:
-        secret = await fetch(source, take_variables([source]), "masking.key")
-        return {name: connection_key(secret.reveal().encode(), name) for name in settings.connections}
+        secret = await fetch(source, settings.variables, "masking.key")
+        try:
+            return {name: connection_key(secret.reveal().encode(), name) for name in settings.connections}
+        finally:
+            secret.wipe()
     except (CredentialError, ValueError) as error:
         raise SettingsError(str(error)) from None

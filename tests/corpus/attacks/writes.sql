@@ -146,6 +146,16 @@ BEGIN
 INSERT INTO badges (id, ssn, floor) VALUES (70, (SELECT ssn || '' FROM patients WHERE id = 1), 1) RETURNING ssn
 ROLLBACK
 
+-- an exclusion that probes
+BEGIN
+INSERT INTO lockers SELECT 90, 1, code FROM lockers WHERE id = 1
+ROLLBACK
+
+-- an exclusion that probes, by an update of its own column
+BEGIN
+UPDATE lockers SET code = (SELECT l.code FROM lockers l WHERE l.id = 2) WHERE id = 1
+ROLLBACK
+
 -- a check that quotes the row
 BEGIN
 UPDATE patients SET name = NULL
@@ -288,3 +298,61 @@ CREATE TEMP TABLE got (x text)
 COPY got FROM '/tmp/twokey-corpus-copied'
 SELECT * FROM got
 COPY got TO PROGRAM 'cat > /dev/null; rm -f /tmp/twokey-corpus-copied'
+
+-- a domain's new check tells
+BEGIN
+ALTER DOMAIN code ADD CHECK (VALUE < '7')
+ROLLBACK
+
+-- a domain's check made valid tells
+BEGIN
+ALTER DOMAIN code ADD CONSTRAINT below CHECK (VALUE < '7') NOT VALID
+ALTER DOMAIN code VALIDATE CONSTRAINT below
+ROLLBACK
+
+-- a partition attached tells
+BEGIN
+CREATE TABLE bounds (LIKE badges) PARTITION BY RANGE (ssn)
+DELETE FROM badges WHERE id = 0 OR id = 1
+ALTER TABLE bounds ATTACH PARTITION badges FOR VALUES FROM ('0') TO ('7')
+ROLLBACK
+
+-- rows clustered by it
+BEGIN
+CLUSTER patients USING patients_ssn_key
+SELECT id FROM patients
+ROLLBACK
+
+-- a default that is there
+BEGIN
+INSERT INTO stamped (id) VALUES (90) RETURNING word
+ROLLBACK
+
+-- a default that is there, read afterwards
+BEGIN
+INSERT INTO stamped DEFAULT VALUES
+INSERT INTO stamped (id) VALUES (90)
+SELECT word FROM stamped
+ROLLBACK
+
+-- a default by its word
+BEGIN
+INSERT INTO stamped VALUES (90, DEFAULT) RETURNING word
+ROLLBACK
+
+-- a default in an update
+BEGIN
+UPDATE stamped SET word = DEFAULT WHERE id = 1 RETURNING word
+ROLLBACK
+
+-- a default in an update of several
+BEGIN
+UPDATE stamped SET (id, word) = (1, DEFAULT) WHERE id = 1
+SELECT word FROM stamped
+ROLLBACK
+
+-- a default in MERGE | min=15
+BEGIN
+MERGE INTO stamped s USING wards w ON s.id = w.id WHEN MATCHED THEN UPDATE SET word = DEFAULT
+SELECT word FROM stamped
+ROLLBACK

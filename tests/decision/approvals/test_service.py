@@ -25,9 +25,11 @@ from decision.errors import (
 )
 from decision.model import (
     JSON,
+    NO_LOGIN,
     Approval,
     ApprovalState,
     Durability,
+    Login,
     Obligation,
     Outcome,
     PolicyResult,
@@ -154,13 +156,14 @@ class World:
     async def past(self, who: Subject) -> History:
         return await self.store.history.read(who.closure, reviews=True)
 
-    def review_document(self, who: Subject, approval: Approval, history: History | None) -> JSON:
+    def review_document(self, who: Subject, approval: Approval, history: History | None, login: Login | None) -> JSON:
         return opa_input.review_question(
             subject=who,
             kind="postgres",
             approval=approval,
             operation=operation_pb2.Operation(sql=operation_pb2.SqlOperation(command="DELETE")),
-            context=opa_input.Context(now=self.clock.now(), history=history),
+            context=opa_input.Context(now=self.clock.now(), history=history, login=login or NO_LOGIN),
+            verdict=login is not None,
         )
 
     async def ask(self, text: str = "delete from orders") -> Approval:

@@ -28,7 +28,7 @@ connections:
     upstream: postgresql://127.0.0.1:5432/crm
     credentials:
       planner: {user: crm_ro, password: {env: CRM_RO_PASSWORD}}
-      executor: {user: crm_app, password: {file: secret.txt}}
+      executor: {user: crm_app, password: {file: secret.txt, on_disk: true}}
     classification: crm.classification.yaml
 store: sqlite:///state/twokey.db
 """
@@ -90,7 +90,7 @@ def test_a_good_one_loads_with_absolute_paths(folder: Path) -> None:
     [
         ("    kind: postgres", "    kindd: postgres", "connections[0].kindd", "unknown key", "did you mean 'kind'?"),
         ("people: people.yaml", "pepole: people.yaml", "pepole", "unknown key", "did you mean 'people'?"),
-        ("kind: postgres", "kind: postgress", "connections[0].kind", "must be 'postgres'", "did you mean 'postgres'?"),
+        ("kind: postgres", "kind: postgress", "connections[0].kind", "'postgres' or 'ssh'", "did you mean 'postgres'?"),
         ("name: crm", "name: CRM!", "connections[0].name", "lower-case", ""),
         ("profile: rfc9068", "profile: rfc9086", "identity.issuers[0].profile", "'rfc9068'", "'rfc9068'"),
         ("https://idp", "http://idp", "identity.issuers[0]", "https", ""),
@@ -123,9 +123,16 @@ def test_a_good_one_loads_with_absolute_paths(folder: Path) -> None:
         ("5432/crm", "5432/crm?sslnegotiation=direct", "connections[0].upstream", "without TLS", "verify-full"),
         ("5432/crm", "5432/crm#hunter2", "connections[0].upstream", "#", "remove"),
         ("//127.0.0.1:5432/crm", "///crm", "connections[0].upstream", "no host", "127.0.0.1"),
-        ("sqlite:///state/twokey.db", "postgresql://u:hunter2@h/db", "store", "password", "passfile"),
+        ("sqlite:///state/twokey.db", "postgresql://u:hunter2@h/db", "store", "password", "{env: NAME}"),
         ("sqlite:///state/twokey.db", "postgresql://h/", "store", "no database", "passfile"),
         ("sqlite:///state/twokey.db", "mysql://h/db", "store", "URL like", ""),
+        (
+            "upstream: postgresql://127.0.0.1:5432/crm",
+            "upstream: ssh://127.0.0.1:22",
+            "connections[0].upstream",
+            "URL like",
+            "",
+        ),
         ("crm.classification.yaml", "none.yaml", "connections[0].classification", "no such file", "remove the key"),
     ],
 )
@@ -149,6 +156,77 @@ def test_every_fault_is_listed_at_once(folder: Path) -> None:
     change(folder, "kind: postgres", "kind: oracle")
     change(folder, "profile: rfc9068", "profile: none")
     assert {problem.key for problem in refused(folder)} == {"connections[0].kind", "identity.issuers[0].profile"}
+
+
+def test_a_store_s_password_has_a_source(folder: Path) -> None:
+    store = "{url: postgresql://u@db.example/twokey, password: {env: STORE_PASSWORD}}"
+    change(folder, "sqlite:///state/twokey.db", store)
+    found = loaded(folder)
+    assert found.store == "postgresql://u@db.example/twokey"
+    assert found.state_dir == folder / "state"
+    assert config.secret_variables(found.config) == {"CRM_RO_PASSWORD", "STORE_PASSWORD"}
+    assert "store.password.env" in {problem.key for problem in refused_at_start(folder)}
+    (folder / "secret.txt").chmod(0o600)
+    # Gateways that run alone need none of the service's secrets, and a service alone none of theirs.
+    check_run(found, dev=True, environ={"CRM_RO_PASSWORD": "x"}, service=False)
+    check_run(found, dev=True, environ={"STORE_PASSWORD": "x"}, accounts=False)
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "{url: sqlite:///x.db, password: {env: X}}",
+        "{url: postgresql://u@h/db, password: hunter2}",
+        "{url: 'postgresql://u:hunter2@h/db'}",
+        "{password: {env: X}}",
+    ],
+)
+def test_faults_of_a_store(folder: Path, store: str) -> None:
+    change(folder, "sqlite:///state/twokey.db", store)
+    problem = only(folder)
+    assert problem.key.startswith("store")
+    assert problem.line == line_of(folder, "store:")
+    assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("{env: PATH}", "system's own"),
+        ("{env: X, on_disk: true}", "`on_disk`"),
+        ("{file: x, environment: [X]}", "`environment`"),
+        ("{exec: [./x], environment: [X=hunter2]}", "values never"),
+        ("{exec: [./x], environment: [{X: hunter2}]}", ""),
+        ("{exec: [./x], file: y}", "not exactly one"),
+        ("{on_disk: true}", "not exactly one"),
+    ],
+)
+def test_faults_of_a_source(folder: Path, source: str, says: str) -> None:
+    change(folder, "{env: CRM_RO_PASSWORD}", source)
+    problem = only(folder)
+    assert says in f"{problem.message}; {problem.fix}"
+    assert problem.line == line_of(folder, "planner: {user")
+    assert "hunter2" not in str(problem)
+
+
+def test_a_variable_that_is_no_text(folder: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check_run(loaded(folder), dev=True, environ={"CRM_RO_PASSWORD": "hunter2\udc80"})
+    (problem,) = refused.value.problems
+    assert problem.message == "the variable CRM_RO_PASSWORD is not UTF-8"
+    assert problem.line == line_of(folder, "planner: {user")
+
+
+def test_what_a_credential_s_source_needs_at_the_start(folder: Path) -> None:
+    change(folder, "{env: CRM_RO_PASSWORD}", "{exec: [/bin/cat], environment: [VAULT_TOKEN]}")
+    change(folder, "file: secret.txt, on_disk: true", "file: secret.txt")
+    found = {problem.key: problem for problem in refused_at_start(folder)}
+    helper = found["connections[0].credentials.planner.password.environment"]
+    assert helper.message == "the variable VAULT_TOKEN is not set"
+    file = found["connections[0].credentials.executor.password.file"]
+    assert "lies on a disk" in file.message
+    assert "/dev/shm" in file.fix
+    assert file.line == line_of(folder, "executor: {user")
 
 
 @pytest.mark.parametrize(
@@ -366,3 +444,40 @@ def test_no_text_makes_it_crash(tmp_path_factory: pytest.TempPathFactory, text: 
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(ConfigError):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "message"),
+    [
+        ("{grpc: ['http://twokey.example.com']}", "decision.public.grpc[0]", "origin"),
+        ("{grpc: ['https://twokey.example.com/']}", "decision.public.grpc[0]", "without a path"),
+        ("{grpc: ['https://u:hunter2@twokey.example.com']}", "decision.public.grpc[0]", "origin"),
+        ("{grpc: [twokey.example.com:7443]}", "decision.public.grpc[0]", "origin"),
+        ("{grpc: ['https://twokey.example.com:99999']}", "decision.public.grpc[0]", "origin"),
+        ("{http: ['http://twokey.example.com']}", "decision.public.http[0]", "in the clear"),
+        ("{http: ['https://twokey.example.com?x']}", "decision.public.http[0]", "origin"),
+        ("{http: ['https://twokey.example.com#']}", "decision.public.http[0]", "origin"),
+        ("{https: ['https://x']}", "decision.public.https", "unknown key"),
+    ],
+)
+def test_faults_of_a_public_origin(folder: Path, given: str, key: str, message: str) -> None:
+    change(folder, "people: people.yaml", f"people: people.yaml\ndecision: {{public: {given}}}")
+    (problem,) = refused(folder)
+    assert (problem.key, message in problem.message) == (key, True), problem
+    assert "hunter2" not in str(problem)
+
+
+def test_an_ssh_connection_needs_no_account_and_the_authoritys_key_is_named(folder: Path) -> None:
+    more = "  - {name: bastion, kind: ssh, environment: production, upstream: 'ssh://127.0.0.1:22'}\n"
+    change(folder, "store: sqlite", f"{more}decision: {{ssh: {{key: {{file: ca}}}}}}\nstore: sqlite")
+    loaded = config.load(folder / "twokey.yaml")
+    assert [one.name for one in loaded.config.postgres] == ["crm"]
+    environ = {"CRM_RO_PASSWORD": "x"}
+    with pytest.raises(ConfigError, match=r"decision\.ssh\.key\.file"):
+        check_run(loaded, dev=False, environ=environ)
+    (folder / "ca").write_text("key")
+    check_run(loaded, dev=False, environ=environ)
+    change(folder, "{key: {file: ca}}", "{key: {env: SSH_CA}}")
+    assert config.secret_variables(config.load(folder / "twokey.yaml").config) == {"CRM_RO_PASSWORD", "SSH_CA"}
+    change(folder, "ssh://127.0.0.1:22", "ssh://root@127.0.0.1:22")
+    assert refused(folder)[0].key == "connections[1].upstream"

@@ -10,6 +10,7 @@ import pytest
 from decision.cli import certificates, config, documents
 from decision.cli.config import Loaded
 from decision.cli.documents import Run
+from decision.settings import Settings
 from enforcers.postgres.target import parse_target
 from enforcers.settings import EnvSource, ExecSource, Tls, read_settings
 
@@ -26,8 +27,8 @@ def loaded(tmp_path: Path) -> Loaded:
         "    upstream: postgresql://127.0.0.1:5432/crm\n"
         "    credentials:\n"
         "      planner: {user: ro, password: {env: RO}}\n"
-        "      executor: {user: rw, password: {exec: [./get-secret, crm]}}\n"
-        "      default: {user: x, password: {file: pw}}\n"
+        "      executor: {user: rw, password: {exec: [./get-secret, crm], environment: [VAULT_ADDR]}}\n"
+        "      default: {user: x, password: {file: pw, on_disk: true}}\n"
         "store: sqlite:///var/twokey.db\n"
     )
     return config.load(tmp_path / "twokey.yaml")
@@ -62,9 +63,18 @@ def test_sources_are_handed_on_unread_with_absolute_paths(loaded: Loaded, run: R
     connections = document["connections"]
     assert isinstance(connections, list)
     credentials = connections[0]["credentials"]
-    assert credentials["planner"]["password"] == {"env": "RO"}
-    assert credentials["executor"]["password"] == {"exec": [str(loaded.root / "get-secret"), "crm"]}
-    assert credentials["default"]["password"] == {"file": str(loaded.root / "pw")}
+    shown = loaded.document.file
+    assert credentials["planner"]["password"] == {"env": "RO", "at": f"{shown}:8"}
+    assert credentials["executor"]["password"] == {
+        "exec": [str(loaded.root / "get-secret"), "crm"],
+        "environment": ["VAULT_ADDR"],
+        "at": f"{shown}:9",
+    }
+    assert credentials["default"]["password"] == {
+        "file": str(loaded.root / "pw"),
+        "on_disk": True,
+        "at": f"{shown}:10",
+    }
 
 
 def test_what_a_listener_and_a_target_show_each_other(tmp_path: Path, run: Run) -> None:
@@ -103,8 +113,20 @@ def test_what_a_listener_and_a_target_show_each_other(tmp_path: Path, run: Run) 
 def test_environments_are_lists_of_what_is_allowed(loaded: Loaded) -> None:
     environ = {"PATH": "p", "HOME": "h", "RO": "secret", "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "evil"}
     assert documents.environment(documents.SERVICE, environ) == {"PATH": "p", "HOME": "h"}
-    names = {*documents.PLAIN, *config.variables(loaded.config)}
-    assert documents.environment(names, environ) == {"PATH": "p", "HOME": "h", "RO": "secret"}
+    assert config.variables(loaded.config) == {"RO", "VAULT_ADDR"}
+    assert not {"HTTPS_PROXY", "https_proxy"} & set(
+        documents.SERVICE
+    )  # they may hold a password, and nobody reads them
+
+
+def test_what_variables_hold_goes_by_the_document(loaded: Loaded, run: Run) -> None:
+    given = {"RO": "hunter2", "VAULT_ADDR": "https://vault"}
+    document = documents.enforcer(
+        loaded, run, grpc="127.0.0.1:1", listen={"crm": "127.0.0.1:0"}, instance="enf-1", variables=given
+    )
+    settings = read_settings(json.dumps(document).encode())
+    assert {name: secret.reveal() for name, secret in settings.variables.items()} == given
+    assert "hunter2" not in repr(settings)
 
 
 def test_secrets_are_not_in_repr(run: Run) -> None:
@@ -116,3 +138,33 @@ def test_the_enforcer_reads_its_document(loaded: Loaded, run: Run) -> None:
     document = documents.enforcer(loaded, run, grpc="127.0.0.1:1", listen={"crm": "127.0.0.1:0"}, instance="enf-1")
     settings = read_settings(json.dumps(document).encode())
     assert settings.connections["crm"].credentials["planner"].user == "ro"
+
+
+def test_public_origins_and_the_authoritys_key_reach_the_decision_service_alone(tmp_path: Path) -> None:
+    (tmp_path / "people.yaml").write_text("principals: []\n")
+    (tmp_path / "twokey.yaml").write_text(
+        "people: people.yaml\n"
+        "identity: {issuers: [{issuer: 'https://idp.example', audience: t, roles: {claim: g}, login: {client: cli}}]}\n"
+        "decision:\n"
+        "  public: {grpc: ['https://twokey.example.com:7443'], http: ['https://twokey.example.com']}\n"
+        "  ssh: {key: {env: CA}}\n"
+        "connections:\n"
+        "  - name: crm\n    kind: postgres\n    environment: x\n    upstream: postgresql://127.0.0.1/c\n"
+        "    credentials: {default: {user: u}}\n"
+        "  - {name: bastion, kind: ssh, environment: x, upstream: 'ssh://127.0.0.1'}\n"
+    )
+    loaded = config.load(tmp_path / "twokey.yaml")
+    run = Run(
+        instance="r", dev=False, enforcer_secret="s" * 43, tls=certificates.make("t"), opa="/opa", ssh_key="hunter2"
+    )
+    document = documents.decision(loaded, run, grpc="127.0.0.1:0", http="127.0.0.1:0")
+    read = Settings.model_validate(document)
+    assert read.public.grpc == ["https://twokey.example.com:7443"]
+    assert read.ssh is not None
+    assert read.ssh.key.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(run) + repr(read)
+    assert [one.kind for one in read.connections] == ["postgres", "ssh"]
+    assert "login" not in read.identity.issuers[0]
+    told = documents.enforcer(loaded, run, grpc="127.0.0.1:1", listen={"crm": "127.0.0.1:0"}, instance="e")
+    assert "hunter2" not in json.dumps(told)
+    assert "bastion" not in json.dumps(told)

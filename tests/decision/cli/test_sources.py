@@ -10,7 +10,8 @@ from decision.cli import sources
 from decision.cli.config import Loaded
 from decision.cli.errors import CliError
 from decision.cli.located import Located
-from decision.cli.settings import Account, Config, Connection, People, Source
+from decision.cli.schema import Source
+from decision.cli.settings import Account, Config, Connection, People
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from decision.cli import runfile
 from decision.cli.demo.stack import CONFIG, Stack
 from decision.cli.errors import CliError
+from tests.e2e.processes import as_root
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -107,14 +108,22 @@ def test_the_run_file_holds_no_secret_and_is_its_owner_s(stack: Stack) -> None:
 
 
 def test_no_secret_is_in_any_command_line_or_environment(stack: Stack) -> None:
-    enforcer = child(stack, "enforcers")
+    """Nor of `twokey up` itself, which was started with them: it began anew without them, as the same process."""
     passwords = [stack.up_environment()[f"COMPANY_{kind}_PASSWORD"].encode() for kind in ("RO", "RW")]
-    for pid in tree(stack.pid):
+    assert works(stack)
+    pids = [stack.pid, *tree(stack.pid)]
+    assert len(pids) >= 4
+    for pid in pids:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-        assert not any(password in line for password in passwords)
-        if pid != enforcer and "enforcers" not in line.decode():
-            assert b"PASSWORD" not in environ, line
+        environ = as_root("cat", f"/proc/{pid}/environ").encode()
+        assert not any(password in line + environ for password in passwords), line
+        assert b"COMPANY_" not in environ, line
+
+
+def test_no_process_of_ours_dumps_core(stack: Stack) -> None:
+    for pid in [stack.pid, *tree(stack.pid)]:
+        limit = next(line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core" in line)
+        assert limit.split()[4:6] == ["0", "0"], Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_nothing_secret_is_on_disk(stack: Stack) -> None:

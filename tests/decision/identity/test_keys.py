@@ -12,7 +12,8 @@ from joserfc.jwk import RSAKey
 from decision.errors import TokenError
 from decision.identity import keys
 from decision.identity.claims import ClaimRules
-from decision.identity.keys import DiscoveredKeys, is_loopback, may_fetch
+from decision.identity.fetching import is_loopback, may_fetch
+from decision.identity.keys import DiscoveredKeys
 from decision.identity.tokens import TrustedIssuer, Verifier
 from tests.decision.identity.support import RSA, Handler, Idp, public, serving
 
@@ -64,7 +65,9 @@ async def test_fetched_once_for_many(idp: Idp, source: DiscoveredKeys) -> None:
     assert idp.fetches() == 1
 
 
-async def test_a_flood_of_unknown_kids_is_one_fetch_an_interval(idp: Idp, source: DiscoveredKeys, clock: Clock) -> None:
+async def test_jk_2_a_flood_of_unknown_kids_is_one_fetch_an_interval(
+    idp: Idp, source: DiscoveredKeys, clock: Clock
+) -> None:
     await source.get("rsa")
     for number in range(1000):
         assert await refused(source, f"kid{number}") == "TOKEN_SIGNATURE"
@@ -76,7 +79,7 @@ async def test_a_flood_of_unknown_kids_is_one_fetch_an_interval(idp: Idp, source
     assert idp.fetches() == 2
 
 
-async def test_a_new_key_is_usable_after_one_refresh(idp: Idp, source: DiscoveredKeys, clock: Clock) -> None:
+async def test_jk_3_a_new_key_is_usable_after_one_refresh(idp: Idp, source: DiscoveredKeys, clock: Clock) -> None:
     await source.get("rsa")
     clock.now += 11
     idp.jwks = {"keys": [public(RSA, "rsa"), public(RSA, "new")]}
@@ -93,7 +96,7 @@ async def test_a_removed_key_stops_within_ten_minutes(idp: Idp, source: Discover
     assert await refused(source) == "TOKEN_SIGNATURE"
 
 
-async def test_the_last_good_set_serves_an_hour_of_failure(idp: Idp, source: DiscoveredKeys, clock: Clock) -> None:
+async def test_jk_4_the_last_good_set_serves_an_hour_of_failure(idp: Idp, source: DiscoveredKeys, clock: Clock) -> None:
     await source.get("rsa")
     idp.handlers["/keys"] = answer(status=500)
     clock.now += 3599
@@ -165,7 +168,7 @@ async def test_a_caller_that_hangs_up_does_not_stop_the_fetch(idp: Idp, source: 
         answer(body=b"\xff"),
     ],
 )
-async def test_useless_answers_leave_no_keys(idp: Idp, source: DiscoveredKeys, path: str, handler: Handler) -> None:
+async def test_t13_useless_answers_leave_no_keys(idp: Idp, source: DiscoveredKeys, path: str, handler: Handler) -> None:
     idp.handlers[path] = handler
     assert await refused(source) == "TOKEN_KEYS_UNAVAILABLE"
     assert "/elsewhere" not in idp.hits
@@ -176,7 +179,7 @@ async def test_too_many_keys(idp: Idp, source: DiscoveredKeys) -> None:
     assert await refused(source) == "TOKEN_KEYS_UNAVAILABLE"
 
 
-async def test_an_endless_answer_is_cut(idp: Idp, source: DiscoveredKeys) -> None:
+async def test_t13_an_endless_answer_is_cut(idp: Idp, source: DiscoveredKeys) -> None:
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -193,7 +196,7 @@ async def test_an_endless_answer_is_cut(idp: Idp, source: DiscoveredKeys) -> Non
     assert sent < 64 * 2**20
 
 
-async def test_a_slow_issuer_is_given_up(idp: Idp, source: DiscoveredKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_t13_a_slow_issuer_is_given_up(idp: Idp, source: DiscoveredKeys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "FETCH_DEADLINE_S", 0.2)
 
     async def drip(request: web.Request) -> web.StreamResponse:
@@ -216,7 +219,7 @@ async def test_an_issuer_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["/", "x", "?"])
-async def test_discovery_must_name_the_issuer_byte_for_byte(idp: Idp, source: DiscoveredKeys, suffix: str) -> None:
+async def test_jk_1_discovery_must_name_the_issuer_byte_for_byte(idp: Idp, source: DiscoveredKeys, suffix: str) -> None:
     async def other(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"issuer": idp.issuer + suffix, "jwks_uri": f"{idp.url}/keys"})
 

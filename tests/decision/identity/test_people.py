@@ -192,3 +192,13 @@ def test_a_long_chain_of_owners_is_walked() -> None:
     subject = book("\n".join(rows)).subject(token(key("a199", "i")), role="")
     assert len(subject.closure) == 201
     assert "p" in subject.acting_closure
+
+
+def test_an_owner_that_is_misspelt_is_refused_with_who_was_meant() -> None:
+    text = b"""principals:
+  - {name: alice, identities: [{iss: i, sub: a}]}
+agents:
+  - {name: robot, identities: [{iss: i, sub: r}], owner: alcie}
+"""
+    with pytest.raises(PolicyLoadError, match=r"^people.yaml:4: .*there is no alcie; did you mean alice\?"):
+        read_people(parse(text, "people.yaml"), dev=False)

@@ -54,8 +54,9 @@ KUBERNETES: dict[str, object] = {
         "pod": {"name": "executor-1", "uid": "a2c"},
     },
 }
+SPIFFE: dict[str, object] = {**COMMON, "sub": "spiffe://example.org/executor", "exp": NOW + 200, "iat": NOW}
 LEGACY: dict[str, object] = {**COMMON, "sub": "s", "azp": "agents", "scope": "openid profile", "typ": "Bearer"}
-ALL = {"github": GITHUB, "gitlab": GITLAB, "kubernetes": KUBERNETES, "legacy-jwt": LEGACY}
+ALL = {"github": GITHUB, "gitlab": GITLAB, "kubernetes": KUBERNETES, "spiffe": SPIFFE, "legacy-jwt": LEGACY}
 
 
 def profile(name: str) -> Profile:
@@ -205,6 +206,11 @@ async def test_the_profile_is_the_issuers_own(idp: Idp) -> None:
         {"profile": "workload"},
         {"profile": "workload", "platform": "jenkins"},
         {"profile": "rfc9068", "platform": "github"},
+        {"profile": "workload", "platform": "spiffe"},
+        {"profile": "workload", "platform": "github", "trust_domain": "td"},
+        {"profile": "workload", "platform": "spiffe", "trust_domain": "spiffe://td"},
+        {"profile": "workload", "platform": "spiffe", "trust_domain": 7},
+        {"profile": "rfc9068", "trust_domain": "td"},
         {"claims": ["x"]},
         {"claims": {"ref": 1}},
         {"issuer": "https://user@idp.example"},

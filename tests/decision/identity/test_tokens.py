@@ -79,7 +79,7 @@ async def test_types_of_access_tokens(idp: Idp, verifier: Verifier, typ: str) ->
 @pytest.mark.parametrize(
     "typ", [None, "JWT", "jwt", "txntoken+jwt", "dpop+jwt", "id+jwt", "", 1, ["at+jwt"], "at+jwt "]
 )
-async def test_another_artifact_is_no_access_token(idp: Idp, verifier: Verifier, typ: object) -> None:
+async def test_jt_1_another_artifact_is_no_access_token(idp: Idp, verifier: Verifier, typ: object) -> None:
     header = json.dumps({"alg": "RS256", "kid": "rsa", **({} if typ is None else {"typ": typ})})
     assert await refused(verifier, glue(header, json.dumps(idp.claims()), b"x")) == "TOKEN_TYPE"
 
@@ -87,7 +87,7 @@ async def test_another_artifact_is_no_access_token(idp: Idp, verifier: Verifier,
 @pytest.mark.parametrize(
     "alg", ["none", "None", "nOnE", "NONE", "HS256", "HS512", "ES256K", "Ed448", "", None, 1, ["RS256"]]
 )
-async def test_algorithms_that_are_never_believed(idp: Idp, verifier: Verifier, alg: object) -> None:
+async def test_jt_3_algorithms_that_are_never_believed(idp: Idp, verifier: Verifier, alg: object) -> None:
     header = json.dumps({"alg": alg, "typ": "at+jwt", "kid": "rsa"})
     for signature in (b"", b"x"):
         assert await refused(verifier, glue(header, json.dumps(idp.claims()), signature)) == "TOKEN_ALG"
@@ -169,14 +169,14 @@ async def test_forged(idp: Idp, verifier: Verifier) -> None:
         {"jwk": RSA.as_dict(private=False)},
     ],
 )
-async def test_keys_that_travel_with_the_token(idp: Idp, verifier: Verifier, header: dict[str, object]) -> None:
+async def test_jt_4_keys_that_travel_with_the_token(idp: Idp, verifier: Verifier, header: dict[str, object]) -> None:
     text = json.dumps({"alg": "RS256", "typ": "at+jwt", "kid": "rsa", **header})
     assert await refused(verifier, glue(text, json.dumps(idp.claims()), b"x")) == "TOKEN_MALFORMED"
     assert idp.hits == []
 
 
 @pytest.mark.parametrize("kid", ["../../keys/x", "' OR 1=1--", "a\u0000b", "http://127.0.0.1:1/", "RSA", "k" * 256])
-async def test_a_kid_is_a_map_key_only(idp: Idp, verifier: Verifier, kid: str) -> None:
+async def test_jk_5_a_kid_is_a_map_key_only(idp: Idp, verifier: Verifier, kid: str) -> None:
     assert await refused(verifier, idp.token({"kid": kid})) == "TOKEN_SIGNATURE"
     assert set(idp.hits) <= {"/.well-known/openid-configuration", "/keys"}
 
@@ -282,7 +282,7 @@ NOW = int(time.time())
         ({"groups": ["x"] * 257}, "TOKEN_CLAIMS"),
     ],
 )
-async def test_claims_that_refuse(idp: Idp, verifier: Verifier, changes: dict[str, object], code: str) -> None:
+async def test_jt_2_claims_that_refuse(idp: Idp, verifier: Verifier, changes: dict[str, object], code: str) -> None:
     assert await refused(verifier, idp.token(None, RSA, **changes)) == code
 
 
@@ -300,7 +300,7 @@ async def test_leeway(idp: Idp, verifier: Verifier) -> None:
 
 
 @pytest.mark.parametrize("groups", [None, [], ["AGENTS-PLAN"], ["planner"], ["agents-plаn"], ["agents-plan "]])
-async def test_what_the_table_does_not_name_is_no_role(idp: Idp, verifier: Verifier, groups: object) -> None:
+async def test_jt_5_what_the_table_does_not_name_is_no_role(idp: Idp, verifier: Verifier, groups: object) -> None:
     assert (await verifier.verify(idp.token(groups=groups))).roles == ()
 
 
@@ -363,6 +363,14 @@ async def test_the_actor_chain_current_actor_first(idp: Idp, verifier: Verifier)
 )
 async def test_broken_chains(idp: Idp, verifier: Verifier, act: object) -> None:
     assert await refused(verifier, idp.token(act=act)) == "TOKEN_CLAIMS"
+
+
+async def test_an_actor_is_known_by_issuer_and_subject(idp: Idp, verifier: Verifier) -> None:
+    """Of another issuer the same text is somebody else, in the chain and towards the subject."""
+    act = chain({"iss": "a", "sub": "p1"}, {"iss": "b", "sub": "p1"})
+    verified = await verifier.verify(idp.token(act=act))
+    assert [verified.identity, *verified.actors] == [IdentityKey(one, "p1") for one in (idp.issuer, "a", "b")]
+    assert len({verified.identity, *verified.actors}) == 3
 
 
 async def test_an_explicit_null_actor_and_one_that_is_the_subject(idp: Idp, verifier: Verifier) -> None:

@@ -18,6 +18,7 @@ from decision.audit import record
 from decision.errors import BadRequestError
 from decision.model import IdentityKey, Party, Session, Subject
 from decision.pdp import opa_input
+from decision.pdp.approval_input import ApprovalContext
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "rego" / "schemas" / "input.json").read_text())
 NOW = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
@@ -154,8 +155,8 @@ def test_the_schema_describes_the_other_questions() -> None:
         SCHEMA,
     )
     jsonschema.validate(opa_input.call_question(subject=SUBJECT, rpc="a/b", context=context), SCHEMA)
-    approval = opa_input.ApprovalContext(
-        id="apr_1", requester=SUBJECT, verdicts=[(SUBJECT, True)], groups=("dba",), quorum=1
+    approval = ApprovalContext(
+        id="apr_1", requester=SUBJECT, verdicts=[(SUBJECT, True, NOW)], groups=("dba",), quorum=1
     )
     jsonschema.validate(
         opa_input.operation_question(

@@ -17,6 +17,7 @@ from decision.clock import SystemClock
 from decision.errors import PolicyError, PolicyUnavailableError, RecordError, StateError
 from decision.identity.documents import parse
 from decision.identity.people import PeopleBook, read_people
+from decision.identity.standing import Verdicts
 from decision.metrics import Metrics
 from decision.model import (
     JSON,
@@ -97,10 +98,19 @@ class Door:
 
 
 class World:
-    def __init__(self, store: Store, log: SegmentLog, disk: FailingDisk) -> None:
+    def __init__(self, store: Store, log: SegmentLog, disk: FailingDisk, clock: Any = None) -> None:
         self.engine, self.store, self.log, self.disk = Engine(), store, log, disk
-        clock, metrics = SystemClock(), Metrics()
-        questions = Questions(self.engine, clock, metrics, budgets=store.budgets, history=store.history, deadline_s=0.2)
+        clock, metrics = clock or SystemClock(), Metrics()
+        self.clock = clock
+        questions = Questions(
+            self.engine,
+            clock,
+            metrics,
+            budgets=store.budgets,
+            history=store.history,
+            verdicts=Verdicts(store.tokens),
+            deadline_s=0.2,
+        )
         self.revocations = Revocations("r1")
         connection = Connection(name="crm", kind="postgres", environment="production", classification=None)
         self.sessions = Sessions(
@@ -381,12 +391,17 @@ async def test_an_approval_alone_allows_nothing_that_policy_still_holds(world: W
         outcome=Outcome.REQUIRE_APPROVAL,
         approval=ApprovalTerms(groups=("dba",), quorum=1, expires_s=60),
     )
-    world.engine.answer = lambda _document: held
+    world.engine.answer = lambda document: ALLOW if document["question"] == "request" else held
     asked = operation("DELETE", "delete")
     approval = (await world.decide(session, asked)).approval.id
     await world.store.approvals.move(approval, expect=ApprovalState.PENDING, to=ApprovalState.APPROVED)
     refused = await world.decide(session, asked, approval=approval)
-    assert (refused.outcome, refused.code) == (Outcome.DENY, "POLICY_DENIED")
+    assert (refused.outcome, refused.code) == (Outcome.DENY, "APPROVAL_PENDING")  # open again, for more verdicts
+    assert refused.approval.state is ApprovalState.PENDING
+    records = [orjson.loads(payload) async for _, payload in world.log.read(0, None)]
+    moved = [(one["cause"], one["state"]) for one in records if one.get("event") == "transition"]
+    assert moved == [("reopened", "pending")]
+    await world.store.approvals.move(approval, expect=ApprovalState.PENDING, to=ApprovalState.APPROVED)
     world.engine.answer = lambda _document: replace(ALLOW, outcome=Outcome.DENY)
     assert (await world.decide(session, asked, approval=approval)).code == "POLICY_DENIED"
     world.engine.answer = lambda _document: LEASED

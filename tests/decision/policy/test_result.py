@@ -244,7 +244,7 @@ def test_an_answer_given_on_values_carries_no_lease_and_needs_no_values() -> Non
 
 
 def test_the_list_of_obligations_is_closed_and_the_rest_of_it_known_by_name() -> None:
-    for kind in ("record-session", "record-input", "notify", "classify", "mask-output"):
+    for kind in ("record-session", "record-input", "notify", "mask-output"):
         result = check(valid(obligations=[{"type": kind, "parameters": {"anything": 1}}]))
         assert result.obligations[0].type == kind
     for kind, parameters in (
@@ -290,3 +290,15 @@ def test_a_random_member_either_keeps_it_valid_or_refuses_it(key: str, value: ob
         "obligations": isinstance(value, list) and all(item["type"] in list(ObligationType) for item in value),
     }
     assert permitted[key]
+
+
+def classify(parameters: object) -> PolicyResult:
+    return check(valid(obligations=[{"type": "classify", "parameters": parameters}]))
+
+
+def test_classify_names_columns_and_labels() -> None:
+    column = {"schema": "public", "relation": "recent", "column": "email", "label": "email"}
+    for wrong in ({}, {"columns": []}, {"columns": [{**column, "label": ""}]}, {"columns": [{"label": "email"}]}):
+        with pytest.raises(PolicyError):
+            classify(wrong)
+    assert classify({"columns": [column]}).obligations[0].parameters == {"columns": [column]}

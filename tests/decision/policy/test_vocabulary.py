@@ -16,6 +16,10 @@ from tests.decision.policy.support import make_sources
 ALLOWED = "allow: [join-foreign-key]"
 
 MISSPELT = [
+    ("unseen", "\nservers: {}", "\nservers: {crm: {billing: [reed]}}", r"servers\.crm\.billing.*'reed' is no access"),
+    ("unseen", "\nservers: {}", "\nservers: {crm: [billing]}", "is not a mapping"),
+    ("unseen", "\nservers: {}", "\nserver: {}", "no key that policy reads"),
+    ("unseen", "\nreasons: {}", "\nreasons: {crm: [total]}", "is no reason"),
     ("risks", "deny: [remove]", "deny: [remov]", r"risks\.yaml:4.*\*.*deny.*'remov' is no group of verbs\.yaml"),
     ("risks", "hold_delete: true", "hold_delet: true", r"risks\.yaml:6.*hold_delet.*no key that policy reads"),
     ("risks", "hold_delete: true", "hold_delete: 1", "neither true nor false"),

@@ -15,6 +15,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 from ruamel.yaml import YAML
 from twokey.decision.v1 import decision_pb2
 
+from decision.authzen.http import ACTION as EVALUATE
+from decision.authzen.request_http import ACTION as REQUEST
 from decision.cli.certificates import make
 from decision.model import new_id
 from decision.pdp import session_calls
@@ -52,7 +54,7 @@ def test_the_policy_data_has_the_same_rows() -> None:
     calls = YAML(typ="safe").load((ROOT / "rego" / "data" / "calls.yaml").read_text())
     assert set(calls["enforcer"]) == {name for name, door in DOORS.items() if door is Door.ENFORCER}
     doors = {name for name, door in DOORS.items() if door in (Door.BEARER, Door.EITHER)}
-    assert set(calls["roles"]) == {*doors, EXCHANGE}
+    assert set(calls["roles"]) == {*doors, EXCHANGE, EVALUATE, REQUEST}
     assert set(calls["own"]) == {session_calls.LIST, session_calls.REVOKE}
     assert not any(set(calls["own"][name]) & set(calls["roles"][name]) for name in calls["own"])
 
@@ -81,8 +83,17 @@ async def run(tmp_path: Path) -> AsyncIterator[Running]:
         yield started
 
 
-async def call(run: Running, rpc: str, metadata: Any) -> tuple[grpc.StatusCode, str]:
-    """An empty message to `rpc`, whatever its kind; OK where it answered or went on streaming."""
+async def call(run: Running, rpc: str, metadata: Any, *, seconds: float = 30) -> tuple[grpc.StatusCode, str]:
+    """An empty message to `rpc`, whatever its kind; OK where it answered or went on streaming. What policy was too slow
+    for, on a loaded machine, is asked again: it is neither let in nor refused."""
+    for _ in range(20):
+        found = await _call(run, rpc, metadata, seconds)
+        if found[0] is not grpc.StatusCode.UNAVAILABLE:
+            break
+    return found
+
+
+async def _call(run: Running, rpc: str, metadata: Any, seconds: float) -> tuple[grpc.StatusCode, str]:
     method = METHODS[rpc]
     request = message_factory.GetMessageClass(method.input_type)()
     factory = getattr(
@@ -95,7 +106,7 @@ async def call(run: Running, rpc: str, metadata: Any) -> tuple[grpc.StatusCode, 
         response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
     )
     argument = iter([request]) if method.client_streaming else request
-    running_call = stub(argument, metadata=metadata, timeout=3 if method.server_streaming else 10)
+    running_call = stub(argument, metadata=metadata, timeout=seconds)
     try:
         if method.server_streaming:
             await running_call.read()
@@ -114,18 +125,20 @@ async def test_every_rpc_by_every_caller(run: Running) -> None:
     """One service, all pairs: what transport and shipped policy refuse is refused, and nothing else."""
     calls = YAML(typ="safe").load((ROOT / "rego" / "data" / "calls.yaml").read_text())
     allowed, own = calls["roles"], calls["own"]
-    for rpc in METHODS:
+    for rpc, method in METHODS.items():
         door = DOORS[rpc]
         assert (await call(run, rpc, ()))[0] in REFUSED, rpc
         assert (await call(run, rpc, (("x-twokey-enforcer", "x" * 43),)))[0] in REFUSED, rpc
         assert (await call(run, rpc, (("authorization", "Bearer x.y.z"),)))[0] in REFUSED, rpc
-        code, _ = await call(run, rpc, run.enforcer)
+        # A stream that is let in may have nothing to say: no time is lost waiting for it. A refusal gets all it needs.
+        code, _ = await call(run, rpc, run.enforcer, seconds=30 if door is Door.BEARER else 3)
         assert (code in REFUSED) == (door is Door.BEARER), (rpc, code)
         for role in ROLES:
             who = "planner-3" if role == "planner" else "executor-7" if role == "executor" else "carol"
-            code, details = await call(run, rpc, run.bearer(who, role))
             may = door is not Door.ENFORCER and role in allowed[rpc]
             may = may or (who == "carol" and role in own.get(rpc, ()))  # a person; agents have no sessions of their own
+            streams = method.server_streaming
+            code, details = await call(run, rpc, run.bearer(who, role), seconds=3 if may and streams else 30)
             # A caller let in may still be refused for what it asked (Explain without a role of its own).
             let_in = code not in REFUSED or "role that was asked for" in details
             assert let_in == may, (rpc, role, code, details)

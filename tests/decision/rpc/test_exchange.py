@@ -224,6 +224,21 @@ async def test_what_an_enforcer_knows_signs_no_token(run: Running) -> None:
     assert ours != Exchange(run.secret.encode()).kid
 
 
+async def test_with_a_key_of_the_configurations_it_outlives_the_run_and_counts_at_every_replica(tmp_path: Path) -> None:
+    key = {"exchange": {"key": "x" * 43}}
+    first, second, third = (tmp_path / name for name in "abc")
+    for folder in (first, second, third):
+        folder.mkdir()
+    async with running(first, document=key) as run:
+        made = await exchanged(run, token(run, "executor-7", "executor"), token(run, "carol", "planner"))
+    async with running(first, document=key) as again:
+        assert (await again.open("", "executor", token=made)).session.subject.identity.name == "carol"
+    async with running(second, document=key) as replica:
+        assert (await replica.open("", "executor", token=made)).session.id
+    async with running(third) as other:  # a key of its own run
+        assert (await other.open("", "executor", token=made)).decision.reason_code == "TOKEN_SIGNATURE"
+
+
 async def test_a_token_of_ours_that_we_did_not_sign(run: Running) -> None:
     forged = token(
         run,

@@ -9,18 +9,20 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import RecordError, StateError, StoreError
-from decision.model import Approval, ApprovalState, IdentityKey
-from decision.store.approvals import MAX_LIVE, _set_state
+from decision.model import Approval, ApprovalState, ApprovalTerms, IdentityKey, Subject
+from decision.ports import Requests
+from decision.store import approvals
+from decision.store.approvals import _set_state
 from decision.store.engine import Store, open_store
 from decision.store.watch import QUEUE
-from tests.decision.store.support import START, ManualClock, act, draft, session, subject, verdict
+from tests.decision.store.support import AGENT, START, ManualClock, act, draft, session, subject, verdict
 
 ROOT = Path(__file__).parents[3]
 P, A = ApprovalState.PENDING, ApprovalState.APPROVED
 
 
-async def opened(store: Store, **more: float) -> str:
-    one = session(**more)  # type: ignore[arg-type]  # only lives_s is passed
+async def opened(store: Store, *, who: Subject = AGENT, **more: float) -> str:
+    one = session(who=who, **more)  # type: ignore[arg-type]  # only lives_s is passed
     await store.sessions.open(one)
     return one.id
 
@@ -291,18 +293,60 @@ async def test_terms_that_mean_nothing_are_refused(store: Store, quorum: int, ex
     assert refused.value.code == "POLICY_INVALID"
 
 
-async def test_one_requester_can_not_bury_the_others(store: Store, clock: ManualClock) -> None:
+async def test_no_more_are_open_than_the_store_bears(
+    store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approvals, "MAX_LIVE", 5)
     one = await opened(store)
-    made = [(await store.approvals.find_or_create(draft(one, str(n))))[0] for n in range(MAX_LIVE)]
+    made = [(await store.approvals.find_or_create(draft(one, str(n))))[0] for n in range(5)]
     with pytest.raises(StateError) as refused:
         await store.approvals.find_or_create(draft(one, "one more"))
     assert refused.value.code == "APPROVAL_LIMIT"
-    assert (await store.approvals.find_or_create(draft(one, "7")))[0] == made[7]  # asking again is no new one
-    assert (await store.approvals.find_or_create(draft(one, "other", who=subject("planner-1"))))[1]
+    assert (await store.approvals.find_or_create(draft(one, "3")))[0] == made[3]  # asking again is no new one
     await store.approvals.move(made[0].id, expect=P, to=ApprovalState.WITHDRAWN)
     assert (await store.approvals.find_or_create(draft(one, "one more")))[1]
     clock.pass_(600)
     assert (await store.approvals.find_or_create(draft(one, "after the rest expired")))[1]
+
+
+async def test_what_a_closure_has_asked_for_is_counted_together(store: Store, clock: ManualClock) -> None:
+    """A29: an owner's other agents, and the owner, are of one closure; others are not."""
+    other = subject("executor-8", closure=("alice", "executor-8"), role="executor", kind="agent")
+    stranger = subject("executor-9", closure=("dave", "executor-9"), role="executor", kind="agent")
+    one, two = await opened(store), await opened(store, who=other)
+    first = (await store.approvals.find_or_create(draft(one, "1")))[0]
+    await store.approvals.find_or_create(draft(one, "2"))
+    assert await store.approvals.requests(draft(one, "1")) is None  # there already: no new one
+    assert await store.approvals.requests(draft(two, "1", who=other)) == Requests(2, 2, 0)
+    assert await store.approvals.requests(draft(one, "3", who=stranger)) == Requests(0, 0, 0)
+    await store.approvals.add_verdict(first.id, verdict("bob", approve=False))
+    seen = await store.approvals.requests(draft(two, "1", who=other))
+    assert seen == Requests(1, 2, 1)
+    await store.approvals.find_or_create(draft(two, "1", who=other), seen=seen)
+    with pytest.raises(StateError) as refused:
+        await store.approvals.find_or_create(draft(one, "3"), seen=seen)
+    assert refused.value.code == "REQUESTS_CHANGED"
+    clock.pass_(601)
+    assert await store.approvals.requests(draft(one, "4")) == Requests(0, 3, 1)
+    clock.pass_(3601)
+    assert await store.approvals.requests(draft(one, "4")) == Requests(0, 0, 0)
+
+
+async def test_reopened_it_keeps_its_verdicts_and_waits_for_more(store: Store) -> None:
+    made = (await store.approvals.find_or_create(draft(await opened(store))))[0]
+    terms = ApprovalTerms(groups=("dba", "security"), quorum=2, expires_s=60)
+    with pytest.raises(StateError) as refused:
+        await store.approvals.reopen(made.id, terms=terms, reasons=())
+    assert refused.value.code == "APPROVAL_PENDING"
+    await store.approvals.add_verdict(made.id, verdict("bob"))
+    assert await store.approvals.answered() == [made.id]
+    await store.approvals.move(made.id, expect=P, to=ApprovalState.APPROVED)
+    again = await store.approvals.reopen(made.id, terms=terms, reasons=())
+    assert (again.state, again.groups, again.quorum, len(again.verdicts)) == (P, terms.groups, 2, 1)
+    assert again.expires == made.expires
+    with pytest.raises(StateError) as used:
+        await store.approvals.redeem(made.id, key=made.key, session=made.session, execution="exe_1")
+    assert used.value.code == "APPROVAL_PENDING"
 
 
 # --- time ------------------------------------------------------------------------------------------------------------

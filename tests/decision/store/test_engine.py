@@ -115,11 +115,15 @@ async def test_sessions_opened_before_their_kinds_were_stored_are_found(
         "DROP TABLE old",
         "DROP TABLE enforcer_signs",
         "DROP TABLE closure_acts",
+        "DROP TABLE derived_labels",
         "DROP TABLE budget_units",
         "DROP TABLE proofs",
         "DROP TABLE credentials",
         "DROP TABLE cutoffs",
         "DROP TABLE descents",
+        "DROP TABLE approval_askers",
+        "DROP TABLE web_sessions",
+        "DROP TABLE web_logins",
         "UPDATE alembic_version SET version_num = '0001'",
     )
     again = await open_store(url, clock=clock)
@@ -251,7 +255,7 @@ from tests.decision.store.conftest import Direct
 from tests.decision.store.support import draft, subject
 async def main():
     store = await open_store(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
     good = []
     try:
         for n in range(1000):
@@ -259,7 +263,7 @@ async def main():
             good.append(approval.id)
     except StoreError as error:
         print("ERROR", error)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
     print("GET", (await store.approvals.get(good[0])).state)
     print("GOOD", *good)
 asyncio.run(main())

@@ -206,6 +206,18 @@ async def test_a_server_that_is_gone_is_an_error_with_what_to_do(tmp_path: objec
     assert refused.value.next_step
 
 
+async def test_the_password_may_come_beside_the_url(url: str, postgres_server: Database) -> None:
+    """From a variable or a helper, so that it is in no file. What is wrong with it is told without it."""
+    where, _, options = url.partition("?")
+    bare = f"{where}?{options.partition('&')[2]}"
+    opened = await open_store(bare, password=postgres_server.admin_password)
+    assert await opened.sessions.get("ses_none") is None
+    await opened.close()
+    with pytest.raises(StoreError, match="can't be reached") as refused:
+        await open_store(bare, password="hunter2-is-wrong")
+    assert "hunter2" not in str(refused.value) + str(refused.value.__cause__)
+
+
 @pytest.mark.parametrize(
     ("url", "mode"),
     [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from decision.errors import StoreError, TokenError
+from decision.errors import StateError, StoreError, TokenError
 from decision.model import IdentityKey, VerifiedToken, token_key
 from decision.ports import Grant
 from decision.store.engine import Store, open_store
@@ -85,6 +86,32 @@ async def test_a_password_comes_back_as_its_token(store: Store, clock: ManualClo
     assert await refused(store) == "TOKEN_USED"
 
 
+async def test_one_token_can_not_take_them_all(store: Store, clock: ManualClock) -> None:
+    small = SqlTokens(store._database, max_of_one=2)
+    for name in ("a", "b"):
+        await small.grant(key(name), grant(clock), seconds=60)
+    with pytest.raises(StateError) as caught:
+        await small.grant(key("c"), grant(clock), seconds=60)
+    assert caught.value.code == "CREDENTIAL_LIMIT"
+    other = replace(grant(clock), token=replace(token(clock), token_id="other"))
+    await small.grant(key("d"), other, seconds=60)
+    clock.pass_(61)
+    await small.grant(key("c"), grant(clock), seconds=60)
+
+
+async def test_a_certificate_is_no_password_and_outlives_its_tokens_revocation(
+    store: Store, clock: ManualClock
+) -> None:
+    """The list of those revoked is made of it."""
+    await store.tokens.grant(key("ssh:1"), grant(clock, uses=0), seconds=300)
+    await store.tokens.grant(key("p"), grant(clock), seconds=60)
+    assert await refused(store, "ssh:1") == "TOKEN_USED"
+    cut = token_key(token(clock).issuer, token(clock).token_id).hex()
+    await store.tokens.cut("token", [cut], "stolen")
+    assert [one.token for one in await store.tokens.certified()] == [token(clock)]
+    assert await refused(store) == "TOKEN_USED"
+
+
 async def test_a_password_of_many_uses_is_used_so_often(store: Store, clock: ManualClock) -> None:
     await store.tokens.grant(key("p"), grant(clock, uses=3), seconds=60)
 
@@ -131,6 +158,17 @@ async def test_a_cut_token_takes_its_passwords_with_it(store: Store, clock: Manu
     await store.tokens.grant(key("p"), grant(clock), seconds=60)
     await store.tokens.cut("token", [token_key("https://idp.example", "t1").hex()], "stolen")
     assert await refused(store) == "TOKEN_USED"
+
+
+async def test_cuts_of_every_kind_are_found_at_once_and_of_no_other(store: Store) -> None:
+    for kind in ("token", "party", "role"):
+        await store.tokens.cut(kind, ["aa"], kind)
+    assert await store.tokens.cuts({"token": [], "party": [], "role": []}) == ()
+    assert [cut.kind for cut in await store.tokens.cuts({"role": ["aa"], "token": ["bb"]})] == ["role"]
+    every = await store.tokens.cuts({kind: ["aa", "bb"] for kind in ("role", "party", "token")})
+    assert {(cut.kind, cut.value, cut.reason) for cut in every} == {(k, "aa", k) for k in ("token", "party", "role")}
+    with pytest.raises(StoreError, match="nobody looks for"):
+        await store.tokens.cuts({"host": ["aa"]})
 
 
 async def test_cuts_are_renewed_and_end(store: Store, clock: ManualClock) -> None:

@@ -256,14 +256,20 @@ class ScriptedService(
 
 
 async def start_service(
-    service: ScriptedService, authority: Authority, *, port: int = 0
+    service: ScriptedService,
+    authority: Authority | None = None,
+    *,
+    port: int = 0,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> tuple[grpc.aio.Server, int]:
+    """Of the authority's certificate, or with credentials of one's own."""
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)])
     decision_pb2_grpc.add_DecisionServiceServicer_to_server(service, server)
     approval_pb2_grpc.add_ApprovalServiceServicer_to_server(service, server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(service, server)
     describe_pb2_grpc.add_DescribeServiceServicer_to_server(service, server)
-    credentials = grpc.ssl_server_credentials([(authority.key, authority.cert)])
+    if authority is not None:
+        credentials = grpc.ssl_server_credentials([(authority.key, authority.cert)])
     bound = server.add_secure_port(f"127.0.0.1:{port}", credentials)
     await server.start()
     return server, bound

@@ -126,6 +126,35 @@ def test_an_answer_that_does_not_fit_the_question(response: Response, question: 
     assert read_decide(response, question).ruling.answer is Answer.DENIED
 
 
+def unheld(outcome: type_pb2.Outcome, code: str) -> Response:
+    """An answer to what can't be held."""
+    response = hold()
+    response.decision.outcome = outcome
+    response.decision.reason_code = code
+    return response
+
+
+def test_what_cannot_be_held_is_redeemed_where_it_is_approved_already() -> None:
+    given = unheld(type_pb2.OUTCOME_REQUIRE_APPROVAL, "APPROVAL_APPROVED")
+    ruling = read_decide(given, asked(can_hold=False)).ruling
+    assert ruling.answer is Answer.HELD
+    assert ruling.hold is not None
+    pending = unheld(type_pb2.OUTCOME_REQUIRE_APPROVAL, "APPROVAL_PENDING")
+    assert read_decide(pending, asked(can_hold=False)).ruling.code == "POLICY_INVALID"
+
+
+def test_a_denial_that_left_a_request_open_says_which() -> None:
+    given = unheld(type_pb2.OUTCOME_DENY, "APPROVAL_PENDING")
+    ruling = read_decide(given, asked(can_hold=False)).ruling
+    assert (ruling.answer, ruling.code) == (Answer.DENIED, "APPROVAL_PENDING")
+    assert ruling.hold is not None
+    assert ruling.hold.approval == given.decision.approval.id
+    given.decision.approval.id = "no reference"
+    assert read_decide(given, asked(can_hold=False)).ruling.hold is None
+    other = unheld(type_pb2.OUTCOME_DENY, "POLICY_DENIED")
+    assert read_decide(other, asked(can_hold=False)).ruling.hold is None
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import socket
 import ssl
@@ -13,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from enforcers.core import tls as module
-from enforcers.core.credentials import Secret
 from enforcers.core.errors import SettingsError
 from enforcers.core.tls import ServerTls, server_context
+from enforcers.secret import Secret
 from enforcers.settings import EnvSource, ExecSource, FileSource, Source, Tls
 from tests.enforcers.postgres.certificates import certificate
 
@@ -28,7 +27,9 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def listener(pair: tuple[Path, Path], key: Source | None = None) -> ServerTls:
-    return ServerTls(Tls(certificate=str(pair[0]), key=key or FileSource(str(pair[1]))), protocols=["postgresql"])
+    variables = {"GATE_KEY": Secret(pair[1].read_text())} if pair[1].exists() else {}
+    settings = Tls(certificate=str(pair[0]), key=key or FileSource(str(pair[1])))
+    return ServerTls(settings, variables, protocols=["postgresql"])
 
 
 def shown(context: ssl.SSLContext) -> bytes:
@@ -59,13 +60,11 @@ def der(path: Path) -> bytes:
     return ssl.PEM_cert_to_DER_cert(path.read_text())
 
 
-async def test_the_key_from_every_kind_of_source(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATE_KEY", pair[1].read_text())
+async def test_the_key_from_every_kind_of_source(pair: tuple[Path, Path]) -> None:
     for source in (FileSource(str(pair[1])), ExecSource(("cat", str(pair[1]))), EnvSource("GATE_KEY")):
         one = listener(pair, source)
         await one.load()
         assert shown(one.context) == der(pair[0])
-    assert "GATE_KEY" not in os.environ
 
 
 @pytest.mark.parametrize("broken", ["other", "text", "missing", "open", "passphrase"])

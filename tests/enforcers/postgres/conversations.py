@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import psycopg
 
+from enforcers.core.supervise import Supervisor
 from enforcers.postgres import wire
 from enforcers.postgres.gateway import PostgresGateway
 from enforcers.postgres.source import LiveSource
-from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.upstream import Target
 from tests.enforcers.postgres.conftest import Postgres
 from tests.enforcers.postgres.fakes import Policy, ScriptedCore, ScriptedGate

@@ -66,6 +66,7 @@ class ScriptedGate:
         self.redeemed: list[str] = []
         self.dropped: list[str] = []
         self.refused: Ruling | None = None
+        self.revision = "rev_1"
         self.leases: dict[bytes, Ruling] = {}
         self.hold_result: asyncio.Future[HoldResult] | None = None
         self.waiting = asyncio.Event()
@@ -154,11 +155,21 @@ class ScriptedCore:
         self._account = (user, password)
         self.gates: list[ScriptedGate] = []
         self.opened: list[tuple[str, str, str]] = []
+        self.certificates: list[str] = []
+        self.refused_credentials: list[tuple[str, str]] = []
         self.stop = asyncio.Event()
 
     async def open_session(
-        self, *, token: str, connection: str, role: str, client_address: str, on_revoked: object
+        self,
+        *,
+        token: str,
+        connection: str,
+        role: str,
+        client_address: str,
+        on_revoked: object,
+        client_certificate: str = "",
     ) -> Gate | Ruling:
+        self.certificates.append(client_certificate)
         self.opened.append((connection, role, client_address))
         if token != "good":
             return Ruling(
@@ -172,6 +183,9 @@ class ScriptedCore:
 
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         return self._account
+
+    def credential_refused(self, connection: str, role: str) -> None:
+        self.refused_credentials.append((connection, role))
 
     async def certificate(self, connection: str, role: str) -> ClientCertificate | None:
         return None

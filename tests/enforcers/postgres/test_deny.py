@@ -46,3 +46,21 @@ def test_a_policys_denial_of_a_session_speaks_for_itself() -> None:
 def test_a_connections_name_is_named_without_its_control_characters() -> None:
     assert shown("UNKNOWN_CONNECTION", connection="x\u202ey" + "z" * 100)["M"].isascii()
     assert len(shown("UNKNOWN_CONNECTION", connection="z" * 1000)["M"]) < 100
+
+
+@pytest.mark.parametrize(("state", "hidden"), [("23502", True), ("23514", True), ("44000", True), ("23505", False)])
+def test_an_error_about_a_row_keeps_all_but_the_row(state: str, hidden: bool) -> None:
+    told = [("S", "ERROR"), ("C", state), ("M", "null value"), ("D", f"Failing row contains ({SECRET})"), ("t", "x")]
+    raw = deny.without_row(wire.fields(b"E", told))
+    if not hidden:
+        assert raw is None
+        return
+    assert raw is not None
+    fields = wire.parse_fields(raw)
+    assert list(fields) == ["S", "C", "M", "D", "t"]
+    assert SECRET.encode() not in raw
+    assert (fields["C"], fields["M"]) == (state.encode(), b"null value")
+
+
+def test_an_error_without_a_row_is_passed_on() -> None:
+    assert deny.without_row(wire.fields(b"E", [("S", "ERROR"), ("C", "23502"), ("M", "null value")])) is None

@@ -42,6 +42,7 @@ FULL = Description(
     savepoint="savepoint",
     named=b"named",
     chain=True,
+    quotes=True,
     copy_form=CopyForm(
         format="csv",
         delimiter=b";",

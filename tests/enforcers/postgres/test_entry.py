@@ -8,7 +8,7 @@ import os
 import ssl
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -365,11 +365,25 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def descriptors_kept() -> AsyncIterator[None]:
-    """What was opened was closed."""
-    before = set(os.listdir("/proc/self/fd"))
+async def descriptors_kept(*ports: int) -> AsyncIterator[None]:
+    """What this process opened from or to these ports was closed; other tests' fixtures may open what they like."""
+    before = _connected(ports)
     yield
-    await eventually(lambda: len(set(os.listdir("/proc/self/fd")) - before) <= 1)  # the listing's own
+    await eventually(lambda: _connected(ports) <= before)
+
+
+def _connected(ports: tuple[int, ...]) -> set[str]:
+    """The sockets of this process at one of these ports (proc(5), /proc/net/tcp: hexadecimal address:port)."""
+    at_ports = set()
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, *rest = line.split()
+        if {int(address.rsplit(":", 1)[1], 16) for address in (local, remote)} & set(ports):
+            at_ports.add(f"socket:[{rest[6]}]")
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+    return at_ports & found
 
 
 def test_on_the_loop_of_production(postgres: Postgres, files: tuple[Path, Path]) -> None:
@@ -377,7 +391,7 @@ def test_on_the_loop_of_production(postgres: Postgres, files: tuple[Path, Path])
 
     async def main() -> None:
         one = await start_gateway(postgres.port, tls=await listener_tls(files, required=False))
-        async with descriptors_kept():
+        async with descriptors_kept(one.port, postgres.port):
             for parameters in (
                 {"sslmode": "disable"},
                 {"sslmode": "require"},
@@ -386,7 +400,9 @@ def test_on_the_loop_of_production(postgres: Postgres, files: tuple[Path, Path])
             ):
                 assert (await psql(one, "SELECT count(*) FROM big", **parameters))[1] == "20000\n"
             for sent in (b"", b"\0", SSL_REQUEST, SSL_REQUEST + b"x", b"\x16\x03\x01\0\x01\0", SIGNATURE, GSS_REQUEST):
+                before = _connected((one.port,))
                 reader, writer = await client(one)
+                assert _connected((one.port,)) - before  # the check sees what it has to see
                 writer.write(sent)
                 if sent:
                     writer.write_eof()

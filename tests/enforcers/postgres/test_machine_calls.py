@@ -150,6 +150,7 @@ async def test_a_call_is_not_held(postgres: Postgres, target: str) -> None:
         assert states(frames) == ["42501"]
         assert b"SELECT function" in wire.parse_fields(frames[0][1])["H"]
         assert not one.gate.questions[-1].can_hold
+        assert one.gate.questions[-1].operation.sql.statements == 0  # so nobody is asked to review it either
         client.close()
 
 

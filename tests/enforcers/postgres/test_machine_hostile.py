@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enforcers.core.errors import EnforcerError
 from enforcers.postgres import wire
-from enforcers.postgres.commands import Ask, CancelTarget, Close
+from enforcers.postgres.commands import Ask, CancelTarget, Close, Command
 from tests.enforcers.postgres.dialogue import B2, P1, Dialogue, kinds, tag
 from tests.enforcers.postgres.fakes import ALLOW, DENY, LEASED, with_duties
 
@@ -73,10 +73,33 @@ def test_no_error_is_put_into_a_half_sent_row() -> None:
     row = wire.data_row([b"x" * 100])
     client, _, _ = one.target(row[:50])
     assert client == row[:50]
-    one.machine.revoked("cut")
+    assert not one.machine.revoked("cut")
+    assert one._taken() == (b"", b"", [])
+    assert one.machine.revoked("cut", now=True)
     client, _, commands = one._taken()
     assert client == b""
     assert isinstance(commands[-1], Close)
+
+
+@pytest.mark.parametrize("pieces", [(50, 1000), (50, 60, 1000)])
+def test_a_revoked_client_gets_the_rest_of_its_row_and_is_told_why(pieces: tuple[int, ...]) -> None:
+    """And not one row more, though the target sent them along."""
+    one = Dialogue().named()
+    one.ask(wire.query(b"SELECT 1"))
+    row, more = wire.data_row([b"x" * 100]), wire.data_row([b"y" * 100]) * 3
+    sent, _, _ = one.target(row[: pieces[0]])
+    assert not one.machine.revoked("cut")
+    assert not one.machine.revoked("again")
+    before = pieces[0]
+    ends: list[Command] = []
+    for upto in pieces[1:]:
+        client, _, ends = one.target((row + more)[before:upto])
+        sent, before = sent + client, upto
+    assert sent.startswith(row)
+    assert b"57P01" in sent[len(row) :]
+    assert b"yyy" not in sent
+    assert isinstance(ends[-1], Close)
+    assert [status for _, status in one.gate.ended] == ["unknown"]
 
 
 @pytest.mark.parametrize("state", ["idle", "asking", "running", "skipping"])

@@ -13,7 +13,7 @@ from enforcers.core.ports import Answer, Duties, MaskedColumn, Ruling
 from enforcers.postgres import wire
 from enforcers.postgres.machine_lineage import prepared_body
 from tests.enforcers.postgres.conftest import Postgres
-from tests.enforcers.postgres.conversations import SYNC, Live, hold, live, make_databases, q, run
+from tests.enforcers.postgres.conversations import SYNC, Live, both, hold, live, make_databases, q, run
 from tests.enforcers.postgres.fakes import ALLOW, APPROVED, DENY, LEASED, Policy, with_duties
 from tests.enforcers.postgres.raw import Raw
 
@@ -306,12 +306,15 @@ async def test_a_held_cursor_keeps_its_lineage(postgres: Postgres) -> None:
         for step in (q("FETCH c"), q("SELECT 1/0"), q("FETCH c"), q("BEGIN; ROLLBACK"), run("FETCH 2 FROM c") + SYNC):
             await one.say(step)
         assert (one.last.opaque, reads(one.last)) == (False, ["public.t"])
-        await one.say(q("CLOSE c"), q("FETCH c"))
-        assert one.last.opaque
-        await one.say(q("BEGIN; DECLARE d CURSOR FOR SELECT 1; COMMIT"), q("FETCH d"))
-        assert one.last.opaque
-        await one.say(q("DECLARE e CURSOR WITH HOLD FOR SELECT 1"), q("DISCARD ALL"), q("FETCH e"))
-        assert one.last.opaque
+        decided = len(one.one.gate.questions)
+        await one.say(q("CLOSE c"))
+        assert await one.errors(q("FETCH c")) == ["34000"]
+        await one.say(q("BEGIN; DECLARE d CURSOR FOR SELECT 1; COMMIT"))
+        assert await one.errors(q("FETCH d")) == ["34000"]
+        await one.say(q("DECLARE e CURSOR WITH HOLD FOR SELECT 1"), q("DISCARD ALL"))
+        assert await one.errors(q("FETCH e")) == ["34000"]
+        asked = [item.operation.sql.command for item in one.one.gate.questions[decided:]]
+        assert "FETCH" not in asked  # the target alone says that there is none
 
 
 async def test_a_savepoint_can_bring_back_either_of_two(postgres: Postgres) -> None:
@@ -487,3 +490,55 @@ def test_the_body_of_a_prepare(text: str, body: str | None) -> None:
 
 def test_duties_are_what_the_tests_say() -> None:
     assert MASK.duties == Duties(mask=MASK.duties.mask)
+
+
+_NOTHING_THERE = [
+    ("EXECUTE nothing", "26000"),
+    ("EXECUTE nothing(1, 'x')", "26000"),
+    ("FETCH 3 FROM nothing", "34000"),
+    ("MOVE 1 IN nothing", "34000"),
+    ("CLOSE nothing", "34000"),
+    ("DEALLOCATE nothing", "26000"),
+]
+
+
+@pytest.mark.parametrize(("sql", "state"), _NOTHING_THERE, ids=[sql for sql, _ in _NOTHING_THERE])
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a transaction"])
+async def test_a_name_that_nothing_has_is_refused_in_the_targets_words(
+    postgres: Postgres, sql: str, state: str, *, inside: bool
+) -> None:
+    """Also of a role that may do nothing that can't be described."""
+
+    def policy(text: str) -> Ruling:
+        return ALLOW if text.startswith(("BEGIN", "CLOSE", "DEALLOCATE", "ROLLBACK")) else DENY
+
+    steps = [q("BEGIN"), q(sql), q("ROLLBACK")] if inside else [q(sql)]
+    async with live(postgres, policy, database=DATABASE) as one:
+        expected, found = await both(postgres, one, steps, database=DATABASE)
+    assert found == expected
+    assert [wire.parse_fields(raw)["C"].decode() for kind, raw in found if kind == "E"] == [state]
+
+
+async def test_after_a_failed_prepare_execute_says_what_it_says_directly(postgres: Postgres) -> None:
+    def policy(text: str) -> Ruling:
+        return DENY if text.startswith("EXECUTE") else ALLOW
+
+    steps = [q("PREPARE p AS SELECT nothing FROM t"), q("EXECUTE p"), q("DEALLOCATE p")]
+    async with live(postgres, policy, database=DATABASE) as one:
+        expected, found = await both(postgres, one, steps, database=DATABASE)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("made", "sql"),
+    [
+        (q("DO $$ BEGIN EXECUTE 'PREPARE p AS SELECT id FROM w'; END $$"), "EXECUTE p"),
+        (wire.parse(b"p", b"SELECT id FROM t") + SYNC, "EXECUTE p"),
+        (q("BEGIN") + q("DO $$ DECLARE c refcursor := 'c'; BEGIN OPEN c FOR SELECT id FROM w; END $$"), "FETCH c"),
+    ],
+    ids=["prepared within a block", "prepared by the protocol", "opened within a block"],
+)
+async def test_a_name_that_something_has_is_decided(postgres: Postgres, made: bytes, sql: str) -> None:
+    async with talk(postgres, lambda text: DENY if text == sql else ALLOW) as one:
+        await one.say(made)
+        assert await one.errors(q(sql)) == ["42501"]

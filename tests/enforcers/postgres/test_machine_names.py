@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from enforcers.core.ports import Ruling
 from enforcers.postgres import wire
 from enforcers.postgres.commands import Ask
 from enforcers.postgres.description import Description
 from enforcers.postgres.machine_state import POISON, QUESTION
 from tests.enforcers.postgres.dialogue import B2, C3, NAMES_ANSWER, P1, Dialogue, error, kinds, tag
-from tests.enforcers.postgres.fakes import ALLOW, DENY, LEASED
+from tests.enforcers.postgres.fakes import ALLOW, DENY, LEASED, with_duties
 
 
 @pytest.mark.parametrize("text", [b"DEALLOCATE ALL", b"DISCARD ALL"])
@@ -155,6 +156,46 @@ def test_a_portal_is_decided_again_when_its_lease_ended() -> None:
     assert isinstance(commands[0], Ask)
     _, target, _ = one.reply(DENY)
     assert target == POISON
+
+
+SUSPENDED = wire.message(b"s")
+ROW = wire.data_row([b"1"])
+
+
+def half_read(ruling: Ruling) -> Dialogue:
+    """A result of which one row was read, when another policy revision comes into force."""
+    one = Dialogue(lambda _t: ruling).named()
+    one.ask(wire.query(b"BEGIN"))
+    one.target(tag("BEGIN"), wire.ready(b"T"))
+    one.ask(wire.parse(b"", b"SELECT 1"), wire.bind(b"p", b""), wire.execute(b"p", 1), wire.SYNC)
+    one.target(P1 + B2 + ROW + SUSPENDED, wire.ready(b"T"))
+    one.gate.revision = "rev_2"
+    one.gate.leases.clear()
+    return one
+
+
+@pytest.mark.parametrize("ruling", [ALLOW, LEASED])
+def test_a_result_that_is_read_in_parts_goes_on_where_another_revision_decides_alike(ruling: Ruling) -> None:
+    one = half_read(ruling)
+    _, target, commands = one.client(wire.execute(b"p", 1), wire.SYNC)
+    assert target == b""
+    assert isinstance(commands[0], Ask)
+    _, target, _ = one.reply(ruling)
+    assert target == wire.execute(b"p", 1) + wire.SYNC
+    one.target(ROW + SUSPENDED, wire.ready(b"T"))
+    _, target, commands = one.client(wire.execute(b"p", 1), wire.SYNC)  # asked once
+    assert (target, commands) == (wire.execute(b"p", 1) + wire.SYNC, [])
+
+
+@pytest.mark.parametrize("now", [DENY, with_duties(ALLOW, max_rows=1)])
+def test_a_result_that_is_read_in_parts_stops_where_another_revision_decides_otherwise(now: Ruling) -> None:
+    one = half_read(ALLOW)
+    one.client(wire.execute(b"p", 1), wire.SYNC)
+    _, target, _ = one.reply(now)
+    assert target == POISON + wire.SYNC
+    client, _, _ = one.target(error("42601"), wire.ready(b"E"))
+    assert b"42501" in client
+    assert [outcome.status for _, outcome in one.gate.ends][-1] == "failed"
 
 
 def test_rebinding_a_portal_before_its_answer_keeps_its_outcome() -> None:

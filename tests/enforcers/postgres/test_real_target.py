@@ -22,14 +22,15 @@ import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from enforcers.core.credentials import ClientCertificate, Secret
+from enforcers.core.credentials import ClientCertificate
 from enforcers.core.errors import UpstreamError
 from enforcers.core.ports import Duties
+from enforcers.core.supervise import Supervisor
 from enforcers.postgres import wire
 from enforcers.postgres.source import LiveSource
-from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import Contexts, Target, end_point, parse_target
 from enforcers.postgres.upstream import Account, LoginRefusedError, Upstream, cancel, connect
+from enforcers.secret import Secret
 from tests.enforcers.postgres.certificates import certificate
 from tests.enforcers.postgres.conftest import _user, free_port
 from tools.postgres_binaries import NEWEST, obtain

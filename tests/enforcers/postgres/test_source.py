@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from enforcers.core.ports import Answer, MaskedColumn, Ruling
+from enforcers.core.supervise import Supervisor
 from enforcers.postgres.gateway import PostgresGateway
 from enforcers.postgres.source import LiveSource
-from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import Target
 from tests.enforcers.postgres.conftest import Postgres
 from tests.enforcers.postgres.fakes import (
@@ -177,9 +177,40 @@ async def test_a_fetch_inherits_what_its_cursor_reads(live: Live) -> None:
         sql = one.gate.questions[-1].operation.sql
         assert not sql.opaque
         assert [r.name for r in sql.relations] == ["t"]
-        with pytest.raises(psycopg.Error):
-            await connection.execute("FETCH 1 FROM unknown")
-        assert one.gate.questions[-1].operation.sql.opaque
+
+
+async def test_a_fetch_of_what_is_no_cursor_inherits_from_none(live: Live) -> None:
+    one = await live()
+
+    async def refused(sql: str, *, prepare: bool | None = None) -> None:
+        with pytest.raises(psycopg.errors.InvalidCursorName):
+            await connection.execute(sql, prepare=prepare)
+        await connection.rollback()
+
+    async with await psycopg.AsyncConnection.connect(one.dsn) as connection:
+        await connection.execute("SELECT 1")
+        asked = len(one.gate.questions)
+        # A Query goes to the target, which has no such cursor and refuses it in its own words: nothing is decided.
+        await refused("FETCH 1 FROM unknown")
+        assert "FETCH" not in [question.operation.sql.command for question in one.gate.questions[asked:]]
+        # Where something could still come before it runs, it is decided as what it is: unknown.
+        await refused("FETCH 1 FROM unknown", prepare=True)
+        assert [
+            question.operation.sql.opaque
+            for question in one.gate.questions
+            if question.operation.sql.command == "FETCH"
+        ] == [True]
+        for ending in ("CLOSE c", "CLOSE ALL", "ROLLBACK"):
+            for prepare in (None, True):
+                await connection.execute("DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id")
+                await connection.execute("FETCH 1 FROM c")
+                await connection.execute(ending)
+                asked = len(one.gate.questions)
+                await refused("FETCH 1 FROM c", prepare=prepare)
+                found = [question.operation.sql for question in one.gate.questions[asked:]]
+                fetches = [sql for sql in found if sql.command == "FETCH"]
+                assert len(fetches) == int(prepare is True), ending
+                assert all(sql.opaque and not sql.relations for sql in fetches), ending
 
 
 async def test_estimates_are_made_where_policy_needs_them(live: Live) -> None:

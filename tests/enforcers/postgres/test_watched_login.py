@@ -11,9 +11,9 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enforcers.core.supervise import Supervisor
 from enforcers.postgres import wire
 from enforcers.postgres.source import LiveSource
-from enforcers.postgres.supervise import Supervisor
 from enforcers.postgres.target import Target
 from enforcers.postgres.watched_login import WatchedLogin
 from tests.enforcers.postgres.test_real_target import PASSWORD, Server, server  # noqa: F401 - a fixture

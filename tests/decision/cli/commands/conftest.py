@@ -20,8 +20,8 @@ connections:
     environment: test
     upstream: {url}
     credentials:
-      planner: {{user: clinic_ro, password: {{file: ro.secret}}}}
-      executor: {{user: clinic_rw, password: {{file: ro.secret}}}}
+      planner: {{user: clinic_ro, password: {{file: ro.secret, on_disk: true}}}}
+      executor: {{user: clinic_rw, password: {{file: ro.secret, on_disk: true}}}}
     classification: clinic.classification.yaml
 store: sqlite:///state/twokey.db
 """

@@ -77,12 +77,32 @@ def test_what_nobody_sees_through_is_listed(blind: Clinic) -> None:
     assert "rule also of public.patients" in warnings
     assert "event trigger watching (ddl_command_end) runs public.watch()" in warnings
     assert "harmless" not in warnings
+    assert "trigger harmless of public.products runs public.spill() (plpgsql): no column of that table" in "\n".join(
+        found(blind, "ok")
+    )
     assert "of public.staff.name begins with `twokey:` and can't be read" in warnings
     shown = "\n".join(found(blind, "ok"))
     assert "public.patient_mails reads public.patients.email" in shown
     assert "public.over_view reads public.patients.email" in shown
     assert "public.kept keeps values of public.patients.email" in shown
     assert "public.wards" not in shown
+
+
+def test_every_trigger_is_listed_however_many_there_are(blind: Clinic) -> None:
+    names = [f"spill_{number:02}" for number in range(60)]
+    blind.run(
+        "".join(
+            f"CREATE TRIGGER {name} BEFORE UPDATE ON patients FOR EACH ROW EXECUTE FUNCTION spill();" for name in names
+        )
+        + "".join(f"CREATE VIEW mails_{number} AS SELECT email FROM patients;" for number in range(30))
+    )
+    try:
+        warnings = "\n".join(found(blind, "warning"))
+        assert [name for name in names if f"trigger {name} of public.patients" not in warnings] == []
+        shown = "\n".join(found(blind, "ok"))
+        assert [number for number in range(30) if f"public.mails_{number} reads" not in shown] == []
+    finally:
+        blind.run("".join(f"DROP VIEW mails_{number};" for number in range(30)))
 
 
 def test_a_planner_that_can_write_is_still_warned_of(clinic: Clinic) -> None:

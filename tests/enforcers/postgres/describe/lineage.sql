@@ -65,3 +65,9 @@ CREATE COLLATION one (provider = libc, locale = 'C'); CREATE COLLATION other (pr
 CREATE TABLE spoken (id int, one text COLLATE one, other text COLLATE other, plain text, c text COLLATE "C");
 INSERT INTO spoken VALUES (1, 'a', NULL, 'p', 'c');
 CREATE FUNCTION pairs() RETURNS SETOF pair LANGUAGE sql AS 'SELECT id, ssn FROM p';
+CREATE TABLE paper (id int, page xml, no smallint); INSERT INTO paper VALUES (1, NULL, 1);
+CREATE VIEW keys AS SELECT id, key AS k, floor + 0 AS f, house AS floor FROM flat;
+CREATE VIEW limited WITH (security_barrier) AS SELECT id, body FROM n WHERE score IN (SELECT salary FROM p) WITH CHECK OPTION;
+CREATE TABLE tapped (id int, code text, tag text);
+CREATE TABLE taps (id int);
+CREATE RULE tap AS ON UPDATE TO tapped WHERE old.code <> 'x' DO ALSO INSERT INTO taps VALUES (new.id);

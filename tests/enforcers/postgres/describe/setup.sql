@@ -53,6 +53,10 @@ CREATE CAST (money2 AS int) WITH FUNCTION weigh(money2);
 CREATE DOMAIN whole AS int;
 CREATE TABLE parted (id int, region text) PARTITION BY LIST (region);
 CREATE TABLE parted_eu PARTITION OF parted FOR VALUES IN ('eu');
+CREATE FUNCTION same(anycompatiblerange) RETURNS anycompatiblerange LANGUAGE sql AS 'SELECT $1';
+CREATE FUNCTION same(anycompatiblemultirange) RETURNS anycompatiblemultirange LANGUAGE sql AS 'SELECT $1';
+CREATE FUNCTION forgets() RETURNS void LANGUAGE sql AS 'DEALLOCATE q';
+CREATE FUNCTION closes() RETURNS void LANGUAGE sql AS 'CLOSE c';
 
 -- How many rows a write can change at most (test_counted.py).
 CREATE SCHEMA counted;
@@ -77,3 +81,32 @@ CREATE TABLE counted.part PARTITION OF counted.parted FOR VALUES FROM (0) TO (10
 CREATE SCHEMA bent;
 CREATE FUNCTION bent.always(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR bent.= (LEFTARG = int, RIGHTARG = int, FUNCTION = bent.always);
+
+-- Foreign tables (test_relations.py). No wrapper has a handler: nothing is ever read there.
+CREATE FOREIGN DATA WRAPPER nowhere; CREATE FOREIGN DATA WRAPPER files;
+CREATE SERVER billing FOREIGN DATA WRAPPER nowhere OPTIONS (host 'a'); CREATE SERVER archive FOREIGN DATA WRAPPER files;
+CREATE SCHEMA far;
+CREATE FOREIGN TABLE far.invoices (id int, holder text OPTIONS (column_name 'h'), pan text) SERVER billing OPTIONS (table_name 'i');
+CREATE FOREIGN TABLE far.old (id int, line text) SERVER archive;
+CREATE TABLE far.years (year int, amount int) PARTITION BY RANGE (year);
+CREATE TABLE far.years_new PARTITION OF far.years FOR VALUES FROM (2020) TO (2030);
+CREATE FOREIGN TABLE far.years_old PARTITION OF far.years FOR VALUES FROM (2000) TO (2020) SERVER archive;
+CREATE TABLE far.mother (id int, name text); CREATE FOREIGN TABLE far.daughter (extra text) INHERITS (far.mother) SERVER billing;
+CREATE VIEW far.seen AS SELECT id, pan AS number, upper(holder) AS name FROM far.invoices;
+CREATE FUNCTION far.count_old() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM far.old';
+
+-- Rules and defaults that a write sets off, and functions of every make (kinds.txt).
+CREATE TABLE erased (id int, x int);
+CREATE RULE onto AS ON DELETE TO erased DO ALSO UPDATE lines SET sku = 'x';
+CREATE RULE over AS ON UPDATE TO erased DO ALSO DELETE FROM lines;
+CREATE TABLE fallen (id int PRIMARY KEY);
+CREATE TABLE falls (id int DEFAULT proc(1) REFERENCES fallen ON DELETE SET DEFAULT);
+CREATE FUNCTION within(int, int) RETURNS int LANGUAGE internal AS 'int4pl';
+CREATE FUNCTION library(oid) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_validator';
+CREATE FUNCTION rownum() RETURNS bigint WINDOW LANGUAGE internal AS 'window_row_number';
+CREATE TYPE coin AS (amount int);
+CREATE TABLE coins (id int, c coin);
+CREATE FUNCTION plainly(coin) RETURNS json LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+CREATE FUNCTION briefly(coin) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+CREATE CAST (coin AS json) WITH FUNCTION plainly(coin);
+CREATE CAST (coin AS jsonb) WITH FUNCTION briefly(coin);

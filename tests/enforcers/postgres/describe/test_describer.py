@@ -118,6 +118,7 @@ def test_temporary_objects_that_were_not_read_make_names_uncertain(server: Serve
         ("WHERE id = 1 OR 1 = 1", False),
         ("WHERE id = 1 AND 1 = 1", True),
         ("WHERE id = $1", True),
+        ("WHERE $1", True),
         ("WHERE CURRENT OF c", True),
         ("WHERE (SELECT true FROM cards LIMIT 1)", True),
     ],

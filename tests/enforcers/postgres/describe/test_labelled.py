@@ -75,3 +75,37 @@ async def test_what_is_opaque_could_show_any_label(noted: tuple[asyncpg.Connecti
     found = await describe("DO $$BEGIN END$$")
     assert list(found.template.target_labels) == ["email"]
     assert not found.template.column_labels
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("UPDATE noted SET id = 1", True),
+        ("UPDATE noted_1 SET id = 1", True),
+        ("UPDATE noted_view SET m = 'x'", True),
+        ("WITH u AS (UPDATE noted SET id = 1 RETURNING id) SELECT * FROM u", True),
+        ("EXPLAIN ANALYZE UPDATE noted SET id = 1", True),
+        ("INSERT INTO noted SELECT id, 'x' FROM lines ON CONFLICT DO NOTHING", True),
+        ("INSERT INTO noted VALUES (1, 'x')", False),
+        ("SELECT * FROM noted FOR UPDATE", False),
+        ("DELETE FROM noted", False),
+        ("UPDATE lines SET sku = 'x'", False),
+    ],
+)
+@pytest.mark.parametrize("how", ["comment", "file"])
+async def test_what_may_quote_a_row_with_a_classified_column_says_so(
+    noted: tuple[asyncpg.Connection, Describe], server: Server, how: str, sql: str, expected: bool
+) -> None:
+    connection, describe = noted
+    assert not (await describe(sql)).quotes
+    if how == "comment":
+        await connection.execute("COMMENT ON COLUMN noted.mail IS 'twokey: label=email'")
+        assert (await describe(sql)).quotes is expected
+        return
+    source = server.source()
+    await source.start()
+    catalog = source.catalog.checked(frozenset({("public", "noted", "mail")}), {})
+    found = Describer(16).describe_message(sql.encode(), catalog=catalog, names=names())
+    await source.close()
+    assert isinstance(found, list)
+    assert found[0].quotes is expected

@@ -58,6 +58,38 @@ def test_lineage_of_new_syntax(world: World, line: list[str]) -> None:
     test_lineage(newest(world), line)
 
 
+@pytest.mark.parametrize(
+    ("expression", "gathers"),
+    [
+        ("array_agg(ssn)", True),
+        ("ARRAY(SELECT ssn FROM p)", True),
+        ("json_arrayagg(ssn)", True),
+        ("json_objectagg(id : ssn)", True),
+        ("json_array(SELECT ssn FROM p)", True),
+        ("json_array(1, 2)", False),
+        ("max(ssn)", False),
+    ],
+)
+def test_what_gathers_rows_into_one_value_says_so(world: World, expression: str, gathers: bool) -> None:
+    """What is estimated of such a statement is the rows that are gathered, not the one that comes of them."""
+    assert described(newest(world), f"SELECT {expression} FROM p").collects is gathers
+
+
+@pytest.mark.parametrize(
+    ("expression", "function"),
+    [
+        ("xmlelement(name a, ssn)", "xmlelement"),
+        ("json_object('a' : ssn)", "json_object"),
+        ("ssn IS JSON", "JsonIsPredicate"),
+        ("ascii(ssn)", "pg_catalog.ascii"),
+    ],
+)
+def test_an_inference_names_the_function_that_tells(world: World, expression: str, function: str) -> None:
+    """By the name that its author wrote, where it has one: it is what a reader of the denial looks for."""
+    template = described(newest(world), f"SELECT {expression} FROM p").template
+    assert [item.function for item in template.inferences if item.column == "ssn"] == [function]
+
+
 def test_the_kinds_of_inference_are_a_closed_list() -> None:
     """Each kind in the code is in docs/operation.md, and each there is in the code."""
     sources = "".join(path.read_text(encoding="utf-8") for path in DESCRIBE.glob("*.py"))

@@ -27,7 +27,7 @@ def trial(server: Server, world: World) -> Trial:
 @pytest.mark.parametrize("mutant", REPORTS, ids=lambda mutant: mutant.key)
 def test_an_inference_that_is_not_reported_is_missed(trial: Trial, mutant: Mutant) -> None:
     assert not given.CATALOGS  # those of the run's own server
-    assert trial.outcome(mutant).killed.startswith(("lineage", "corpus"))
+    assert trial.outcome(mutant).killed.startswith(("lineage", "corpus", "kinds"))
 
 
 def test_there_are_reports_to_take_away() -> None:

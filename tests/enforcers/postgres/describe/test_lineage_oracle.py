@@ -58,6 +58,8 @@ CHANGES = {
     ("moved", "plain"): ("plain || 'q'",),
     ("moved", "secret"): ("secret || 'q'",),
     ("moved", "later"): ("later || 'q'",),
+    ("paper", "page"): ("'<b/>'", "'text'"),
+    ("paper", "no"): ("no + 1::smallint", "NULL"),
 }
 WRITTEN = ("n", "gen", "moved")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
+from enforcers.postgres.catalog.objects import Function
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.describe.safe_functions import builtin_effect, is_safe
 from tests.enforcers.postgres.describe.conftest import Server, names
@@ -97,6 +99,43 @@ def test_functions_that_look_further_are_not_safe(server: Server, name: str) -> 
     found = [item for item in server.catalog.functions_named(name) if item.builtin]
     assert found
     assert not any(is_safe(item) for item in found)
+
+
+# Reviewed by name: what a server declares of them (a superuser may ALTER FUNCTION, a new version may) changes nothing.
+LOOKS_FURTHER = (
+    "col_description obj_description shobj_description current_query current_setting currval lastval nextval setval"
+    " row_security_active set_config loread lowrite makeaclitem version icu_unicode_version unicode_version"
+    " event_trigger_in trigger_in suppress_redundant_updates_trigger tsvector_update_trigger"
+    " tsvector_update_trigger_column amvalidate satisfies_hash_partition pg_backend_pid has_any_column_privilege"
+    " txid_current_snapshot lo_get binary_upgrade_anything inet_client_addr inet_server_port table_to_xmlschema"
+    " schema_to_xml database_to_xml query_to_xml cursor_to_xml to_regclass ts_stat ts_rewrite brin_summarize_range"
+    " gin_cmp_prefix dblink"
+)
+CHANGES_NOTHING = "random random_normal gen_random_uuid uuidv4 uuidv7 clock_timestamp timeofday timezone"
+LOOKS_AT_ITS_ARGUMENT = "pg_typeof pg_size_pretty pg_size_bytes pg_column_size pg_client_encoding"
+IN_SQL = (
+    "lpad rpad age bit_length log log10 round substring overlaps date_part timestamptz int8pl_inet path_contain_pt"
+    " polygon numeric_pl_pg_lsn"
+)
+
+
+def test_each_reviewed_name_is_judged_by_its_name(server: Server) -> None:
+    plain = next(item for item in server.catalog.functions_named("lower") if item.language == "internal")
+    in_sql = dataclasses.replace(plain, language="sql")
+    volatile = dataclasses.replace(plain, volatility="volatile")
+
+    def safe(template: Function, names: str) -> set[str]:
+        return {name for name in names.split() if is_safe(dataclasses.replace(template, name=name))}
+
+    assert is_safe(plain)
+    assert safe(plain, LOOKS_FURTHER) == safe(in_sql, LOOKS_FURTHER) == set()
+    assert safe(volatile, f"{CHANGES_NOTHING} lower") == set(CHANGES_NOTHING.split())
+    assert safe(plain, LOOKS_AT_ITS_ARGUMENT) == set(LOOKS_AT_ITS_ARGUMENT.split())
+    assert safe(in_sql, f"{IN_SQL} lower ts_debug xpath quote_literal") == set(IN_SQL.split())
+    for other in ({"oid": 16384}, {"schema": "public"}, {"language": "c"}):
+        assert safe(dataclasses.replace(plain, **other), f"lower {CHANGES_NOTHING}") <= (  # type: ignore[arg-type]  # of each field its own type
+            set(CHANGES_NOTHING.split()) if "language" in other else set()
+        )
 
 
 def test_a_users_function_is_never_safe(server: Server) -> None:

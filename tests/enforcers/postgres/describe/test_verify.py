@@ -32,6 +32,7 @@ STATEMENTS = [
     "UPDATE shop.items SET price = 2",
     "SELECT * FROM parts",
     "SELECT m::whole, 1::positive FROM purses",
+    "SELECT pan FROM far.invoices",
 ]
 
 
@@ -58,6 +59,12 @@ async def test_unchanged_means_equal(server: Server, sql: str) -> None:
         ("SELECT id FROM orders", "CREATE TEMP TABLE orders (id int)"),
         ("SELECT id FROM orders", "ALTER TABLE orders RENAME TO x; CREATE TABLE orders (id int)"),
         ("SELECT id FROM orders", "ALTER TABLE orders ADD COLUMN z int"),
+        ("SELECT id FROM far.invoices", "ALTER FOREIGN TABLE far.invoices OPTIONS (SET table_name 'other')"),
+        ("SELECT id FROM far.seen", "ALTER FOREIGN TABLE far.invoices ALTER holder OPTIONS (SET column_name 'pan')"),
+        ("SELECT id FROM far.invoices", "ALTER SERVER billing OPTIONS (SET host 'b')"),
+        ("SELECT id FROM far.invoices", "ALTER SERVER billing RENAME TO other"),
+        ("SELECT id FROM far.invoices", "ALTER FOREIGN DATA WRAPPER nowhere OPTIONS (ADD x 'y')"),
+        ("SELECT amount FROM far.years", "ALTER FOREIGN TABLE far.years_old OPTIONS (ADD x 'y')"),
         ("SELECT id FROM orders", "ALTER TABLE orders ENABLE ROW LEVEL SECURITY"),
         ("DELETE FROM cards", "CREATE TABLE k (c int REFERENCES cards ON DELETE CASCADE)"),
         ("DELETE FROM cards", "CREATE TRIGGER z BEFORE DELETE ON cards FOR EACH ROW EXECUTE FUNCTION fire()"),

@@ -9,6 +9,7 @@ import pytest
 
 from enforcers.core.errors import SettingsError
 from enforcers.postgres.maskers.secret import masking_keys
+from enforcers.secret import Secret
 from enforcers.settings import Address, Connection, EnvSource, ExecSource, FileSource, Run, Settings, Source
 
 SECRET = "canary-0123456789-of-the-key"
@@ -22,11 +23,18 @@ def settings(source: Source | None) -> Settings:
     run = Run(instance="e", dev=True, enforcer_secret="s" * 43, ca=b"")
     address = Address("127.0.0.1", 1)
     return Settings(
-        run=run, decision=address, listen={}, workers=1, connections=connections, tls=None, masking_key=source
+        run=run,
+        decision=address,
+        listen={},
+        workers=1,
+        connections=connections,
+        tls=None,
+        masking_key=source,
+        variables={"TWOKEY_TEST_KEY": Secret(SECRET)},
     )
 
 
-async def test_each_connection_has_a_key_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_connection_has_a_key_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(SECRET + "\n")
     path.chmod(0o600)
@@ -34,7 +42,6 @@ async def test_each_connection_has_a_key_of_its_own(tmp_path: Path, monkeypatch:
     assert {len(key) for key in keys.values()} == {32}
     assert keys["a"] != keys["b"]
     assert keys == await masking_keys(settings(ExecSource(("/bin/cat", str(path)))))
-    monkeypatch.setenv("TWOKEY_TEST_KEY", SECRET)
     assert keys == await masking_keys(settings(EnvSource("TWOKEY_TEST_KEY")))
     assert await masking_keys(settings(None)) == {}
 
