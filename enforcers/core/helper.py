@@ -32,14 +32,7 @@ async def run_helper(source: ExecSource, variables: Mapping[str, Secret]) -> byt
     environment = _environment(source, variables)
     program = _found(source.argv[0], environment)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), program, *source.argv[1:]),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
+        process = await _started((program, *source.argv[1:]), environment)
     except OSError as error:
         raise CredentialError(f"can't be started ({error.strerror})") from None
     finally:
@@ -59,6 +52,37 @@ async def run_helper(source: ExecSource, variables: Mapping[str, Secret]) -> byt
             " run it by hand with an environment of nothing but what it is promised"
         )
     return output
+
+
+async def _started(command: tuple[str, ...], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    """Given up while it starts, it has all its processes ended as soon as their group is known: asyncio would kill the
+    first alone. Raises OSError."""
+    launched = (sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command)
+    pipe = asyncio.subprocess.PIPE
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *launched,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        ending = asyncio.ensure_future(_end_started(starting))
+        while not ending.done():  # given up once more, it goes on all the same: `_end` has its own deadline
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(ending)
+        raise
+
+
+async def _end_started(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
+    await asyncio.wait([starting])
+    if not starting.cancelled() and starting.exception() is None:
+        await _end(starting.result())
 
 
 def _environment(source: ExecSource, variables: Mapping[str, Secret]) -> dict[str, str]:

@@ -111,6 +111,48 @@ async def test_a_helper_that_hangs_is_killed_with_all_it_started(tmp_path: Path)
         until_gone(pid)
 
 
+def until_noted(note: Path) -> None:
+    limit = time.monotonic() + 10
+    while not note.exists() or len(note.read_text().split()) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+async def test_a_helper_given_up_while_it_starts_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    """Before asyncio has its pipes, nobody knows its process yet. Twice: whoever gave it up may be given up too."""
+    note = tmp_path / "pids"
+    source = ExecSource(("/bin/sh", "-c", f"sleep 600 & echo $$ $! > {note}; sleep 600"))
+    loop = asyncio.get_running_loop()
+    launching = loop.subprocess_exec
+    launched, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: object, **options: object) -> object:
+        started = await launching(*args, **options)  # type: ignore[arg-type]
+        launched.set()
+        await go_on.wait()
+        return started
+
+    for times in (1, 2):
+        note.unlink(missing_ok=True)
+        launched.clear()
+        go_on.clear()
+        loop.subprocess_exec = slow  # type: ignore[method-assign]
+        try:
+            running = asyncio.ensure_future(run_helper(source, {}))
+            await launched.wait()
+            await asyncio.to_thread(until_noted, note)
+            for _ in range(times):
+                running.cancel()
+                await asyncio.sleep(0.01)
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        finally:
+            del loop.subprocess_exec
+        for pid in note.read_text().split():
+            await asyncio.to_thread(until_gone, int(pid))
+
+
 async def test_what_it_left_behind_ends_with_it(tmp_path: Path) -> None:
     """A child that keeps standard error open, and the secret in its memory."""
     note = tmp_path / "pid"
