@@ -10,7 +10,8 @@ import pytest
 
 from decision.cli.demo.stack import Stack
 from tests.e2e.background import Background
-from tests.e2e.clients import admin, connect, pending
+from tests.e2e.clients import admin, connect, pending, until
+from tests.e2e.test_sessions import listed
 
 DELETE = "DELETE FROM orders WHERE id = %s"
 
@@ -35,7 +36,12 @@ def reference(error: psycopg.Error) -> dict[str, object]:
 
 
 def job(stack: Stack, number: int, *, subject: str | None = None) -> int:
-    """A pipeline's whole run: log in, write, delete, commit."""
+    """A pipeline's whole run: log in, write, delete, commit.
+
+    A request belongs to its session while that lives (ADR 34), and runs follow each other more slowly than a session
+    takes to close.
+    """
+    until(lambda: not listed(stack), what="the end of the run before")
     with connect(stack, "executor", subject=subject, autocommit=False) as client:
         client.execute("UPDATE orders SET status = 'paid' WHERE id = 1")
         deleted = client.execute(DELETE, [number]).rowcount
