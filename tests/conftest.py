@@ -7,15 +7,16 @@ import os
 import signal
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from decision.cli.demo.postgres import VARIABLE, choose
 from decision.cli.errors import CliError
 
 _SERVERS = {"postgres", "stack", "own_stack"}  # fixtures
 
-settings.register_profile("suite", deadline=None)  # a busy machine is no counterexample
-settings.register_profile("fuzz", deadline=None, max_examples=5000)
+_BUSY = [HealthCheck.too_slow]  # a busy machine is no counterexample
+settings.register_profile("suite", deadline=None, suppress_health_check=_BUSY)
+settings.register_profile("fuzz", deadline=None, suppress_health_check=_BUSY, max_examples=5000)
 settings.load_profile("suite")
 
 

@@ -43,9 +43,7 @@ async def run_helper(source: ExecSource, variables: Mapping[str, Secret]) -> byt
         output = await _read(process.stdout, MAX_SECRET)
         status = await _status(process) if len(output) <= MAX_SECRET else 0
     finally:
-        await _end(process)
-        counting.cancel()
-        await asyncio.gather(counting, return_exceptions=True)
+        await _end(process, counting)
     if status != 0:
         raise CredentialError(
             f"failed (status {status}; its standard error, {complaints.size} bytes, is redacted);"
@@ -82,7 +80,8 @@ async def _started(command: tuple[str, ...], environment: Mapping[str, str]) -> 
 async def _end_started(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
     await asyncio.wait([starting])
     if not starting.cancelled() and starting.exception() is None:
-        await _end(starting.result())
+        process = starting.result()
+        await _end(process, asyncio.ensure_future(_Complaints().count(process.stderr)))
 
 
 def _environment(source: ExecSource, variables: Mapping[str, Secret]) -> dict[str, str]:
@@ -137,11 +136,21 @@ async def _status(process: asyncio.subprocess.Process) -> int:
     return process.returncode
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """The whole group: what the helper started would keep the pipe open, and the secret."""
+async def _end(process: asyncio.subprocess.Process, counting: asyncio.Future[None]) -> None:
+    """The whole group: what the helper started would keep the pipe open, and the secret. Then both pipes to their ends,
+    so that they are closed, and what was written on standard error is counted whole."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     await _status(process)
-    with suppress(TimeoutError):  # what left the group may hold a pipe for ever
-        async with asyncio.timeout(_CLOSING_S):
-            await process.wait()
+    pipes = [counting, asyncio.ensure_future(_pass_over(process.stdout))]
+    try:
+        await asyncio.wait(pipes, timeout=_CLOSING_S)  # what left the group may hold a pipe for ever
+    finally:
+        for pipe in pipes:
+            pipe.cancel()
+        await asyncio.gather(*pipes, return_exceptions=True)
+
+
+async def _pass_over(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(4096):
+        pass

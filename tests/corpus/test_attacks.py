@@ -44,6 +44,15 @@ class Ground:
         a, b = (team.answer(side, case, way) for side in SIDES)
         return a, b
 
+    def told(self, team: Team, case: Case, way: str, a: Answer, b: Answer) -> str:
+        """A difference in time tells something if it is there each time: a busy machine is late by chance."""
+        found = told(self.detector, case, a, b)
+        for _ in range(4):
+            if not found.startswith("by time"):
+                break
+            found = told(self.detector, case, *self.both(team, case, way))
+        return found
+
     def close(self) -> None:
         self.direct.close()
         self.gateway.close()
@@ -82,7 +91,7 @@ def test_an_attack_works_directly_and_not_through_the_gateway(ground: Ground, ca
         if case.verdict == "permitted":
             assert told(ground.detector, case, a, b).startswith("a and b differ"), way
             continue
-        assert told(ground.detector, case, a, b) == "", way
+        assert ground.told(ground.gateway, case, way, a, b) == "", way
         if case.verdict == "denied":
             assert a.denied, f"{way}: {a.shown()}"
         elif case.verdict == "masked" and way not in STREAMS:
@@ -99,8 +108,9 @@ WRITES = [case for case in CASES if case.family in {"writes", "definitions", "do
 def test_nor_does_it_for_a_masked_role_that_may_write(ground: Ground, case: Case) -> None:
     if not case.fits(ground.field.version, ground.field.stack.extensions):
         return
-    a, b = (_of_old_tables(answer, ground.newest) for answer in ground.both(ground.writer, case, ways(case)[0]))
-    assert told(ground.detector, case, a, b) == "" or case.verdict == "permitted"
+    way, *_ = ways(case)
+    a, b = (_of_old_tables(answer, ground.newest) for answer in ground.both(ground.writer, case, way))
+    assert ground.told(ground.writer, case, way, a, b) == "" or case.verdict == "permitted"
 
 
 def _of_old_tables(answer: Answer, newest: int) -> Answer:
