@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from decision.store.database import DEADLINE_S, Engines
 from decision.store.driver import Connection
 
 BUSY_MS = 5000  # how long a writer of another process is waited for
+_LOOK_AGAIN_S = 0.02
 _WRITES = "twokey_writes"  # execution option: such a transaction begins with the write lock
 
 
@@ -64,14 +66,27 @@ def prepare_file(path: Path) -> None:
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
-    # Once, outside the pool: the switch to WAL needs the file for itself for a moment.
-    with closing(sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)) as connection:
-        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    mode = _journal_mode(path)
     if mode != "wal":
         raise StoreError(
             f"The store {path} can't use a write-ahead log (journal mode {mode})",
             next_step="Put it on a local disk, not on a network file system",
         )
+
+
+def _journal_mode(path: Path) -> str:
+    """The write-ahead log, set once and outside the pool: the switch needs the file for itself for a moment. Where two
+    switch at once each would wait for the other, so SQLite refuses one of them at once, whatever its timeout
+    (https://www.sqlite.org/c3ref/busy_handler.html); that one looks again. Raises sqlite3.Error."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    with closing(sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)) as connection:
+        while True:
+            try:
+                return str(connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def _sqlite_engine(path: Path) -> AsyncEngine:

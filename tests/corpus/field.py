@@ -51,7 +51,12 @@ CONNECTIONS = {
     "hands": ("a", "executor", WRITER, "development"),
 }
 _CLEARED = '  executor: ["*"]\n'
-_SETTINGS = ("shared_preload_libraries=pg_stat_statements", "track_io_timing=off", "autovacuum=off")
+_SETTINGS = (
+    "shared_preload_libraries=pg_stat_statements",
+    "track_io_timing=off",
+    "autovacuum=off",
+    "wal_keep_size=1GB",  # an attack reads it
+)
 
 
 class FieldStack(Stack):

@@ -140,7 +140,7 @@ SELECT encode(tools.get_raw_page('letters', 0), 'escape')
 -- items of a page | ext=pageinspect
 SELECT t_data FROM tools.heap_page_items(tools.get_raw_page('letters', 0))
 
--- attributes of a page | ext=pageinspect min=17
+-- attributes of a page | ext=pageinspect min=18
 SELECT t_attrs FROM tools.heap_page_item_attrs(tools.get_raw_page('badges', 0), 'badges')
 
 -- items of an index | ext=pageinspect

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,26 @@ async def test_two_open_a_new_store_at_once(url: str) -> None:
     assert len(await stores[0].sessions.list()) == 4
     for one in stores:
         await one.close()
+
+
+async def test_another_that_opens_it_at_this_moment_is_waited_for(file_url: str) -> None:
+    """Its own timeout isn't for that: while another writes to a new file, SQLite refuses the switch to WAL at once."""
+    path = file_of(file_url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    one = sqlite3.connect(path, timeout=5, isolation_level=None)
+    with closing(one), pytest.raises(sqlite3.OperationalError, match="locked"):
+        one.execute("PRAGMA journal_mode=WAL")
+    opening = asyncio.ensure_future(open_store(file_url))
+    await asyncio.sleep(0.3)
+    assert not opening.done()
+    other.execute("ROLLBACK")
+    other.close()
+    store = await asyncio.wait_for(opening, 10)
+    await store.sessions.open(session())
+    await store.close()
 
 
 async def test_a_closed_store_raises_store_error(store: Store) -> None:
