@@ -290,4 +290,7 @@ def _enum(kind: type[Word], raw: object, where: str) -> Word:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise PolicyError(f"policy answered nothing usable: {what}")
+    raise PolicyError(
+        f"policy answered nothing usable: {what}",
+        next_step="Tell whoever keeps the policy; nothing is allowed until it is mended",
+    )

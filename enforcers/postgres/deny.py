@@ -36,6 +36,11 @@ _LOGIN = {
     "RECORD_UNAVAILABLE": ("the audit log can't be written, so no session opens", "Try again in a moment."),
     "DRAINING": ("this gateway is shutting down", "Connect again."),
 }
+# Where nobody said what to do next.
+_NEXT = {
+    "OBLIGATION_UNMET": "Tell whoever keeps the policy that this gateway can't do what it demands here.",
+    "POLICY_INVALID": "Tell whoever keeps the policy; nothing is allowed until it is mended.",
+}
 OPEN_CLASSES = frozenset({"40", "53", "57", "08", "25"})
 
 
@@ -60,7 +65,8 @@ def refusal(ruling: Ruling, *, severity: str = "ERROR") -> bytes:
     detail = f"Decision: {ruling.decision}" if ruling.decision else ""
     if ruling.hold is not None:
         detail = f"{detail}\n{pending(ruling.hold)}"
-    return coded(ruling.code or "POLICY_DENIED", text, detail=detail, hint=ruling.hint, severity=severity)
+    code = ruling.code or "POLICY_DENIED"
+    return coded(code, text, detail=detail, hint=ruling.hint or _NEXT.get(code, ""), severity=severity)
 
 
 def pending(hold: Hold) -> str:

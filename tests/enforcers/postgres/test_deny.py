@@ -36,6 +36,13 @@ def test_a_refused_login_is_told_a_fixed_sentence_and_an_id(code: str, state: st
     assert fields["S"] == "FATAL"
 
 
+@pytest.mark.parametrize(("hint", "told"), [("", "Tell whoever keeps the policy"), ("split it", "split it")])
+@pytest.mark.parametrize("code", ["OBLIGATION_UNMET", "POLICY_INVALID"])
+def test_what_policy_can_not_mean_says_whom_to_tell_unless_it_says_more(code: str, hint: str, told: str) -> None:
+    ruling = Ruling(answer=Answer.DENIED, decision="dec_1", code=code, message="x", hint=hint)
+    assert wire.parse_fields(deny.refusal(ruling))["H"].decode().startswith(told)
+
+
 def test_a_policys_denial_of_a_session_speaks_for_itself() -> None:
     fields = shown("POLICY_DENIED", rules=("DUTY-SESSION",))
     assert SECRET in fields["M"]
