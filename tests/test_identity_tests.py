@@ -19,6 +19,8 @@ LINES = [
     *(f"JK-{number}" for number in range(1, 7)),
     "SP-1",
     *(f"RB-{number}" for number in range(1, 7)),
+    *(f"AZ-{number}" for number in (1, 2, 3, 4, 6, 7)),
+    *(f"OB-{number}" for number in range(1, 5)),
 ]
 ROWS = {
     found[1]: found[2] for found in re.finditer(r"^\| ([A-Z]+-?[0-9]+) \| [^|]+ \| ([^|]+) \|$", DOCUMENT, re.MULTILINE)

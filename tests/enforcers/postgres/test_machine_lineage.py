@@ -457,6 +457,12 @@ async def test_a_place_that_can_not_be_masked_lets_no_row_out(postgres: Postgres
         assert await one.errors(q("SELECT id, upper(name), name FROM t WHERE id = 4")) == ["42501"]
 
 
+async def test_ob_2_a_mask_on_a_column_that_the_result_lacks_lets_no_row_out(postgres: Postgres) -> None:
+    async with talk(postgres, lambda _text: MASK) as one:
+        assert await one.errors(q("SELECT id FROM t WHERE id = 4")) == ["42501"]
+        assert await one.rows(run("SELECT id FROM t WHERE id = 4") + SYNC) == []
+
+
 async def test_an_approved_execute_is_verified(postgres: Postgres) -> None:
     async with talk(postgres, lambda text: APPROVED if text.startswith("EXECUTE") else ALLOW) as one:
         await one.say(q("PREPARE p AS SELECT twice(id) FROM t WHERE id = 3"))
