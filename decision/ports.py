@@ -123,6 +123,9 @@ class SessionStore(Protocol):
     async def closed_last(self, limit: int) -> Sequence[str]:
         """The ids of the sessions that were closed last, at most `limit`."""
 
+    async def why_closed(self, sessions: Sequence[str]) -> Mapping[str, str]:
+        """The reasons, by id, of those that are closed."""
+
     async def enforcer_seen(self, enforcer: str) -> None: ...
 
     async def close_silent(self, *, seconds: float) -> Sequence[str]:

@@ -392,9 +392,9 @@ class Sessions:
             await self._record_closed([_closed_body(session, reason, kind, by)])
         return was_open
 
-    def ended_elsewhere(self, sessions: Sequence[str]) -> None:
-        """Another replica has ended these: their enforcers may be ours."""
-        reason = "the session has ended"
+    def ended_elsewhere(self, sessions: Sequence[str], reason: str) -> None:
+        """Another replica has ended these, for that reason, "" where it isn't known: their enforcers may be ours."""
+        reason = reason[:_TEXT] or "the session has ended"
         fresh = [session for session in sessions if session not in self._ended]
         for session in fresh:
             self._cache.pop(session, None)

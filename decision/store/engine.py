@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -46,8 +46,11 @@ from decision.store.web import SqlWeb
 
 OPEN_DEADLINE_S = 60.0  # migrations included
 RECALLED = 1024  # endings looked up after something may have been missed
+WHY_S = 0.25  # within which the reason of an ending is read, else the session ends without it
 MIGRATIONS = Path(__file__).parent / "migrations"
 _log = structlog.get_logger(__name__)
+
+Ended = Callable[[Sequence[str], str], None]
 
 
 class Store:
@@ -65,13 +68,18 @@ class Store:
         self.derived: DerivedStore = SqlDerived(database)
         self.web: WebStore = SqlWeb(database)
 
-    def on_ended_elsewhere(self, ended: Callable[[Sequence[str]], None]) -> None:
-        """`ended` is called, on the event loop, with the ids of sessions that another replica has closed."""
+    def on_ended_elsewhere(self, ended: Ended) -> None:
+        """`ended` is called, on the event loop, with the ids of sessions that another replica has closed, and why it
+        did: "" where that can't be read at once."""
+
+        def heard(sessions: Sequence[str]) -> None:
+            # What goes wrong with the reason must not keep the ending from anybody.
+            self._tasks.spawn(self._tell(sessions, ended), name="read-endings", failed=lambda: ended(sessions, ""))
 
         async def recall() -> None:
             while True:  # what was lost with the server may be every connection there is
                 try:
-                    ended(await self.sessions.closed_last(RECALLED))
+                    ended(await self.sessions.closed_last(RECALLED), "")
                     return
                 except StoreError as error:
                     _log.warning("store.endings-not-recalled", error=str(error))
@@ -80,7 +88,17 @@ class Store:
         def missed() -> None:
             self._tasks.spawn(recall(), name="recall-endings", failed=lambda: None)
 
-        self._database.bus.hear(SESSIONS, ended, missed)
+        self._database.bus.hear(SESSIONS, heard, missed)
+
+    async def _tell(self, sessions: Sequence[str], ended: Ended) -> None:
+        reasons: Mapping[str, str] = {}
+        try:
+            async with asyncio.timeout(WHY_S):
+                reasons = await self.sessions.why_closed(sessions)
+        except (StoreError, TimeoutError) as error:
+            _log.warning("store.endings-without-reasons", error=str(error))
+        for why in dict.fromkeys(reasons.get(one, "") for one in sessions):
+            ended([one for one in sessions if reasons.get(one, "") == why], why)
 
     async def close(self) -> None:
         """Waits for running transactions, bounded. Idempotent. Every later call raises StoreError."""

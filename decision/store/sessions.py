@@ -8,7 +8,7 @@ saw one grow, by its own monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -134,6 +134,15 @@ class SqlSessions:
 
         async def work(connection: AsyncConnection) -> Sequence[str]:
             return list((await connection.execute(query)).scalars())
+
+        return await self._database.read(work)
+
+    async def why_closed(self, sessions: Sequence[str]) -> Mapping[str, str]:
+        query = select(_sessions.c.id, _sessions.c.close_reason).where(_sessions.c.closed.is_not(None))
+        query = query.where(_sessions.c.id.in_(sessions))
+
+        async def work(connection: AsyncConnection) -> Mapping[str, str]:
+            return {row.id: row.close_reason for row in await connection.execute(query)}
 
         return await self._database.read(work)
 

@@ -105,7 +105,7 @@ async def test_what_changed_while_nobody_listened_is_seen_after_it(
     tasks = [watching(other, [made.id], one), watching(other, [], all_of_them)]
     await soon(lambda: bool(one) and bool(all_of_them))
     ended: list[str] = []
-    other.on_ended_elsewhere(ended.extend)
+    other.on_ended_elsewhere(lambda sessions, _why: ended.extend(sessions))
     gone = session()
     await store.sessions.open(gone)
 
@@ -118,9 +118,9 @@ async def test_what_changed_while_nobody_listened_is_seen_after_it(
 
 
 async def test_a_session_ended_at_one_replica_is_told_at_the_other_only(store: Store, other: Store) -> None:
-    here, there = list[str](), list[str]()
-    store.on_ended_elsewhere(here.extend)
-    other.on_ended_elsewhere(there.extend)
+    here, there = dict[str, str](), dict[str, str]()
+    store.on_ended_elsewhere(lambda sessions, why: here.update(dict.fromkeys(sessions, why)))
+    other.on_ended_elsewhere(lambda sessions, why: there.update(dict.fromkeys(sessions, why)))
     sessions = [session() for _ in range(3)]
     for one in sessions:
         await store.sessions.open(one)
@@ -128,7 +128,27 @@ async def test_a_session_ended_at_one_replica_is_told_at_the_other_only(store: S
     await store.sessions.close(sessions[1].id, "killed" * 40)
     await store.sessions.close(sessions[2].id, "k")
     await soon(lambda: len(there) == 2)
-    assert (here, there) == ([], [sessions[1].id, sessions[2].id])
+    assert (here, there) == ({}, {sessions[1].id: "killed" * 40, sessions[2].id: "k"})
+
+
+@pytest.mark.parametrize("fault", ["late", "broken", "unforeseen"])
+async def test_an_ending_is_told_whatever_its_reason_does(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    there = dict[str, str]()
+
+    async def why_closed(_sessions: Sequence[str]) -> dict[str, str]:
+        if fault == "late":
+            await asyncio.sleep(60)
+        raise StoreError("gone") if fault == "broken" else RuntimeError("unforeseen")
+
+    monkeypatch.setattr(other.sessions, "why_closed", why_closed)
+    other.on_ended_elsewhere(lambda sessions, why: there.update(dict.fromkeys(sessions, why)))
+    one = session()
+    await store.sessions.open(one)
+    await store.sessions.close(one.id, "killed")
+    async with asyncio.timeout(1):
+        await soon(lambda: there == {one.id: ""})
 
 
 async def test_an_enforcer_heard_at_one_replica_is_alive_at_all(store: Store, other: Store, clock: ManualClock) -> None:
