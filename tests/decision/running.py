@@ -68,7 +68,7 @@ class Running:
             connection=fields.pop("connection", "crm"),
             role=role,
             protocol="postgres",
-            client_address="127.0.0.1:5",
+            client_address=fields.pop("client_address", "127.0.0.1:5"),
             enforcer=fields.pop("enforcer", "enf-1"),
             **fields,
         )

@@ -200,6 +200,40 @@ async def test_t28_a_one_time_password_for_something_else(run: Running) -> None:
     assert "credential-issued" in kinds
 
 
+@pytest.mark.parametrize("elsewhere", ["10.0.0.2:5", "[2001:db8::2]:5", "127.0.0.1.example:5", ""])
+async def test_t28_a_one_time_password_is_for_the_address_that_asked_for_it(run: Running, elsewhere: str) -> None:
+    """Who has it elsewhere has taken it: from then on it is nobody's."""
+    password = await credential(run, token(run, "executor-7", "executor"))
+    opened = await run.open("executor-7", "executor", token=password, client_address=elsewhere)
+    assert opened.decision.reason_code == "TOKEN_USED"
+    assert (await run.open("executor-7", "executor", token=password)).decision.reason_code == "TOKEN_USED"
+
+
+@pytest.mark.parametrize("here", ["127.0.0.2:5", "[::1]:5", "[::ffff:127.0.0.1]:5"])
+async def test_every_loopback_address_is_this_machine(run: Running, here: str) -> None:
+    password = await credential(run, token(run, "executor-7", "executor"))
+    assert (await run.open("executor-7", "executor", token=password, client_address=here)).session.id
+
+
+async def test_where_a_balancer_hides_addresses_a_one_time_password_is_for_any(tmp_path: Path) -> None:
+    async with running(tmp_path, document={"identity": {"issuers": [], "bind_address": False}}) as run:
+        password = await credential(run, token(run, "executor-7", "executor"))
+        assert (await run.open("executor-7", "executor", token=password, client_address="10.0.0.2:5")).session.id
+
+
+async def test_as_many_uses_as_policy_grants(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "credentials.yaml").write_text("uses: {crm: {executor: 3}}\nssh: {proof: [], commands: {}}\n")
+    async with running(tmp_path, data=tmp_path / "data") as run:
+        access = token(run, "executor-7", "executor")
+        password = await credential(run, access, uses=3)
+        for _ in range(3):
+            assert (await run.open("executor-7", "executor", token=password)).session.id
+        assert (await run.open("executor-7", "executor", token=password)).decision.reason_code == "TOKEN_USED"
+        with pytest.raises(grpc.aio.AioRpcError, match="DUTY-CREDENTIAL-USES"):
+            await credential(run, access, uses=4)
+
+
 async def test_a_bound_token_is_spent_by_proof_for_a_password(run: Running) -> None:
     """The broker: who can sign asks, its client that can't logs in."""
     holder = Holder()

@@ -153,8 +153,12 @@ async def test_a_subagent_is_its_parent_with_less(run: Running) -> None:
     opened = await run.open("", "executor", token=made)
     assert [actor.name for actor in opened.session.subject.actors] == ["executor-7/sub/3"]
     assert opened.session.subject.actors[0].owner == "executor-7"
-    nested = claims(await exchanged(run, made, twokey_subagent="1"))["act"]
-    assert (nested["sub"], nested["act"]["sub"]) == ("executor-7/sub/3/sub/1", "executor-7/sub/3")
+    nested = claims(await exchanged(run, made, twokey_subagent="1"))
+    assert (nested["act"]["sub"], nested["act"]["act"]["sub"]) == ("executor-7/sub/3/sub/1", "executor-7/sub/3")
+    assert nested["exp"] <= claims(made)["exp"] <= claims(parent)["exp"]
+    short = token(run, "executor-7", "executor", exp=int(time.time()) + 60)
+    brief = await exchanged(run, short, twokey_subagent="3")
+    assert claims(await exchanged(run, brief, twokey_subagent="1"))["exp"] <= claims(short)["exp"]
     for form in (
         {"twokey_role": "reviewer"},
         {"scope": "twokey:erp:execute"},
