@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -91,14 +92,16 @@ def b64(part: str | bytes) -> str:
 
 
 @asynccontextmanager
-async def serving(idp: Idp) -> AsyncIterator[Idp]:
+async def serving(idp: Idp, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Idp]:
+    """On loopback; with `tls` as https://localhost."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", idp.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    idp.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    where = "http://127.0.0.1" if tls is None else "https://localhost"
+    idp.url = f"{where}:{runner.addresses[0][1]}"
     try:
         yield idp
     finally:

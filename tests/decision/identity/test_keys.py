@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -15,7 +18,9 @@ from decision.identity.claims import ClaimRules
 from decision.identity.fetching import is_loopback, may_fetch
 from decision.identity.keys import DiscoveredKeys
 from decision.identity.tokens import TrustedIssuer, Verifier
+from tests import pki
 from tests.decision.identity.support import RSA, Handler, Idp, public, serving
+from tests.pki import Authority, Pair
 
 DISCOVERY = "/.well-known/openid-configuration"
 
@@ -311,3 +316,50 @@ async def test_jk_6_a_private_provider_where_configured_and_its_certificate_all_
     assert await refused(source) == "TOKEN_KEYS_UNAVAILABLE"
     await source.close()
     assert idp.hits == []
+
+
+async def asked_over_tls(
+    folder: Path, shown: Pair, trusted: Authority, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, int]:
+    """What came of a key wanted from https://localhost: "" or the refusal's code; and how many requests it got."""
+    roots = folder / "roots.pem"
+    roots.write_bytes(trusted.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(roots))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*shown.write(folder, "idp"))
+    async with serving(Idp(), tls=tls) as idp:
+        source = DiscoveredKeys(idp.issuer, private=True)
+        try:
+            await source.get("rsa")
+        except TokenError as error:
+            return error.code, len(idp.hits)
+        finally:
+            await source.close()
+        return "", len(idp.hits)
+
+
+async def test_keys_come_over_tls_from_who_has_the_names_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Authority()
+    shown = root.leaf(pki.host("localhost"))
+    assert await asked_over_tls(tmp_path, shown, root, monkeypatch) == ("", 2)
+
+
+@pytest.mark.parametrize(
+    "fault", ["run out", "not yet", "another name", "the address alone", "another root", "its own"]
+)
+async def test_t13_a_provider_whose_certificate_is_not_its_own_is_asked_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    root, day = Authority(), timedelta(days=1)
+    name = pki.host("localhost")
+    shown = {
+        "run out": lambda: root.leaf(name, begins=-2 * day, ends=-timedelta(minutes=1)),
+        "not yet": lambda: root.leaf(name, begins=timedelta(minutes=10)),
+        "another name": lambda: root.leaf(pki.host("idp.example")),
+        "the address alone": lambda: root.leaf(pki.address("127.0.0.1")),
+        "another root": lambda: Authority("another").leaf(name),
+        "its own": lambda: root.leaf(name, self_signed=True),
+    }[fault]()
+    assert await asked_over_tls(tmp_path, shown, root, monkeypatch) == ("TOKEN_KEYS_UNAVAILABLE", 0)
