@@ -69,11 +69,9 @@ async fn statements(client: &Client) -> Outcome<()> {
         simple(client, sql).await;
     }
     show("executed", client.execute("DELETE FROM parent WHERE id = $1", &[&12345_i32]).await?);
-    let (first, second) = future::join(
-        client.query("SELECT 1/0", &[]),
-        client.query("SELECT 2", &[]),
-    )
-    .await;
+    let (wrong, right) = future::try_join(client.prepare("SELECT 1/0"), client.prepare("SELECT 2")).await?;
+    // They're given up after both: a query that drops its own statement closes it before or after the other is bound.
+    let (first, second) = future::join(client.query(&wrong, &[]), client.query(&right, &[])).await;
     first.map(|rows| show("first", rows)).unwrap_or_else(|error| failed("first", error));
     show("second", second?);
     simple(client, "ALTER TABLE parent ADD COLUMN added int").await;
