@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
+from enforcers.postgres.taint import Taint
 
 
 class View(Protocol):
@@ -48,8 +49,10 @@ class Describer(Protocol):
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         """Every statement of the message in order; empty when there is none."""
 
-    def private(self, names: SessionNames) -> ViewReading:
-        """Begin to read the catalog as a session sees it, temporary and uncommitted objects included."""
+    def private(self, names: SessionNames, taint: Taint, *, settled: bool) -> ViewReading:
+        """Begin to read the catalog as a session sees it, temporary and uncommitted objects included, with what these
+        hold (catalog/tainted.py).
+        """
 
     def invalidate(self) -> None:
         """A DDL was seen: not fresh any more."""

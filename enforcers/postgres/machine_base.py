@@ -34,6 +34,7 @@ from enforcers.postgres.machine_state import (
     Transaction,
 )
 from enforcers.postgres.operations import Digests, LeaseKeys
+from enforcers.postgres.taint import Taint
 
 MAX_QUIET = 4096
 MAX_SAVEPOINTS = 256  # of a transaction, the latest; what is forgotten counts as before its rollback
@@ -87,6 +88,7 @@ class MachineBase(Follower):
         self.ddl_seen = False
         self.unsettled: list[tuple[Running, str]] = []  # ran to their end in an implicit transaction that goes on
         self.temporary = False  # the session has, or may have, temporary objects of its own
+        self.taint = Taint()  # what those hold
         self.uncommitted = False  # its transaction has, or may have, defined objects that others don't see yet
         self.view: View | None = None  # the catalog as this session sees it (machine_private)
         self.view_stale = True
@@ -347,6 +349,7 @@ class MachineBase(Follower):
             self.names_stale = True
         if description.makes_temporary:
             self.temporary = True
+            self.taint.note(description.template)
         if description.ddl or description.opaque:
             self.uncommitted = True
         if description.ddl or description.makes_temporary or description.opaque:

@@ -34,7 +34,8 @@ class Private(MachineBase):
         if names is None:
             raise RuntimeError("the session's catalog was asked for before its names")
         base = self.describer.version  # before the questions: a later one makes the view old
-        reading = self.describer.private(names)
+        settled = not (self.transaction.active or self.segment_open)
+        reading = self.describer.private(names, self.taint, settled=settled)
         captures = [self.question(ISOLATION_SQL, kept=True)]
         level: str | None = None
         rows = 0
@@ -55,6 +56,7 @@ class Private(MachineBase):
                 found = captures.pop(0).rows
                 level = text(found[0][0]) if found else ""
             if level != "read committed" or rows > MAX_ROWS:
+                self.taint.unseen()
                 break
             reading.answered([[[text(cell) for cell in row] for row in capture.rows] for capture in captures])
             captures = []

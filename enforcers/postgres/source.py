@@ -17,11 +17,13 @@ from enforcers.postgres import describing
 from enforcers.postgres.catalog.increment import Question, Reading, session_view
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
+from enforcers.postgres.catalog.tainted import tainted
 from enforcers.postgres.commands import EstimateRows, RowEstimate
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description, SessionNames, SyntaxProblem
 from enforcers.postgres.estimate import Estimator
 from enforcers.postgres.machine_decide import NAMES_SQL, names_of
+from enforcers.postgres.taint import Taint
 from enforcers.postgres.target import Contexts, Target
 from enforcers.postgres.upstream import CONNECT_SECONDS, SUBJECT
 from enforcers.postgres.watched_login import WatchedLoop
@@ -54,8 +56,9 @@ class LiveDescriber(describing.Describer):
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
         return self._describer.describe_message(message, catalog=self._catalog.catalog, names=names)
 
-    def private(self, names: SessionNames) -> PrivateReading:
-        return PrivateReading(session_view(self._catalog.known, search_path=names.search_path), self._describer)
+    def private(self, names: SessionNames, taint: Taint, *, settled: bool) -> PrivateReading:
+        reading = session_view(self._catalog.known, search_path=names.search_path)
+        return PrivateReading(reading, self._describer, lambda found: tainted(found, taint, settled=settled))
 
     def invalidate(self) -> None:
         self._catalog.note_ddl()
@@ -64,7 +67,8 @@ class LiveDescriber(describing.Describer):
 class PrivateReading:
     """See describing.ViewReading."""
 
-    def __init__(self, reading: Reading[Catalog], describer: Describer) -> None:
+    def __init__(self, reading: Reading[Catalog], describer: Describer, finished: Callable[[Catalog], Catalog]) -> None:
+        self._finished = finished
         self._reading = reading
         self._describer = describer
         self.view: PrivateView | None = None
@@ -75,7 +79,7 @@ class PrivateReading:
             self.questions = _plain(self._reading.send(answers))
         except StopIteration as end:
             self.questions = ()
-            self.view = PrivateView(end.value, self._describer)
+            self.view = PrivateView(self._finished(end.value), self._describer)
 
 
 def _plain(questions: Sequence[Question]) -> tuple[tuple[str, tuple[str, ...]], ...]:

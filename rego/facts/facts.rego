@@ -383,6 +383,7 @@ whole_flow(flow) if {
 	whole_name(flow.source)
 	whole_name(flow.target)
 	is_boolean(flow.temporary)
+	is_boolean(flow.carried)
 	flow.through
 }
 

@@ -240,11 +240,12 @@ deny contains {"rule": "MASK-STORE", "reason": reason, "next": next} if {
 
 # METADATA
 # title: A weaker label is a reviewer's to give
-# description: Holds a role that sees a label from storing what depends on it in a column that lacks the label. In a temporary table too, since nobody could say later what comes from it.
+# description: Holds a role that sees a label from storing what depends on it in a column that lacks the label. In a temporary table only where the gateway can't keep in mind what it holds, since nobody could say later what comes from it.
 # custom: {id: MASK-WRITE-DOWN}
 require contains {"rule": "MASK-WRITE-DOWN", "reason": reason, "next": next} if {
 	some flow in weakened
 	not derivable(flow)
+	not carried(flow)
 	reason := sprintf("%s (label %s) %s, which lacks the label: %s", [
 		facts.column_key(flow.source),
 		concat(", ", sort([label | some label in flow.labels])),
@@ -252,6 +253,13 @@ require contains {"rule": "MASK-WRITE-DOWN", "reason": reason, "next": next} if 
 		seen_later(flow.temporary),
 	])
 	next := without(flow)
+}
+
+# The session's own table, and from now on the gateway names the source wherever it is read: the hold is at its exit.
+carried(flow) if {
+	flow.carried == true
+	flow.temporary == true
+	not input.operation.sql.opaque
 }
 
 without(flow) := "label the column in the classification file first" if flow.kind == "comment"
@@ -273,7 +281,7 @@ seen_later(temporary) := "others would see it unmasked" if temporary != true
 
 # Values that move to a column that lacks one of their labels. What a view shows, and what a column is generated from, keeps
 # its label by lineage: to read it is to read its source.
-weakened contains {"source": flow.source, "target": flow.target, "kind": flow.kind, "temporary": flow.temporary, "labels": labels} if {
+weakened contains object.union(object.remove(flow, ["through"]), {"labels": labels}) if {
 	input.operation.sql.flows[0]
 	facts.is_operation
 	facts.labelled

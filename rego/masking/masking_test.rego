@@ -240,6 +240,24 @@ test_mask_write_down_holds_the_way_through_a_temporary_table if {
 	t.decide(approved).outcome == "allow"
 }
 
+into_own(fields) := sql(storing(t.executor, ["orders", "note"], true), {"flows": [object.union(
+	t.flow(["customers", "email"], ["orders", "note"], "insert", true),
+	fields,
+)]})
+
+test_mask_write_down_allows_a_temporary_table_that_the_gateway_follows if {
+	t.decide(into_own({"carried": true})).outcome == "allow"
+	t.denied_by(t.decide_with(into_own({"carried": true}), masked_writer), "MASK-STORE")
+}
+
+# A table that stays is nobody's to follow, and of an opaque statement nobody knows what it stored.
+test_mask_write_down_denies_what_is_only_said_to_be_followed if {
+	t.held_by(t.decide(into_own({"carried": true, "temporary": false})), "MASK-WRITE-DOWN")
+	t.held_by(t.decide(into_own({"carried": false})), "MASK-WRITE-DOWN")
+	opaque := {"opaque": true, "opaque_reasons": [{"code": "procedural-function", "detail": "f"}]}
+	t.held_by(t.decide(sql(into_own({"carried": true}), opaque)), "MASK-WRITE-DOWN")
+}
+
 # What a view shows and what a column is generated from is read under its source's label.
 test_mask_write_down_is_about_what_is_stored if {
 	every kind in ["view", "generated"] {

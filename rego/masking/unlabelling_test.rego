@@ -7,7 +7,7 @@ leaving(subject, kind, target) := t.operation(subject, {
 	"command": "ALTER TABLE",
 	"verbs": ["sql.alter"],
 	"relations": [t.relation("customers", ["ddl"])],
-	"flows": [{"source": name("customers"), "target": target, "kind": kind, "through": "copy", "temporary": false}],
+	"flows": [{"source": name("customers"), "target": target, "kind": kind, "through": "copy", "temporary": false, "carried": false}],
 })
 
 name(relation) := {"schema": "public", "relation": relation, "column": "email"}

@@ -214,6 +214,7 @@ flow(from, to, kind, temporary) := {
 	"kind": kind,
 	"through": "copy",
 	"temporary": temporary,
+	"carried": false,
 }
 
 function(schema, name) := {

@@ -29,6 +29,7 @@ from enforcers.core.ports import (
     Ruling,
 )
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem, Verification
+from enforcers.postgres.taint import Taint
 from tests.fuzz.target import VERIFY, VERIFY_FUNCTIONS, Key, broken, rows_of, split
 
 COLUMN = MaskedColumn(schema="public", relation="t", column="c", label="name", masker="fixed", text="***")
@@ -188,7 +189,7 @@ class WordDescriber:
         self.version += 1
         self.fresh = False
 
-    def private(self, names: SessionNames) -> WordReading:
+    def private(self, names: SessionNames, taint: Taint, *, settled: bool) -> WordReading:
         return WordReading(self)
 
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:

@@ -77,6 +77,11 @@ class Catalog:
     classified: frozenset[tuple[str, str, str]] = frozenset()  # what the connection's classification names
     missing: tuple[tuple[str, str, str], ...] = ()  # what of that is not here, or not the column that it was
     pins: Pins = field(default_factory=dict)
+    # Of a session's own catalog (tainted.py): which columns' values each column holds besides, the labels that those
+    # had when they were stored, and whether what a statement stores is kept in mind.
+    origins: Mapping[tuple[int, int], tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
+    origin_labels: Mapping[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
+    carries: bool = True
 
     @classmethod
     def from_rows(
@@ -144,6 +149,17 @@ class Catalog:
             return replace(self, classified=classified, missing=(), pins={})
         missing, pinned = settle(self, classified, pins)
         return replace(self, classified=classified, missing=missing, pins=pinned)
+
+    def holding(
+        self,
+        origins: Mapping[tuple[int, int], tuple[tuple[str, str, str], ...]],
+        labels: Mapping[tuple[str, str, str], frozenset[str]],
+        *,
+        carries: bool,
+    ) -> Catalog:
+        """The same where temporary tables hold values of other columns (tainted.py)."""
+        version = next(_versions)
+        return replace(self, version=version, origins=origins, origin_labels=labels, carries=carries)
 
     def as_new(self) -> Catalog:
         """The same content under a new version: ends everything cached under the old one."""

@@ -35,6 +35,8 @@ def build(
     template = _template(facts, columns, command=command, names=names, catalog=catalog)
     labelled.label(template, catalog, refers=bool(facts.cursor or facts.prepared), renamed=facts.renamed)
     estimate_why = _why_no_estimate(facts, kind)
+    # A table that holds other columns' values now is as good as new: what its name means has changed.
+    carries = any(flow.carried for flow in template.flows)
     fixed = template.SerializeToString(deterministic=True)
     wire = encode(number(oid) + number(attnum) for column in columns for oid, attnum in [column.wire or (0, 0)])
     rests = grounds(facts, catalog)
@@ -50,10 +52,10 @@ def build(
         control=facts.control,
         parameters=facts.parameters,
         writes_or_locks=facts.writes,
-        changes_names=facts.changes_names,
+        changes_names=facts.changes_names or carries,
         changes_grammar=facts.changes_grammar,
         ddl=facts.ddl,
-        makes_temporary=facts.makes_temporary,
+        makes_temporary=facts.makes_temporary or carries,
         copy_in=facts.copy_in,
         copy_out=facts.copy_out,
         utility=kind not in _DATA,
@@ -186,7 +188,9 @@ def _through(way: str) -> dict[str, str]:
 
 
 class Names:
-    """Every name that a stored column is known by: its own, its parents', its partitions' and children's."""
+    """Every name that a stored column is known by: its own, its parents', its partitions' and children's; of a
+    session's temporary table those of the columns whose values it holds.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -207,6 +211,7 @@ class Names:
         for other in kin(self._catalog, relation.oid):
             if column.name in other.by_name:
                 found.append((other.schema, other.name, column.name))
+        found += [name for name in self._catalog.origins.get(key, ()) if name not in found]
         return found
 
     def of(self, sources: Sources) -> list[tuple[str, str, str, str]]:

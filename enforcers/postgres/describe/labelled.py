@@ -26,19 +26,38 @@ def label(
     """
     for schema, name, column in catalog.missing[:MOST_MISSING]:
         template.missing_columns.add(schema=schema, relation=name, column=column)
-    if not catalog.labels:
+    carry(template, catalog)
+    if not (catalog.labels or catalog.origin_labels):
         return
-    template.target_labels.extend(sorted(frozenset().union(*catalog.labels.values())))
+    given = (*catalog.labels.values(), *catalog.origin_labels.values())
+    template.target_labels.extend(sorted(frozenset().union(*given)))
     for schema, name, column in sorted(set(_every(catalog) if refers else named(template))):
-        relation = catalog.find_relation(schema, name)
-        found = relation.by_name.get(column) if relation is not None else None
-        labels = catalog.labels_of(relation.oid, found.attnum) if relation is not None and found is not None else None
+        labels = _labels(catalog, (schema, name, column))
         if labels:
             template.column_labels.add(schema=schema, relation=name, column=column, labels=sorted(labels))
     for (schema, name, column), key in (renamed or {}).items():
         kept = catalog.labels_of(*key)
         if kept:
             template.column_labels.add(schema=schema, relation=name, column=column, labels=sorted(kept))
+
+
+def carry(template: operation_pb2.SqlOperation, catalog: Catalog) -> None:
+    """Say of each classified value that goes into a temporary table that the session keeps in mind where it came from.
+    Of what can't be seen through, or of a column without a name, nobody could."""
+    if template.opaque or not catalog.carries:
+        return
+    for flow in template.flows:
+        if flow.temporary and flow.target.column:
+            source = (flow.source.schema, flow.source.relation, flow.source.column)
+            flow.carried = source in catalog.classified or bool(_labels(catalog, source))
+
+
+def _labels(catalog: Catalog, name: Named) -> frozenset[str]:
+    """What the target's catalog says of a column, or said when values of it were stored."""
+    relation = catalog.find_relation(name[0], name[1])
+    found = relation.by_name.get(name[2]) if relation is not None else None
+    own = catalog.labels_of(relation.oid, found.attnum) if relation is not None and found is not None else frozenset()
+    return own | catalog.origin_labels.get(name, frozenset())
 
 
 def quotes(template: operation_pb2.SqlOperation, catalog: Catalog) -> bool:
@@ -66,3 +85,4 @@ def _every(catalog: Catalog) -> Iterator[Named]:
         relation = catalog.relation(oid)
         if relation is not None:
             yield from ((relation.schema, relation.name, column.name) for column in relation.columns)
+    yield from catalog.origin_labels

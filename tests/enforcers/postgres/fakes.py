@@ -26,6 +26,7 @@ from enforcers.core.ports import (
 )
 from enforcers.postgres.commands import EstimateRows, RowEstimate
 from enforcers.postgres.description import Control, Description, SessionNames, SyntaxProblem
+from enforcers.postgres.taint import Taint
 from enforcers.postgres.target import Contexts, Target
 
 ALLOW = Ruling(answer=Answer.ALLOWED, decision="dec_allow")
@@ -240,7 +241,7 @@ class ScriptedDescriber:
     def invalidate(self) -> None:
         self.version += 1
 
-    def private(self, names: SessionNames) -> ScriptedReading:
+    def private(self, names: SessionNames, taint: Taint, *, settled: bool) -> ScriptedReading:
         return ScriptedReading(self)
 
     def describe(self, message: bytes, names: SessionNames) -> Sequence[Description] | SyntaxProblem:
