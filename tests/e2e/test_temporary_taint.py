@@ -147,6 +147,35 @@ def test_a_statement_that_was_decided_before_is_decided_again(client: Client, pr
     held(client, OUT, prepare=prepare)
 
 
+def test_what_was_prepared_by_name_before_is_decided_by_what_is_there_now(client: Client) -> None:
+    client.execute("CREATE TEMP TABLE t (id int, v text)")
+    client.execute(f"PREPARE leaving AS {OUT}")
+    client.execute("EXECUTE leaving")
+    client.execute(FILL)
+    held(client, "EXECUTE leaving")
+
+
+def test_a_rule_of_the_table_takes_nothing_out(client: Client) -> None:
+    client.execute("CREATE TEMP TABLE t (id int, v text)")
+    rule = "CREATE RULE leak AS ON INSERT TO t DO ALSO INSERT INTO taint.notes (v) VALUES (new.v)"
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="SQL-"):
+        client.execute(rule)
+
+
+def test_views_and_whole_rows_of_it_are_held_too(client: Client) -> None:
+    client.execute(INTO)
+    client.execute("CREATE TEMP VIEW seen AS SELECT upper(v) AS x FROM t")
+    client.execute("DECLARE rows CURSOR FOR SELECT * FROM t")
+    for sql in (
+        "INSERT INTO taint.notes (v) SELECT x FROM seen",
+        "INSERT INTO taint.notes (v) SELECT t::text FROM t",
+        "INSERT INTO taint.notes (v) SELECT to_jsonb(t) ->> 'v' FROM t",
+        "WITH gone AS (DELETE FROM t WHERE id = 1 RETURNING v) INSERT INTO taint.notes (v) SELECT v FROM gone",
+        "UPDATE taint.labelled SET id = (SELECT ascii(v) FROM t WHERE t.id = 1) WHERE id = 1",
+    ):
+        held(client, sql)
+
+
 def test_a_message_of_several_statements_stores_nothing(stack: Stack) -> None:
     with connect(stack, "executor") as client:
         client.execute("CREATE TEMP TABLE t (id int, v text)")
