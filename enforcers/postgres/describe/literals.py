@@ -81,9 +81,7 @@ def found(facts: Facts, text: bytes, offset: int) -> tuple[dict[int, set[Key]], 
             continue
         own = location - offset
         if text[own : own + 1] == b"-":  # a negative number is one constant to the parser, two words to the scanner
-            own += 1
-            while text[own : own + 1] in {b" ", b"\t", b"\n", b"\r", b"\f", b"\v"}:
-                own += 1
+            own = next((start for start in begins if start > own), own)
         place = places.get(own)
         if place is not None:
             constants.setdefault(place, set()).update(columns)

@@ -29,6 +29,7 @@ def met(description: Description) -> str:
         ("SELECT id FROM p WHERE ssn LIKE '1%' AND id <> -5 LIMIT 10 OFFSET 3", "1:p.ssn 2:p.id 3:- 4:-"),
         ("SELECT id FROM p WHERE name = 'é' AND ssn = 'ü' -- 'x'", "1:p.name 2:p.ssn"),
         ("SELECT id FROM p WHERE id = - 5 AND ssn = $$a$$", "1:p.id 2:p.ssn"),
+        ("SELECT id FROM p WHERE id = -\t/* 4 */\n 5 AND ssn = 'x'", "1:p.id 2:p.ssn"),
         ("SELECT id FROM p WHERE ssn = '1'::varchar AND id = CAST('5' AS int)", "1:p.ssn 2:p.id"),
         ("SELECT id FROM p WHERE ssn = $2 AND id = $1", "$1:p.id $2:p.ssn"),
         ("SELECT x.i FROM (SELECT ssn AS i FROM p) x WHERE x.i = '9'", "1:p.ssn"),
