@@ -25,6 +25,8 @@ from decision.cli.errors import CliError
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
+_NEWEST = 64  # records that are asked for at first
+_MANY = 4096  # above it all are
 DATABASE = "company"
 
 # Who acts in which role, where nobody else is named.
@@ -94,6 +96,7 @@ class Stack:
         self._process: subprocess.Popen[bytes] | None = None
         self._passwords = {"company_ro": secrets.token_urlsafe(16), "company_rw": secrets.token_urlsafe(16)}
         self._tokens: dict[tuple[str, ...], tuple[float, str]] = {}
+        self._records: dict[tuple[str, str], list[dict[str, object]]] = {}  # by reader
 
     @property
     def config(self) -> Path:
@@ -320,9 +323,25 @@ class Stack:
     def records(
         self, operation: str | None = None, *, subject: str = "erin", role: str = "auditor"
     ) -> list[dict[str, object]]:
-        """The audit log, or the records of one operation."""
-        arguments = ["show", operation] if operation else ["tail", "-n", "0"]
-        done = self.twokey("audit", *arguments, "--json", token=self.token(subject, role))
+        """The audit log, or the records of one operation, as this reader is shown them.
+
+        What was shown once is kept: of a log of thousands only the newest are asked for again.
+        """
+        token = self.token(subject, role)
+        if operation:
+            return self._shown("show", operation, token=token)
+        known = self._records.setdefault((subject, role), [])
+        wanted = _NEWEST
+        while True:
+            newest = self._shown("tail", "-n", str(wanted), token=token)
+            new = [record for record in newest if int(str(record["index"])) >= len(known)]
+            if len(new) < len(newest) or len(newest) < wanted or not wanted:
+                known += new
+                return list(known)
+            wanted = wanted * 8 if wanted < _MANY else 0  # they aren't all that there are
+
+    def _shown(self, *arguments: str, token: str) -> list[dict[str, object]]:
+        done = self.twokey("audit", *arguments, "--json", token=token)
         if done.returncode != 0:
             raise CliError(f"the audit log can't be read: {done.stderr.strip()}")
         return [json.loads(line) for line in done.stdout.splitlines()]
