@@ -38,14 +38,6 @@ def test_compiles_strictly_against_schema_and_capabilities() -> None:
     assert check(REGO) == (0, "")
 
 
-def test_tests_pass_and_cover(tmp_path: Path) -> None:
-    staged = harness.stage(tmp_path, tests=True)
-    done = harness.run(["test", "--capabilities", str(CAPABILITIES), "--bundle", str(staged)])
-    assert done.returncode == 0, done.stdout + done.stderr
-    covered = harness.run(["test", "--timeout", "60s", "--coverage", "--threshold", "98", "--bundle", str(staged)])
-    assert covered.returncode == 0, covered.stdout[-2000:] + covered.stderr
-
-
 @pytest.mark.parametrize(
     ("path", "right", "wrong"),
     [
