@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,17 @@ _BUSY = [HealthCheck.too_slow]  # a busy machine is no counterexample
 settings.register_profile("suite", deadline=None, suppress_health_check=_BUSY)
 settings.register_profile("fuzz", deadline=None, suppress_health_check=_BUSY, max_examples=5000)
 settings.load_profile("suite")
+
+
+# Files that take longest, the longest first: where files run side by side, none of these is the one all wait for.
+_LONG = (
+    "e2e/test_classification", "e2e/test_faults", "corpus/test_attacks",
+    "enforcers/postgres/test_machine_conversations", "e2e/test_cli", "e2e/test_derived_labels", "rego/test_duties_mutation", "decision/test_app_duties",
+    "decision/cli/test_supervisor", "e2e/test_holding", "e2e/test_sessions", "corpus/test_benign",
+    "e2e/test_credential_canary", "e2e/test_races", "clients/test_talks", "e2e/test_faults_kills", "clients/test_tools",
+    "e2e/test_faults_load", "decision/cli/commands/test_policy", "clients/test_sqlalchemy", "faults/test_conversations",
+    "rego/test_properties", "decision/test_app_derived", "faults/test_silence", "e2e/test_many_holds",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +58,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         on_server = _SERVERS & set(fixtures) or ("/enforcers/postgres/" in path and "server" in fixtures)
         if "/tests/e2e/" in path or on_server:
             item.add_marker(pytest.mark.target)
+    tests = Path(__file__).parent
+    ranks = {tests / f"{name}.py": rank for rank, name in enumerate(_LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(_LONG)))
 
 
 def pytest_report_header() -> str:

@@ -26,7 +26,7 @@ INTERRUPTED = 2
 
 PURE = ("-m", "not target", "tests/enforcers")
 
-SIDE_BY_SIDE = ("--dist", "loadfile", "-n")
+SIDE_BY_SIDE = ("--dist", "loadfile", "--no-loadscope-reorder", "-n")  # in the order of tests/conftest.py
 LEAST_PROCESSES = 2
 
 Run = Callable[[Sequence[str], bool], int]  # pytest's arguments; whether the hot loop is the compiled one

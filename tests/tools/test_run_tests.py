@@ -65,9 +65,9 @@ def test_failures(codes: dict[str, int], expected: int, passes: int, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "processors", "expected"),
     [
-        (["tests"], 2, ["--dist", "loadfile", "-n", "2"]),
-        ([], 1, ["--dist", "loadfile", "-n", "2"]),  # most of a test's time is waiting
-        (["-x", "tests"], 8, ["--dist", "loadfile", "-n", "8"]),
+        (["tests"], 2, ["--dist", "loadfile", "--no-loadscope-reorder", "-n", "2"]),
+        ([], 1, ["--dist", "loadfile", "--no-loadscope-reorder", "-n", "2"]),  # most of a test's time is waiting
+        (["-x", "tests"], 8, ["--dist", "loadfile", "--no-loadscope-reorder", "-n", "8"]),
         (["-n", "0"], 8, []),
         (["-n4"], 8, []),
         (["--numprocesses=3"], 8, []),
