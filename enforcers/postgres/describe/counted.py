@@ -25,7 +25,7 @@ _INT2, _INT4, _INT8, _UUID = 21, 23, 20, 2950
 _EXACT = frozenset({_INT2, _INT4, _UUID})
 # Of this, only beside a constant, or what is cast to an integer.
 _WIDE = frozenset({_INT8})
-_INTEGERS = frozenset({"int2", "int4", "int8", "smallint", "integer", "int", "bigint"})
+_INTEGERS = frozenset({"int2", "int4", "int8"})  # what the parser makes of smallint, integer, int and bigint, too
 _CHANGES = frozenset({"insert", "update", "delete", "truncate"})
 _EVENTS = {"InsertStmt": "3", "UpdateStmt": "2", "DeleteStmt": "4"}
 
@@ -139,5 +139,8 @@ def _key_column(one: Any, other: Any, relation: Relation) -> int:
     if name.get("arrayBounds") or name.get("setof"):
         return 0
     names = strings(name.get("names"))
+    if column.type_oid in _WIDE:
+        # By its bare name it may be a user's domain over double precision.
+        return column.attnum if names[:1] == ["pg_catalog"] and names[-1] in _INTEGERS else 0
     plain = names[-1] if len(names) == 1 or names[:1] == ["pg_catalog"] else ""
     return column.attnum if plain in _INTEGERS or (plain == "uuid" and column.type_oid == _UUID) else 0

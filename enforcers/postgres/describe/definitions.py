@@ -106,6 +106,7 @@ _SINGLE = frozenset(
 _DROPS_TABLES = frozenset(
     ["OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE"]
 )
+# Databases, tablespaces, subscriptions and user mappings are dropped by statements of their own (_SYSTEM).
 _DROPS_SYSTEM = frozenset(
     [
         "OBJECT_EXTENSION",
@@ -115,10 +116,6 @@ _DROPS_SYSTEM = frozenset(
         "OBJECT_PUBLICATION",
         "OBJECT_EVENT_TRIGGER",
         "OBJECT_ACCESS_METHOD",
-        "OBJECT_DATABASE",
-        "OBJECT_TABLESPACE",
-        "OBJECT_SUBSCRIPTION",
-        "OBJECT_USER_MAPPING",
     ]
 )
 

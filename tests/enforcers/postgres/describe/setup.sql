@@ -7,6 +7,7 @@ CREATE TABLE cards (id int PRIMARY KEY, customer_id int REFERENCES customers, pa
 CREATE TABLE employees (id int PRIMARY KEY, name text, boss int REFERENCES employees ON DELETE CASCADE);
 CREATE TABLE shop.items (id int, price numeric, doubled numeric GENERATED ALWAYS AS (price * 2) STORED);
 CREATE TABLE hidden.secrets (id int, value text);
+CREATE TYPE hidden.pair AS (a int, b int); CREATE INDEX ON hidden.secrets (id);
 CREATE TABLE shadow.orders (id int, evil text);
 CREATE TABLE parts (id int, email text) PARTITION BY RANGE (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
@@ -64,6 +65,8 @@ CREATE TABLE counted.small (id int PRIMARY KEY, v int, n int UNIQUE DEFERRABLE, 
 CREATE UNIQUE INDEX ON counted.small (p) WHERE p > 0;
 CREATE UNIQUE INDEX ON counted.small ((e + 1));
 CREATE TABLE counted.wide (id bigint PRIMARY KEY, v int);
+CREATE DOMAIN shop."bigint" AS double precision;
+CREATE TABLE counted.narrow (id smallint PRIMARY KEY, v int);
 CREATE TABLE counted.pair (a int, b int, v int, PRIMARY KEY (a, b));
 CREATE TABLE counted.including (a int, b int, UNIQUE (a) INCLUDE (b));
 CREATE TABLE counted.parent (id int PRIMARY KEY, v int);

@@ -144,3 +144,30 @@ def test_grounds_are_kept_for_their_objects_and_their_catalog_only(server: Serve
     before = _verification(server, "SELECT id FROM orders")
     assert before == first[1]  # the same content
     assert before is not first[1]  # looked up again under the other version
+
+
+@pytest.mark.parametrize(
+    ("sql", "asked", "relation"),
+    [
+        ("SELECT * FROM guarded", "pg_class c WHERE c.oid", "guarded"),
+        ("SELECT * FROM guarded", "pg_attribute a WHERE a.attrelid", "guarded"),
+        ("SELECT * FROM guarded", "pg_policy y WHERE y.polrelid", "guarded"),
+        ("INSERT INTO bad_default VALUES (1)", "pg_attrdef d WHERE d.adrelid", "bad_default"),
+        ("INSERT INTO bad_check VALUES (1)", "pg_constraint k WHERE k.conrelid", "bad_check"),
+        ("INSERT INTO indexed VALUES (1)", "pg_index x WHERE x.indrelid", "indexed"),
+        ("DELETE FROM erased", "pg_rewrite r WHERE r.ev_class", "erased"),
+        ("INSERT INTO watched VALUES (1)", "pg_trigger t WHERE t.tgrelid", "watched"),
+        ("SELECT pan FROM far.invoices", "pg_foreign_table f WHERE f.ftrelid", "invoices"),
+    ],
+)
+def test_what_is_attached_is_asked_for_of_its_own_relation(server: Server, sql: str, asked: str, relation: str) -> None:
+    """Whatever is not asked for could be changed between the decision and the execution that it was given for."""
+    catalog = server.catalog
+    (found,) = (item for item in catalog.own.relations.values() if item.name == relation)
+    verification = _verification(server, sql)
+    assert f" FROM pg_catalog.{asked} OPERATOR(pg_catalog.=) {found.oid}::pg_catalog.oid" in verification.sql
+    assert " FROM pg_catalog.pg_cast q WHERE " in verification.sql
+    hashes = [found.hash, *(item.hash for item in catalog.expressions.get(found.oid, ()))]
+    hashes += [item.hash for item in (*catalog.rules.get(found.oid, ()), *catalog.triggers.get(found.oid, ()))]
+    known = {part for expected in verification.expected for part in expected.split(",")}
+    assert set(hashes) <= known
