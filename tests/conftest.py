@@ -24,11 +24,12 @@ settings.load_profile("suite")
 # Files that take longest, the longest first: where files run side by side, none of these is the one all wait for.
 _LONG = (
     "e2e/test_classification", "e2e/test_faults", "corpus/test_attacks",
-    "enforcers/postgres/test_machine_conversations", "e2e/test_cli", "e2e/test_derived_labels", "rego/test_duties_mutation", "decision/test_app_duties",
-    "decision/cli/test_supervisor", "e2e/test_holding", "e2e/test_sessions", "corpus/test_benign",
-    "e2e/test_credential_canary", "e2e/test_races", "clients/test_talks", "e2e/test_faults_kills", "clients/test_tools",
-    "e2e/test_faults_load", "decision/cli/commands/test_policy", "clients/test_sqlalchemy", "faults/test_conversations",
-    "rego/test_properties", "decision/test_app_derived", "faults/test_silence", "e2e/test_many_holds",
+    "enforcers/postgres/test_machine_conversations", "e2e/test_cli", "e2e/test_derived_labels",
+    "rego/test_duties_mutation", "decision/test_app_duties", "decision/cli/test_supervisor", "e2e/test_holding",
+    "e2e/test_sessions", "corpus/test_benign", "e2e/test_credential_canary", "e2e/test_races", "clients/test_talks",
+    "e2e/test_faults_kills", "clients/test_tools", "e2e/test_faults_load", "decision/cli/commands/test_policy",
+    "clients/test_sqlalchemy", "faults/test_conversations", "rego/test_properties", "decision/test_app_derived",
+    "faults/test_silence", "e2e/test_many_holds",
 )  # fmt: skip
 
 
