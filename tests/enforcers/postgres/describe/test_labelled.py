@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 from enforcers.postgres.describe import Describer
 from enforcers.postgres.description import Description
 from tests.enforcers.postgres.describe.conftest import Server, names
+from tests.enforcers.postgres.describe.lineage_world import World, described
 
 Describe = Callable[[str], Coroutine[Any, Any, Description]]
 
@@ -109,3 +111,69 @@ async def test_what_may_quote_a_row_with_a_classified_column_says_so(
     await source.close()
     assert isinstance(found, list)
     assert found[0].quotes is expected
+
+
+SSN = ("public", "p", "ssn")
+
+
+def flows(description: Description) -> dict[str, bool]:
+    """By `source -> target`: whether the session is to keep it in mind."""
+    return {
+        f"{flow.source.relation}.{flow.source.column} -> {flow.target.relation}.{flow.target.column}": flow.carried
+        for flow in description.template.flows
+    }
+
+
+def classified(world: World, **more: Any) -> World:
+    return replace(world, catalog=replace(world.catalog, classified=frozenset({SSN}), **more))
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("CREATE TEMP TABLE t AS SELECT ssn, name FROM p", {"p.ssn -> t.ssn": True, "p.name -> t.name": False}),
+        ("SELECT upper(ssn) AS u INTO TEMP t FROM p", {"p.ssn -> t.u": True}),
+        ("CREATE TABLE t AS SELECT ssn FROM p", {"p.ssn -> t.ssn": False}),
+        ("CREATE TEMP TABLE t AS SELECT ssn FROM p, query_to_xml('', true, true, '')", {"p.ssn -> t.ssn": False}),
+    ],
+)
+def test_what_a_temporary_table_takes_of_a_classified_column_is_carried(
+    world: World, statement: str, expected: dict[str, bool]
+) -> None:
+    found = described(classified(world), statement)
+    assert flows(found) == expected
+    assert (found.changes_names and found.makes_temporary) or not any(expected.values())
+    assert not any(flows(described(classified(world, carries=False), statement)).values())
+    assert not any(flows(described(world, statement)).values())
+
+
+def test_a_label_of_the_targets_own_is_carried_too(world: World) -> None:
+    relation = world.catalog.find_relation("public", "p")
+    assert relation is not None
+    key = (relation.oid, relation.by_name["ssn"].attnum)
+    attached = replace(world.catalog.attached, labels={key: frozenset({"private"})})
+    labelled = replace(world, catalog=replace(world.catalog, attached=attached))
+    assert flows(described(labelled, "CREATE TEMP TABLE t AS SELECT ssn FROM p")) == {"p.ssn -> t.ssn": True}
+
+
+def test_what_a_column_holds_is_named_wherever_it_is(world: World) -> None:
+    relation = world.catalog.find_relation("public", "n")
+    assert relation is not None
+    holding = classified(
+        world,
+        origins={(relation.oid, relation.by_name["body"].attnum): (SSN,)},
+        origin_labels={SSN: frozenset({"private"})},
+    )
+    stored = described(classified(world), "INSERT INTO d (title) SELECT ssn FROM p")
+    assert not stored.changes_names  # d stays: nothing is kept in mind of it
+    found = described(holding, "INSERT INTO d (title) SELECT body FROM n WHERE body > 'x'")
+    assert set(flows(found)) == {"n.body -> d.title", "p.ssn -> d.title"}
+    assert {(item.relation, item.column) for item in found.template.inferences} >= {("n", "body"), ("p", "ssn")}
+    assert [(item.relation, item.column, list(item.labels)) for item in found.template.column_labels] == [
+        ("p", "ssn", ["private"])
+    ]
+    assert list(found.template.target_labels) == ["private"]
+    shown = described(holding, "SELECT upper(body) FROM n").template.output[0]
+    assert {(source.relation, source.column) for source in shown.sources} == {("n", "body"), ("p", "ssn")}
+    fetched = described(holding, "FETCH ALL FROM c").template
+    assert [(item.relation, item.column) for item in fetched.column_labels] == [("p", "ssn")]
