@@ -14,7 +14,7 @@ from decision.identity.tokens import Verifier, build_verifier
 from decision.model import VerifiedToken
 from tests.decision.identity.support import Idp, serving
 
-NOW = time.time()
+NOW = time.time()  # of what is judged at this very moment; a real clock may be minutes on
 COMMON: dict[str, object] = {"iss": "i", "aud": "twokey", "iat": NOW, "exp": NOW + 300, "jti": "j"}
 GITHUB: dict[str, object] = {
     **COMMON,
@@ -194,7 +194,9 @@ async def test_the_profile_is_the_issuers_own(idp: Idp) -> None:
     assert await found(plain) == "TOKEN_TYPE"
     assert await found(plain, profile="legacy-jwt") == ""
     assert await found(idp.token(), profile="workload", platform="github") == "TOKEN_TYPE"
-    job = idp.token({"typ": "JWT"}, **{**GITHUB, "iss": idp.issuer, "groups": None, "client_id": None})
+    now = time.time()
+    fresh = {"iat": now, "nbf": now, "exp": now + 300, "iss": idp.issuer, "groups": None, "client_id": None}
+    job = idp.token({"typ": "JWT"}, **{**GITHUB, **fresh})
     assert await found(job, profile="workload", platform="github") == ""
     assert await found(job, profile="workload", platform="gitlab") == "TOKEN_CLAIMS"
     assert await found(job, profile="legacy-jwt") == "TOKEN_TYPE"
