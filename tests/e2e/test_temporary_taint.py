@@ -18,6 +18,13 @@ OUT = "INSERT INTO taint.notes (v) SELECT v FROM t WHERE id < 4"
 Client = psycopg.Connection[tuple[object, ...]]
 
 
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Its own: each refusal leaves a request behind, and one closure may not have many."""
+    with Stack() as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def notes(stack: Stack) -> Iterator[None]:
     """Tables that others read."""
