@@ -40,7 +40,7 @@ _AGAIN = (PACKAGE, TESTS, "tests.enforcers.postgres.test_operations", "enforcers
 _FILES = ("test_lineage", "test_expressions", "test_describer", "test_counted", "test_telling", "test_resolution",
           "test_constants", "test_literals", "test_labels", "test_labelled", "test_verify", "test_foreign",
           "test_output", "test_safe_functions", "test_settings", "test_statements_kinds",
-          "test_relations", "test_unlabelling", "test_context_nesting", "test_build", "test_copying",
+          "test_relations", "test_unlabelling", "test_functions", "test_context_nesting", "test_build", "test_copying",
           "test_definitions")  # fmt: skip
 # Looked at already (statement by statement), or slow and about something else.
 _NOT = " and ".join(

@@ -28,7 +28,6 @@ _PROCEDURAL = {
     "policy": "procedural-rule",
     "default": "procedural-default",
     "check": "procedural-default",
-    "domain": "procedural-default",
     "generated": "procedural-default",
     "index": "procedural-default",
 }
@@ -142,7 +141,7 @@ class Facts:
         via = "check" if via == "index" else via
         self.seen_relations[relation.oid] = relation
         self.relations.setdefault((relation.oid, via), set()).add(access)
-        if access in {"insert", "update", "delete", "truncate", "lock"}:
+        if access in {"insert", "update", "delete"}:  # who truncates or locks says so where it does
             self.writes = True
         if len(self.seen_relations) > MAX_OBJECTS:
             self.doubt("too-complex", "more objects than can be described")

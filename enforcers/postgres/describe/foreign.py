@@ -53,8 +53,7 @@ def _words(text: str, words: frozenset[str]) -> frozenset[str]:
             used.add(f"{previous}(")
         if token.name in {"SQL_COMMENT", "C_COMMENT"}:
             continue
-        quoted = text[token.start] in {'"', "'"}
-        previous = "" if quoted else text[token.start : token.end + 1].lower()
+        previous = text[token.start : token.end + 1].lower()  # with its quotes, where it has any: then it is no word
         used.add(previous)
     return frozenset(used & words)
 

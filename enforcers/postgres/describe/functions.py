@@ -82,7 +82,7 @@ def use(context: Context, candidates: Sequence[Function], via: str) -> None:
     worst = max(candidates, key=lambda item: (not is_safe(item), _VOLATILITY[item.volatility], item.language))
     safe = all(is_safe(item) for item in candidates)
     key = (worst.schema, worst.name, worst.oid if len(candidates) == 1 else 0, via)
-    if not (safe and via in {"operator", "cast", "type"}):
+    if not (safe and via in {"operator", "cast"}):
         known = facts.functions.get(key)
         if known is None or not safe:
             facts.functions[key] = (worst, safe)

@@ -71,3 +71,4 @@ CREATE VIEW limited WITH (security_barrier) AS SELECT id, body FROM n WHERE scor
 CREATE TABLE tapped (id int, code text, tag text);
 CREATE TABLE taps (id int);
 CREATE RULE tap AS ON UPDATE TO tapped WHERE old.code <> 'x' DO ALSO INSERT INTO taps VALUES (new.id);
+CREATE FUNCTION echoed(text) RETURNS text LANGUAGE sql AS 'SELECT $1';

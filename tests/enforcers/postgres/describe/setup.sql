@@ -113,3 +113,10 @@ CREATE FUNCTION plainly(coin) RETURNS json LANGUAGE plpgsql AS 'BEGIN RETURN 1; 
 CREATE FUNCTION briefly(coin) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
 CREATE CAST (coin AS json) WITH FUNCTION plainly(coin);
 CREATE CAST (coin AS jsonb) WITH FUNCTION briefly(coin);
+
+-- Code of users behind rules, policies and generated columns; what is safe behind operators and casts of theirs.
+CREATE TABLE made (id int, g int GENERATED ALWAYS AS (idx(id)) STORED);
+CREATE TABLE relayed (id int); CREATE RULE onwards AS ON INSERT TO relayed DO ALSO SELECT proc(NEW.id);
+CREATE TABLE allowed (id int); ALTER TABLE allowed ENABLE ROW LEVEL SECURITY; CREATE POLICY asks ON allowed USING (proc(id) > 0);
+CREATE OPERATOR ==== (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);
+CREATE CAST (mood AS int) WITH FUNCTION hashenum(anyenum);

@@ -19,6 +19,7 @@ import enforcers.postgres.describe as package
 from enforcers.postgres.catalog.snapshot import Catalog
 from enforcers.postgres.catalog.source import CatalogSource
 from enforcers.postgres.describe import Describer
+from enforcers.postgres.describe.context import MAX_DEPTH, MAX_NESTED, Context, Facts, NestsTooDeeplyError
 from enforcers.postgres.description import SyntaxProblem
 from tests.enforcers.postgres.describe.conftest import Server, names
 
@@ -272,3 +273,22 @@ async def _made(server: Server, statements: list[str]) -> Catalog:
     catalog = source.catalog
     await source.close()
     return catalog
+
+
+def test_every_level_counts_and_one_too_many_is_refused(server: Server) -> None:
+    """Without it: the interpreter's own limit, which compiled code has not."""
+    facts = Facts()
+    for _ in range(MAX_NESTED):
+        facts.enter()
+    with pytest.raises(NestsTooDeeplyError):
+        facts.enter()
+
+
+def test_definitions_in_definitions_are_followed_so_far_and_then_opaque(server: Server) -> None:
+    context = Context(server.catalog, ("pg_catalog",), Facts())
+    for _ in range(MAX_DEPTH):
+        assert not context.too_deep
+        assert not context.facts.opaque
+        context = context.inner("view")
+    assert context.too_deep
+    assert {code for code, _ in context.facts.opaque} == {"too-complex"}

@@ -42,6 +42,8 @@ def doubts(catalog: Catalog, sql: str) -> dict[str, str]:
         ("SELECT 'é𝄞', \"é\", /* é -- é */ SYSTEM_USER", {"system_user"}),  # places count characters, not bytes
         ("SELECT \"system_user\", 'system_user' /* system_user */ -- system_user", set()),
         ("SELECT 'é', json\n/* é */ ('{}')", {"json("}),
+        ("SELECT json -- é\n ('{}')", {"json("}),
+        ("SELECT \"json\" ('{}'), 'json' ('{}')", set()),
         ("SELECT 'é'::json", set()),
         ("SELECT $é$ system_user $é$", set()),
         ("SELECT U&\"system_user\", e'system_user'", set()),

@@ -177,3 +177,19 @@ def test_what_a_column_holds_is_named_wherever_it_is(world: World) -> None:
     assert {(source.relation, source.column) for source in shown.sources} == {("n", "body"), ("p", "ssn")}
     fetched = described(holding, "FETCH ALL FROM c").template
     assert [(item.relation, item.column) for item in fetched.column_labels] == [("p", "ssn")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE p SET name = 'x'", True),
+        ("UPDATE p SET name = d.title FROM d WHERE d.id = p.dept", True),
+        ("INSERT INTO p (name) SELECT title FROM d", True),
+        ("INSERT INTO p (name) VALUES ('x')", False),  # the row is the client's own
+        ("DELETE FROM p", False),
+        ("UPDATE d SET title = 'x'", False),
+    ],
+)
+def test_an_error_that_may_show_a_stored_row_is_known(world: World, statement: str, expected: bool) -> None:
+    assert described(classified(world), statement).quotes == expected
+    assert not described(world, statement).quotes

@@ -35,6 +35,11 @@ LEAVING = [
     ("ALTER TABLE shop.items ALTER doubled DROP EXPRESSION", "update", {"items.price>items.doubled"}),
     ("ALTER TABLE orders RENAME CONSTRAINT orders_pkey TO o", "", set()),
     ("ALTER TRIGGER t ON watched RENAME TO u", "", set()),
+    # Called like a column, and still none.
+    ("ALTER TABLE cards RENAME CONSTRAINT pan TO o", "", set()),
+    ("ALTER TRIGGER pan ON cards RENAME TO u", "", set()),
+    ("ALTER POLICY pan ON cards RENAME TO u", "", set()),
+    ("ALTER RULE pan ON cards RENAME TO u", "", set()),
     ("ALTER TABLE cards ADD x int", "", set()),
     ("ALTER TABLE cards DROP pan", "", set()),
     ("CREATE TABLE copy (LIKE cards INCLUDING ALL)", "", set()),
