@@ -15,13 +15,14 @@ import tempfile
 from pathlib import Path
 
 from tools import debian
-from tools.setup import ROOT, SetupError, cache, digest, run
+from tools.setup import ROOT, SetupError, alone, cache, digest, run
 
 ASKED = ("chromium-headless-shell", "fonts-dejavu-core")
 PROGRAM = "usr/lib/chromium/chromium-headless-shell"
 AXE_FILES = (ROOT / "tests" / "web" / "package.json", ROOT / "tests" / "web" / "package-lock.json")
 
 
+@alone("chromium")
 def obtain() -> Path:
     """The folder that it is unpacked in. Raises SetupError."""
     made = cache() / "chromium"
@@ -59,6 +60,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
+@alone("axe")
 def axe() -> Path:
     """axe-core's one file. Raises SetupError."""
     made = cache() / "axe" / digest(AXE_FILES)[:16]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.maven import fetch
-from tools.setup import ROOT, SetupError, cache, digest, run, say
+from tools.setup import ROOT, SetupError, alone, cache, digest, run, say
 
 SOURCES = ROOT / "tests" / "clients"
 PGJDBC = ("org.postgresql", "postgresql", "42.7.13", "6e0e4cc2d8cae902084f8a2b18728b073a6fd9d1f87c9d8bff8f298c18185b93")
@@ -83,6 +83,11 @@ def obtain(name: str) -> Path:
     """Its folder, made where it was not made from these very sources. Raises SetupError."""
     sources = [path for path in (SOURCES / name).rglob("*") if path.is_file()]
     made_from = digest(sources, *PGJDBC)
+    with alone(f"client-{name}"):
+        return _obtain(name, made_from)
+
+
+def _obtain(name: str, made_from: str) -> Path:
     made, stamp = folder(name), folder(name) / "made-from"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == made_from:
         return made

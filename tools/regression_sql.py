@@ -12,7 +12,7 @@ import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from tools.setup import SetupError, cache, run, say
+from tools.setup import SetupError, alone, cache, run, say
 
 PACKAGES = (
     "postgresql-18",
@@ -30,6 +30,7 @@ def folder() -> Path:
     return cache() / "postgresql-regress"
 
 
+@alone("postgresql-regress")
 def obtain() -> Path:
     """The folder of *.sql. Raises SetupError."""
     made = folder()

@@ -1,7 +1,8 @@
 """All tests on the newest PostgreSQL, and what touches a server again on others: `make test`, `make test-all`.
 
 `python -m tools.run_tests [--all] [pytest's arguments]`. Every pass runs, also after one that failed, so that one run
-says all there is to say. The servers are obtained first (tools/postgres_binaries.py).
+says all there is to say. The servers are obtained first (tools/postgres_binaries.py); before all tests the rest of what
+they obtain for themselves too, lest a slow network counts as a test that hangs.
 
 The first pass runs the gateway's hot loop compiled, as set-up made it; the further ones and a last one over the
 gateway's own tests run it as plain Python (docs/decisions/0011-compiled-hot-loop.md).
@@ -18,8 +19,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from tools import oidc, openssh, psql_oauth
 from tools.postgres_binaries import NEWEST, OLDEST, RELEASES, obtain
-from tools.setup import ROOT, SetupError, python
+from tools.setup import ROOT, SetupError, python, say
 
 NO_TESTS = 5  # pytest's exit code where nothing was selected
 INTERRUPTED = 2
@@ -74,6 +76,15 @@ def _pytest(arguments: Sequence[str], compiled: bool) -> int:
     return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
 
 
+def obtain_rigs() -> None:
+    """What can't be had is said; the tests that need it say so once more, and fail."""
+    for module in (oidc, openssh, psql_oauth):
+        try:
+            module.obtain()
+        except SetupError as error:
+            say("rigs", f"{error}; {error.todo}")
+
+
 def main() -> int:
     arguments = sys.argv[1:]
     every = "--all" in arguments
@@ -83,6 +94,8 @@ def main() -> int:
     try:
         for major in majors:
             obtain(major)
+        if not arguments or "tests" in arguments:
+            obtain_rigs()
     except SetupError as error:
         print(f"set-up: {error}\n        {error.todo}", file=sys.stderr)
         return 1

@@ -7,6 +7,8 @@ What was installed is remembered as a digest of what it was made from, in .venv/
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +51,18 @@ class SetupError(Exception):
 
 def cache() -> Path:
     return Path(os.environ.get("TWOKEY_CACHE") or ROOT / ".cache").absolute()
+
+
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Whoever else obtains what has this name, in whatever process, waits; what they then find is made.
+
+    The lock ends with the process that holds it (flock(2)), so nothing is left to clean up."""
+    locks = cache() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def say(step: str, text: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import platform
 import tarfile
+import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -90,17 +92,23 @@ def test_other_machines_and_other_versions_are_told(kept: Path, monkeypatch: pyt
 
 
 def test_two_runs_at_once_leave_one_whole_folder(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one was done first: what it made stays, for its servers run from it."""
-    unpack = rig.unpack
-    inode = 0
+    """The second waits, and what the first made stays: servers may be running from it."""
+    unpack, began, times = rig.unpack, threading.Event(), 0
 
     def slowly(jar: Path, into: Path) -> None:
-        nonlocal inode
+        nonlocal times
+        times += 1
+        began.set()
+        time.sleep(0.2)
         unpack(jar, into)
-        monkeypatch.setattr(rig, "unpack", unpack)
-        inode = rig.obtain(14).stat().st_ino
 
     monkeypatch.setattr(rig, "unpack", slowly)
-    monkeypatch.setattr(rig.os, "getpid", iter(range(100)).__next__)
-    assert rig.obtain(14).stat().st_ino == inode
+    inodes: list[int] = []
+    other = threading.Thread(target=lambda: inodes.append(rig.obtain(14).stat().st_ino))
+    other.start()
+    assert began.wait(5)
+    assert rig.obtain(14).stat().st_ino == rig.folder(14).stat().st_ino
+    other.join(5)
+    assert inodes == [rig.folder(14).stat().st_ino]
+    assert times == 1
     assert [item.name for item in rig.folder(14).parent.iterdir()] == ["14"]

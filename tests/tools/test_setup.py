@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -172,3 +173,36 @@ def test_the_make_targets_that_contributing_names_exist() -> None:
     for path in (ROOT / ".ci" / "run", ROOT / ".github" / "workflows" / "test.yaml"):
         assert set(re.findall(r"\bmake ([a-z]+)", path.read_text())) <= targets
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+INSIDE = """
+import os, pathlib, sys, time
+from tools import setup
+with setup.alone("rig"):
+    inside = pathlib.Path(sys.argv[1])
+    inside.mkdir()  # raises while another one is there
+    time.sleep(0.2)
+    inside.rmdir()
+"""
+
+
+def test_what_several_processes_want_at_once_is_obtained_by_one_at_a_time(place: Path) -> None:
+    command = [sys.executable, "-c", INSIDE, str(place / "inside")]
+    running = [subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(4)]
+    assert [process.wait(timeout=30) for process in running] == [0, 0, 0, 0]
+
+
+def test_threads_of_one_process_take_turns_too(place: Path) -> None:
+    order: list[str] = []
+
+    def another() -> None:
+        with setup.alone("rig"):
+            order.append("another")
+
+    thread = threading.Thread(target=another)
+    with setup.alone("rig"):
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "another"]

@@ -109,7 +109,7 @@ async def test_a_change_makes_a_new_version_and_nothing_else_does(
         "CREATE INDEX ON orders (lower(note))",
         "ALTER TABLE orders SET SCHEMA shop",
         "ALTER SCHEMA shop RENAME TO mall",
-        "CREATE CAST (mood AS int) WITH INOUT",
+        "CREATE CAST (mood AS bigint) WITH INOUT",
         "CREATE FUNCTION pg_catalog.evil() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "ALTER FUNCTION pg_catalog.lower(text) VOLATILE",
         "ALTER TABLE cats NO INHERIT animals",
