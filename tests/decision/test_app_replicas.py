@@ -20,7 +20,12 @@ from twokey.type.v1 import decision_pb2 as type_pb2
 from decision.app import Service
 from decision.policy.bundle import shipped_rego
 from decision.settings import Settings
-from tests.decision.running import Running, document_of, operation
+from tests.decision.identity.holder import Holder
+from tests.decision.identity.support import RSA, Idp, serving
+from tests.decision.rpc.test_auth import RPC, call, nonce
+from tests.decision.running import PEOPLE, Running, document_of, operation
+
+PUBLIC = "https://decision.example"  # what clients of both know them by
 
 
 @contextlib.asynccontextmanager
@@ -48,18 +53,31 @@ async def relay(addresses: list[str]) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def replicas(tmp_path: Path, postgres_url: str) -> AsyncIterator[tuple[Running, Running]]:
+async def idp() -> AsyncIterator[Idp]:
+    """Whose tokens both believe; each has a dev issuer of its own."""
+    async with serving(Idp()) as started:
+        yield started
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, postgres_url: str, idp: Idp) -> AsyncIterator[tuple[Running, Running]]:
     secret, tls = secrets.token_urlsafe(32), None
     data = tmp_path / "data"
     data.mkdir()
     (data / "duties.yaml").write_text((shipped_rego() / "data" / "duties.yaml").read_text() + PROCESS)
+    roles = {"claim": "groups", "map": {"admins": "admin"}}
+    identity = {"issuers": [{"issuer": idp.issuer, "audience": "twokey", "roles": roles}]}
     policy = {"rego": str(shipped_rego()), "data": str(data)}
     async with AsyncExitStack() as ending:
         services: list[Service] = []
         for name in ("one", "two"):
             folder = tmp_path / name
             folder.mkdir()
-            document: dict[str, Any] = document_of(folder, secret, store=postgres_url, policy=policy)
+            document: dict[str, Any] = document_of(
+                folder, secret, store=postgres_url, policy=policy, public={"grpc": [PUBLIC]}, identity=identity
+            )
+            known = f'sub: c1}}, {{iss: "{idp.issuer}", sub: c1}}]'
+            (folder / "people.yaml").write_text(PEOPLE.replace("sub: c1}]", known))
             tls = document["run"]["tls"] = tls or document["run"]["tls"]
             service = Service(Settings.model_validate(document), document, watch=False, drain_s=1.0)
             await service.start()
@@ -191,6 +209,21 @@ async def test_t28_of_one_password_at_two_services_at_once_one_session_comes(rep
         opened = await asyncio.gather(*asked)
         codes = sorted(each.decision.reason_code for each in opened if not each.session.id)
         assert codes == ["TOKEN_USED"] * 7
+
+
+async def test_t15_a_proof_is_good_at_one_of_two_services_once_and_a_nonce_of_one_at_the_other(
+    replicas: tuple[Running, Running], idp: Idp
+) -> None:
+    """Both are one address to clients, whose proofs name that. The same proof at both at once, over and over."""
+    one, two = replicas
+    holder = Holder()
+    for _ in range(4):
+        access = idp.token(None, RSA, sub="c1", groups=["admins"], cnf={"jkt": holder.jkt})
+        challenge = await nonce(one, holder, access)
+        proof = holder.proof(PUBLIC + RPC, access, nonce=challenge)
+        metadata = (("authorization", f"DPoP {access}"), ("dpop", proof))
+        told = await asyncio.gather(*(call(at, *metadata) for at in (one, two) * 4))
+        assert sorted(told) == ["", *["TOKEN_PROOF"] * 7]
 
 
 async def test_t20_a_revocation_between_ends_what_opens_at_the_other_service(replicas: tuple[Running, Running]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import time
@@ -45,10 +47,34 @@ def test_psql_with_a_one_time_password(stack: Stack) -> None:
 
 
 def test_t28_a_password_for_another_connection_or_role_reaches_no_target(stack: Stack) -> None:
+    """The target's own count of the sessions it has had says that nothing but the good log-in came as far."""
     password = login(stack, "executor")
-    assert "one-time password" in psql(stack, "planner", password).stderr
-    assert "one-time password" in psql(stack, "executor", password, database="sandbox").stderr
-    assert psql(stack, "executor", password).stdout == "42\n"
+    direct = psycopg.connect(
+        host="127.0.0.1",
+        port=stack.database.port,
+        user="postgres",
+        password=stack.database.admin_password,
+        dbname=DATABASE,
+        autocommit=True,
+    )
+
+    def sessions() -> int:
+        found = direct.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()").fetchone()
+        assert found is not None
+        return int(found[0])
+
+    # While a session is open, the catalog is read by a connection that is there already.
+    with direct, clients.connect(stack, "executor") as other:
+        other.execute("SELECT 1")
+        time.sleep(1.2)  # a server tells of a session's beginning at most once a second
+        before = sessions()
+        assert "one-time password" in psql(stack, "planner", password).stderr
+        assert "one-time password" in psql(stack, "executor", password, database="sandbox").stderr
+        assert "password" in psql(stack, "executor", "tkp_" + "x" * 43).stderr
+        time.sleep(1.2)
+        assert sessions() == before
+        assert psql(stack, "executor", password).stdout == "42\n"
+        clients.until(lambda: sessions() == before + 1, what="the good log-in's session")
     token = stack.token("executor-7", "executor")
     refused = stack.twokey("login", "--connection", DATABASE, "--role", "executor", "--uses", "3", token=token)
     assert refused.returncode == 1
@@ -81,3 +107,39 @@ def test_t20_a_revoked_agent_is_cut_in_the_middle_of_a_statement(own_stack: Stac
         pass
     refused = own_stack.twokey("login", "--connection", DATABASE, "--role", "executor", token=token)
     assert "TOKEN_REVOKED" in refused.stderr
+
+
+def test_one_token_and_then_a_whole_role_is_ended_at_the_command_line(own_stack: Stack) -> None:
+    """Of one agent's two tokens the revoked one goes, with its session; and with the role all that is left of it."""
+    admin = own_stack.token("frank", "admin")
+    lost, kept = (own_stack.token("executor-7", "executor", ttl_s=seconds) for seconds in (1800, 1700))
+    kill = ("sessions", "kill", "--reason", "found in a log")
+    with (
+        clients.connect(own_stack, "executor", token=lost) as first,
+        clients.connect(own_stack, "executor", token=kept) as second,
+        clients.connect(own_stack, "planner") as planner,
+    ):
+        wrong = own_stack.twokey(*kill, "--token-id", "x", "--role", "executor", token=admin)
+        assert wrong.returncode == 2, wrong.stderr
+        named = ("--token-id", token_id(lost), "--issuer", "urn:twokey:dev")
+        killed = own_stack.twokey(*kill, *named, token=admin)
+        assert killed.stdout == "revoked; 1 session ended\n", killed.stderr
+        with pytest.raises(psycopg.errors.AdminShutdown, match="found in a log"):
+            first.execute("SELECT 1")
+        assert second.execute("SELECT 1").fetchone() == (1,)
+        killed = own_stack.twokey(*kill, "--role", "executor", token=admin)
+        assert killed.stdout == "revoked; 1 session ended\n", killed.stderr
+        with pytest.raises(psycopg.errors.AdminShutdown, match="found in a log"):
+            second.execute("SELECT 1")
+        assert planner.execute("SELECT 1").fetchone() == (1,)
+    for token in (lost, kept):
+        with (
+            pytest.raises(psycopg.OperationalError, match="revoked"),
+            clients.connect(own_stack, "executor", token=token),
+        ):
+            pass
+
+
+def token_id(token: str) -> str:
+    payload = token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"])

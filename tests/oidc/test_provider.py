@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +15,8 @@ from twokey.decision.v1 import decision_pb2
 
 from decision.errors import TokenError
 from decision.identity.claims import ClaimRules
-from decision.identity.keys import DiscoveredKeys
+from decision.identity.keys import REFRESH_INTERVAL_S, DiscoveredKeys
+from decision.identity.profiles import PROFILES, WORKLOADS, Profile
 from decision.identity.tokens import TrustedIssuer, Verifier
 from tests.decision.identity.holder import Holder
 from tests.decision.rpc.test_exchange import ACCESS, GRANT
@@ -117,6 +121,55 @@ async def test_t11_and_jk_3_a_new_key_is_used_at_once_and_t12_a_retired_one_stop
     clock.now += 2
     assert await refused(verifier, old) == "TOKEN_SIGNATURE"
     assert await verifier.verify(new)
+
+
+@pytest.mark.parametrize("profile", [*PROFILES.values(), *WORKLOADS.values()], ids=[*PROFILES, *WORKLOADS])
+async def test_t10_an_id_token_for_a_client_is_refused_in_every_profile(rig: Rig, profile: Profile) -> None:
+    """alice's, made for her console by the provider itself; its access token of the same moment is good where the
+    profile takes such tokens. The audience is the console's, so that nothing else than its kind refuses it."""
+    access, identity = await rig.authorization_code()
+    for audience in ("console", "twokey"):
+        rules = ClaimRules(issuer=rig.issuer, audience=audience, roles_claim="groups", role_map=ROLES, profile=profile)
+        made = Verifier([TrustedIssuer(rules, DiscoveredKeys(rig.issuer, loopback=True))])
+        try:
+            code = await refused(made, identity)
+            wrong = {"TOKEN_TYPE"} if audience == "console" else {"TOKEN_TYPE", "TOKEN_AUDIENCE"}
+            # The provider's live an hour, SPIFFE's at most as long as its profile says: that is looked at first.
+            assert code in wrong | ({"TOKEN_CLAIMS"} if profile is WORKLOADS["spiffe"] else set())
+            if audience == "twokey" and profile in PROFILES.values():
+                assert (await made.verify(access)).identity.sub == "alice"
+        finally:
+            await made.close()
+
+
+async def test_t11_keys_rotated_under_load_fail_nobody(rig: Rig, tmp_path: Path) -> None:
+    """Twenty openings at once, three times, each with a token of that moment, while the provider's signing key
+    changes; one second after publication the new key is used, and nobody was refused."""
+    issuer = {"issuer": rig.issuer, "audience": "twokey", "roles": {"claim": "groups", "map": ROLES}}
+    async with running(tmp_path, issuers=[issuer], people=PEOPLE.format(iss=rig.issuer)) as run:
+
+        async def opens() -> str:
+            token = await rig.client_credentials("executor-7")
+            opened = await run.open("", "executor", token=token)
+            if opened.session.id:
+                await run.service.sessions.end(opened.session.id, "seen", kind="closed")
+            return json.loads(_header(token))["kid"] + (f" {opened.decision}" if not opened.session.id else "")
+
+        (first,) = set(await asyncio.gather(*(opens() for _ in range(20))))
+        fetched = rig.hits.count("/jwks")
+        await asyncio.sleep(REFRESH_INTERVAL_S)  # it asks no sooner: JK-2
+        kids, *during = await asyncio.gather(rig.keys("rotate"), *(opens() for _ in range(20)))
+        await asyncio.sleep(1)
+        after = set(await asyncio.gather(*(opens() for _ in range(20))))
+        assert set(during) <= set(kids)
+        assert len(after) == 1
+        assert after != {first}
+        assert rig.hits.count("/jwks") == fetched + 1
+
+
+def _header(token: str) -> bytes:
+    head = token.split(".", maxsplit=1)[0]
+    return base64.urlsafe_b64decode(head + "=" * (-len(head) % 4))
 
 
 @pytest.mark.parametrize("mode", ["down", "hang", "lie", "forge"])

@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from twokey.approval.v1 import approval_pb2
+from twokey.decision.v1 import decision_pb2
 
 from decision.identity.exchange import Exchange
 from decision.identity.jose import segments
@@ -207,6 +210,41 @@ async def test_t26_a_token_anywhere_but_in_its_header_is_none(run: Running, capf
         assert actor.encode() not in line
     shown = capfd.readouterr()
     assert actor not in shown.out + shown.err
+
+
+async def test_t26_a_token_in_a_messages_body_is_none(run: Running, capfd: pytest.CaptureFixture[str]) -> None:
+    """In the fields it has, and in one that nobody knows."""
+    admin = token(run, "carol", "admin")
+    unknown = bytes([0xBA, 0x3E]) + varint(len(admin)) + admin.encode()  # field 999, a text
+    revoking = decision_pb2.RevokeRequest(party="executor-7", reason=admin)
+    credential = decision_pb2.IssueSessionCredentialRequest(connection="crm", role="executor")
+    listing = decision_pb2.ListSessionsRequest()
+    for request in (revoking, credential, listing):
+        request.MergeFromString(unknown)
+        assert admin.encode() in request.SerializeToString()
+    for asked in (
+        run.decision.Revoke(revoking, timeout=10),
+        run.decision.IssueSessionCredential(credential, timeout=10),
+        run.decision.ListSessions(listing, timeout=10),
+        run.approval.Approve(approval_pb2.ApproveRequest(id=admin, reason=admin), timeout=10),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asked
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert admin not in str(caught.value)
+    assert (await run.open("executor-7", "executor")).session.id  # nothing was revoked
+    assert not [line async for _, line in run.service.log.read(0, None) if admin.encode() in line]
+    shown = capfd.readouterr()
+    assert admin not in shown.out + shown.err
+
+
+def varint(number: int) -> bytes:
+    """https://protobuf.dev/programming-guides/encoding/#varints"""
+    parts = []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
 
 
 async def test_with_its_parent_a_token_is_revoked(run: Running) -> None:
