@@ -160,7 +160,8 @@ class Login(Strict):
 class Issuer(Strict):
     """login: of people at the command line. platform: of profile `workload`; trust_domain: of platform spiffe. claims:
     what each token must say besides. scopes: `required` refuses tokens without one of ours. single_audience: a token
-    for others too is refused. private_network: its address may be one."""
+    for others too is refused. private_network: its address may be one. max_lifetime_s: a token that lives longer, in
+    seconds from its issue, is refused."""
 
     issuer: str
     audience: str = Field(min_length=1)
@@ -173,6 +174,7 @@ class Issuer(Strict):
     scopes: Literal["optional", "required"] = "optional"
     single_audience: bool = False
     private_network: bool = False
+    max_lifetime_s: int = Field(default=86_400, ge=60, le=31_536_000)
 
     @model_validator(mode="after")
     def _of_a_platform(self) -> Issuer:

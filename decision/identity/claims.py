@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from decision.errors import TokenError
-from decision.identity.profiles import PROFILES, Profile
+from decision.identity.profiles import DAY_S, PROFILES, Profile
 from decision.model import IdentityKey, Login, VerifiedToken
 
 LEEWAY_S = 30
@@ -36,7 +36,8 @@ _CONFIRMATIONS = {"jkt": "jkt", "x5t#S256": "x5t"}
 class ClaimRules:
     """What one issuer's tokens must say. `role_map` None (the service's own issuers): roles are taken as they are.
     demanded: claims with the one value each must have. scopes_required: a token without a scope of ours opens nothing.
-    exchanged: this service issued it for another issuer's subject, which `sub_id` names (RFC 9493)."""
+    exchanged: this service issued it for another issuer's subject, which `sub_id` names (RFC 9493). lifetime_s: a token
+    that lives longer from its issue is refused; so long at most goes on what its issuer would take back (T20)."""
 
     issuer: str
     audience: str
@@ -47,6 +48,7 @@ class ClaimRules:
     single_audience: bool = False
     demanded: Mapping[str, str] = field(default_factory=dict)
     scopes_required: bool = False
+    lifetime_s: int = DAY_S
     exchanged: bool = False
 
 
@@ -76,7 +78,7 @@ def read_claims(claims: Mapping[str, object], rules: ClaimRules, *, now: float, 
     starts = [issued] + ([_time(claims, "nbf")] if "nbf" in claims else [])
     if max(starts) > now + LEEWAY_S:
         raise TokenError("the token is not valid yet", code="TOKEN_NOT_YET")
-    if profile.lifetime_s is not None and expires - issued > profile.lifetime_s:
+    if expires - issued > min(rules.lifetime_s, profile.lifetime_s or rules.lifetime_s):
         _refuse("lives longer than one of its kind may")
     _check_kind(claims, rules)
     identity = _subject(claims, rules)

@@ -18,7 +18,7 @@ from decision.identity.jose import read_token, verify_signature
 from decision.identity.keys import DiscoveredKeys, KeySource
 from decision.identity.people import DEV_ISSUER, EXCHANGE_ISSUER
 from decision.identity.possession import check_possession
-from decision.identity.profiles import PROFILES, WORKLOADS, Profile, of_trust_domain
+from decision.identity.profiles import DAY_S, PROFILES, WORKLOADS, Profile, of_trust_domain
 from decision.identity.spiffe import is_trust_domain
 from decision.model import NOTHING, Possession, VerifiedToken
 
@@ -101,6 +101,7 @@ def _trusted(item: Mapping[str, object], index: int, *, dev: bool) -> TrustedIss
         single_audience=item.get("single_audience") is True,
         demanded=_demanded(item.get("claims"), where),
         scopes_required=item.get("scopes") == "required",
+        lifetime_s=_lifetime(item.get("max_lifetime_s", DAY_S), where),
     )
     private = item.get("private_network") is True
     return TrustedIssuer(rules, DiscoveredKeys(issuer, loopback=dev, private=private))
@@ -123,6 +124,12 @@ def _profile(item: Mapping[str, object], where: str) -> Profile:
     if not isinstance(name, str) or name not in PROFILES:
         raise PolicyLoadError(f"{where}.profile is not known", next_step=f"write {', '.join(PROFILES)} or workload")
     return PROFILES[name]
+
+
+def _lifetime(raw: object, where: str) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool) and raw > 0:
+        return raw
+    raise PolicyLoadError(f"{where}.max_lifetime_s is not a number of seconds", next_step="write 3600, or leave it out")
 
 
 def _demanded(raw: object, where: str) -> Mapping[str, str]:

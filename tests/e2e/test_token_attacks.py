@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OctKey, RSAKey
 
+from decision.errors import PolicyLoadError, TokenError
 from decision.identity.tokens import build_verifier
 from decision.metrics import CODES
 from tests.decision.identity.holder import Holder
@@ -135,6 +136,9 @@ async def test_t4_times(world: World) -> None:
     assert await world.codes(*odd) == {"TOKEN_CLAIMS"}
     huge = sign(json.dumps(world.idp.claims())[:-1] + ', "y": 1e999}', {"alg": "RS256", "kid": "rsa"}, RSA)
     assert await world.code(huge) == "TOKEN_MALFORMED"
+    day = 86_400  # what an issuer that disables somebody leaves behind is good no longer (T20)
+    assert await world.code(world.good(iat=now - 10, exp=now + day - 10)) == ""
+    assert await world.codes(world.good(iat=now, exp=now + day + 1), world.good(exp=10**11)) == {"TOKEN_CLAIMS"}
 
 
 async def test_t5_audiences(world: World) -> None:
@@ -151,6 +155,21 @@ async def test_t5_a_single_audience_where_configured() -> None:
         with pytest.raises(Exception, match="another service"):
             await verifier.verify(idp.token(aud=["twokey", "other"]))
         await verifier.close()
+
+
+async def test_t20_no_token_outlives_the_bound_that_is_declared_for_its_issuer() -> None:
+    async with serving(Idp()) as idp:
+        issuer = {"issuer": idp.issuer, "audience": "twokey", "roles": ROLES, "max_lifetime_s": 300}
+        verifier = build_verifier([issuer], dev=True)
+        now = int(time.time())
+        assert await verifier.verify(idp.token(iat=now, exp=now + 300))
+        with pytest.raises(TokenError, match="lives longer") as caught:
+            await verifier.verify(idp.token(iat=now, exp=now + 301))
+        assert caught.value.code == "TOKEN_CLAIMS"
+        await verifier.close()
+        for wrong in (0, -1, True, "300", 1.5, None):
+            with pytest.raises(PolicyLoadError, match="max_lifetime_s"):
+                build_verifier([{**issuer, "max_lifetime_s": wrong}], dev=True)
 
 
 async def test_t6_issuers(world: World) -> None:
