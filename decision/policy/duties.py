@@ -19,7 +19,7 @@ Path: TypeAlias = tuple[str | int, ...]
 _CONDITIONS: Final = frozenset({"environments", "connections", "labels"})
 _TOP: Final = frozenset(
     {"static", "dynamic", "review", "never_write", "hierarchy", "assignments"}
-    | {"cooling", "walls", "inner_walls", "windows", "processes", "minimum"}
+    | {"cooling", "walls", "inner_walls", "windows", "chains", "processes", "minimum"}
 )
 # Of each entry: the keys it must have, and those it may have.
 _ENTRIES: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
@@ -29,6 +29,7 @@ _ENTRIES: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     "walls": (frozenset({"name", "datasets"}), frozenset({"sanitised"})),
     "inner_walls": (frozenset({"name", "datasets"}), _CONDITIONS | {"sanitised"}),
     "windows": (frozenset({"name", "days", "from", "to", "zone"}), _CONDITIONS | {"roles"}),
+    "chains": (frozenset({"name"}), _CONDITIONS | {"roles"}),
     "processes": (frozenset({"name", "per", "steps"}), _CONDITIONS | {"limit", "days"}),
     "minimum": (frozenset({"least"}), frozenset({"connections", "environments", "groups"})),
 }
@@ -73,7 +74,9 @@ def check(
         _inner_wall(document, path, entry)
     for path, entry in _entries(document, "windows"):
         _window(document, path, entry)
-        _known(document, (*path, "roles"), entry.get("roles", []), {*known_roles, "*"})
+    for kind in ("windows", "chains"):
+        for path, entry in _entries(document, kind):
+            _known(document, (*path, "roles"), entry.get("roles", []), {*known_roles, "*"})
     for path, entry in _entries(document, "processes"):
         _process(document, path, entry, verbs)
     for path, entry in _entries(document, "minimum"):

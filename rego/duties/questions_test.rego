@@ -20,6 +20,7 @@ everything := {"duties": {
 	"walls": walls.duties.walls,
 	"cooling": cooling.duties.cooling,
 	"windows": window({}).duties.windows,
+	"chains": chain({}).duties.chains,
 	"assignments": {"carol": ["reviewer"]},
 	"review": {"role": "reviewer", "reciprocal_days": 7, "policy_author_days": 3},
 }}
@@ -41,6 +42,7 @@ test_duty_rules_of_sessions_say_nothing_of_other_questions if {
 	mine := said(tried_session, everything)
 	every rule in [
 		"DUTY-SESSION", "DUTY-WALL", "DUTY-WALL-WRITE", "DUTY-COOLING", "DUTY-DYNAMIC", "DUTY-ASSIGNED", "DUTY-SCOPE",
+		"DUTY-CHAIN",
 		"max-duration",
 	] {
 		rule in mine

@@ -7,6 +7,8 @@ being quick.
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import pwd
 from collections.abc import AsyncIterator
@@ -325,6 +327,28 @@ async def test_a_window_that_is_shut_lets_nobody_in(start: Starting) -> None:
         f"windows: [{{name: w, roles: [executor], days: [{another}], from: '00:00', to: '23:59', zone: UTC}}]\n"
     )
     assert rules((await run.open("executor-7", "executor")).decision) == {"DUTY-WINDOW"}
+    assert (await run.open("planner-3", "planner")).session.id
+
+
+async def test_t21_where_a_chain_is_asked_for_nobody_works_alone_whatever_it_says(start: Starting) -> None:
+    """A chain is in the token and signed; what stands in the call or in a token of one's own making is none."""
+    run = await start("chains: [{name: on-behalf, roles: [executor]}]\n")
+    assert run.service.dev_issuer is not None
+    alone, acting = run.token("executor-7", "executor"), run.token("alice", "executor", actors=["executor-7"])
+    assert rules((await run.open("", "executor", token=alone)).decision) == {"DUTY-CHAIN"}
+    head, body, signature = alone.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    claims["act"] = {"iss": "urn:twokey:dev", "sub": "carol"}
+    forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    assert (
+        await run.open("", "executor", token=f"{head}.{forged}.{signature}")
+    ).decision.reason_code == "TOKEN_SIGNATURE"
+    request = decision_pb2.OpenSessionRequest(token=alone, connection="crm", role="executor", enforcer="enf-1")
+    request.protocol, request.client_address = "postgres", "127.0.0.1:5"
+    request.MergeFromString(b"\xba\x3e\x05carol")  # field 999
+    with pytest.raises(grpc.aio.AioRpcError, match="fields that this service doesn't know"):
+        await run.decision.OpenSession(request, metadata=run.enforcer, timeout=20)
+    assert (await run.open("", "executor", token=acting)).session.id
     assert (await run.open("planner-3", "planner")).session.id
 
 

@@ -48,6 +48,8 @@ processes:
       - {name: grant, verbs: [sql.grant]}
 minimum:
   - {environments: [production], groups: [remove], least: 2}
+chains:
+  - {name: on-behalf, roles: [executor], environments: [production]}
 """
 
 
@@ -106,6 +108,9 @@ def test_a_whole_file_is_taken() -> None:
         ("sanitised: [public.s]", "sanitised: [s]", 19, "names no schema"),
         ("days: [mon]", "days: [monday]", 21, "list of days"),
         ("days: [mon]", "days: []", 21, "list of days"),
+        ("on-behalf, roles: [executor]", "on-behalf, roles: [executer]", 33, "is no role"),
+        ("on-behalf, roles: [executor]", "on-behalf, roles: []", 33, "nothing fits it"),
+        ("on-behalf, roles", "on-behalf, least: 2, roles", 33, "is no key"),
         ('"08:00"', '"8:00"', 21, "no time of day"),
         ('"17:00"', '"24:00"', 21, "no time of day"),
         ('"17:00"', '"08:00"', 21, "never open"),
