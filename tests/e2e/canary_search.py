@@ -16,8 +16,9 @@ from urllib.parse import quote, quote_plus
 
 from tests.e2e.processes import as_root
 
+LONGEST = 4096  # bytes: of what is looked for
 LEAST = 12  # bytes: of a part of it that would be told by chance never
-MOST_BYTES = 64 << 20  # of a file
+PART_BYTES = 64 << 20  # of a file, read at once
 # Where nothing of a run's is written, and much is to be found: other folders of the repository's own tools.
 PRUNED = {".venv", ".cache", ".git", "node_modules", "proc", "sys"}
 
@@ -47,7 +48,7 @@ def forms(canary: Canary) -> Mapping[str, bytes]:
         **_encoded("", raw),
         **_derived(canary),
     }
-    assert all(len(form) >= LEAST for form in found.values())
+    assert all(LEAST <= len(form) <= LONGEST for form in found.values())
     return found
 
 
@@ -99,13 +100,23 @@ def files(roots: Iterable[Path], since: float, skipped: Iterable[Path] = ()) -> 
         seen.add(path)
         try:
             facts = path.lstat()
-            if stat.S_ISREG(facts.st_mode) and facts.st_mtime >= since - 1 and facts.st_size <= MOST_BYTES:
-                yield str(path), os.fsencode(path.name) + b"\n" + path.read_bytes()
+            if stat.S_ISREG(facts.st_mode) and facts.st_mtime >= since - 1:
+                yield f"the name {path}", os.fsencode(path.name)
+                yield from ((str(path), part) for part in _parts(path))
             elif stat.S_ISDIR(facts.st_mode) and path.name not in PRUNED and not (path / "PG_VERSION").exists():
                 yield f"the name {path}", os.fsencode(path.name)
                 todo += path.iterdir()
         except OSError:  # gone meanwhile, or not for us
             continue
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    """All of it, each part with the end of the one before, so that nothing is looked for in halves."""
+    with path.open("rb") as file:
+        end = b""
+        while part := file.read(PART_BYTES):
+            yield end + part
+            end = part[-LONGEST:]
 
 
 def processes(pids: Iterable[int]) -> Iterator[tuple[str, bytes]]:

@@ -104,7 +104,24 @@ class Guarded(Stack):
     def up_environment(self) -> dict[str, str]:
         given = {**super().up_environment(), **self._others}
         del given["COMPANY_RW_PASSWORD"]  # the helper gives that one
-        return given
+        return {**given, "STORE_PASSWORD": self._passwords["twokey"]} if "twokey" in self._passwords else given
+
+    def store_in_postgresql(self) -> None:
+        """On the server that is there, in a database and by an account of its own, whose password is a canary too."""
+        self._passwords["twokey"] = canary()
+        self.database.run(f"CREATE ROLE twokey LOGIN PASSWORD '{self._passwords['twokey']}'")
+        self.database.run("CREATE DATABASE twokey OWNER twokey")
+        url = self.database.url("twokey").replace("//", "//twokey@")
+        ours = f"store: {{url: {url}, password: {{env: STORE_PASSWORD}}}}"
+        text = self.config.read_text()
+        assert text.count("store: sqlite:///state/twokey.db") == 1
+        self.config.write_text(text.replace("store: sqlite:///state/twokey.db", ours))
+
+    def stored(self) -> Iterator[tuple[str, bytes]]:
+        """Every row of every table of the store."""
+        tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE tableowner = 'twokey'"
+        for table in self.database.run(tables, database="twokey").splitlines():
+            yield f"the store's {table}", self.database.run(f"SELECT t FROM {table} t", database="twokey").encode()
 
     @staticmethod
     def command() -> list[str]:
@@ -256,6 +273,42 @@ def test_no_credential_is_anywhere(guarded: Guarded) -> None:
     assert any(name.endswith("twokey.db") for name in names)
     assert not any(Path(name).name.startswith("core") for name in names if stack.folder in Path(name).parents)
     assert leaks(stack.canaries(), [*looked_at, *stack.said, *written]) == []
+
+
+def test_no_credential_is_in_a_store_on_postgresql_nor_after_a_crash_of_the_supervisor(guarded: Guarded) -> None:
+    """It holds every secret that there is: killed while it starts, as soon as it has, and at work."""
+    stack = guarded
+    stack.store_in_postgresql()
+    looked_at: list[tuple[str, bytes]] = []
+    for number, moment_s in ((signal.SIGSEGV, 0.7), (signal.SIGABRT, 2.0)):
+        with stack.log.open("ab") as log:
+            process = subprocess.Popen(
+                [*stack.command(), "up", "-c", str(stack.config), "--dev"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=stack.up_environment(),
+                start_new_session=True,
+            )
+        time.sleep(moment_s)
+        assert process.poll() is None, stack.log_tail()
+        stack._process = process
+        tree = stack.tree()
+        process.send_signal(number)
+        assert process.wait(20) == -number
+        until(lambda tree=tree: not any(alive(pid) for pid in tree), timeout_s=60, what="the end of every process")
+    stack.start_twokey()
+    converse(stack)
+    looked_at += canary_search.processes(stack.tree())
+    misfortunes(stack)
+    tree = stack.tree()
+    stack.stop_twokey(number=signal.SIGKILL)
+    until(lambda: not any(alive(pid) for pid in tree), timeout_s=60, what="the end of every process")
+    stored = list(stack.stored())
+    assert any(b"executor-7" in rows for _, rows in stored)  # sessions are there
+    written = list(stack.written())
+    assert not any(Path(name).name.startswith("core") for name, _ in written if stack.folder in Path(name).parents)
+    assert leaks(stack.canaries(), [*looked_at, *stack.said, *stored, *written]) == []
 
 
 def alive(pid: int) -> bool:
@@ -464,6 +517,14 @@ def test_the_search_finds_every_form(tmp_path: Path) -> None:
         around = base64.b64encode(b"x" * offset + text.encode() + b"and more")
         assert leaks([found], [("somewhere", around)])
     assert leaks([Canary("y", canary())], [("somewhere", text.encode())]) == []
+    for place in (0, canary_search.PART_BYTES - 7, canary_search.PART_BYTES + 9):  # a large file: in every part of it
+        with (tmp_path / "large").open("wb") as large:
+            large.seek(place)
+            large.write(text.encode())
+            large.truncate(2 * canary_search.PART_BYTES)
+        assert [
+            leak for leak in leaks([found], canary_search.files([tmp_path], 0)) if "(raw)" in leak and "large" in leak
+        ]
     assert leaks([found], canary_search.processes([os.getpid()])) == []
     child = subprocess.Popen(["sleep", "60"], env={"X": text})
     try:
