@@ -98,16 +98,35 @@ def test_tx_2_an_added_actor_only_narrows(
         assert RANK[outcomes[index + len(before)]] <= RANK[outcome]
 
 
+# What a closure did: opened another dataset's connection, worked as planner, took a step, approved, changed policy.
+acts = st.builds(
+    lambda element, act, what, connection, age: {
+        "element": element, "act": act, "object": what, "connection": connection, "age_s": age,
+    },
+    names.filter(bool),
+    st.sampled_from(["session.open", "sql.update", "update", "delete", "read", "approval.approve", "policy.change"]),
+    st.sampled_from(["planner", "executor", "public.orders", "public.customers", "bob", "alice", ""]),
+    st.sampled_from(["crm", "other", ""]),
+    st.sampled_from([1, 10_000_000]),
+)  # fmt: skip
+
+
 @st.composite
 def other_questions(draw: st.DrawFn) -> dict[str, Any]:
-    """Of sessions, calls with what they ask for, and reviews."""
+    """Of sessions, calls with what they ask for, reviews, requests, what is shown, and foreign resource types; of which
+    some have a past."""
     calls = ["IssueSessionCredential", "Explain", "ListSessions", "Revoke"]
     rpcs = st.sampled_from([f"twokey.decision.v1.DecisionService/{name}" for name in calls])
     return {
         "subject": draw(subjects),
         "roles": draw(st.lists(st.sampled_from(["planner", "executor", "reviewer", "auditor", "admin"]), max_size=3)),
         "role": draw(st.sampled_from(["planner", "executor", "reviewer", ""])),
-        "question": draw(st.sampled_from(["session", "call", "review"])),
+        "question": draw(st.sampled_from(["session", "call", "review", "request", "read", "access", "operation"])),
+        "statement": draw(statements),
+        "action": draw(st.sampled_from(["read", "delete", "purge"])),
+        "kind": draw(st.sampled_from(["todo", "own"])),
+        "caller": draw(st.sampled_from(["app", "other"])),
+        "requests": draw(st.sampled_from([(0, 0), (99, 10), (100, 10), (1, 1000)])),
         "rpc": draw(rpcs | st.just("twokey.identity.v1.TokenExchange/Exchange")),
         "about": draw(st.sampled_from(["", "alice", "planner-1"])),
         "approval": draw(st.sampled_from(["pending", "approved"])),
@@ -127,6 +146,7 @@ def other_questions(draw: st.DrawFn) -> dict[str, Any]:
                         ),
                         max_size=2,
                     ),
+                    "history": st.fixed_dictionaries({"present": st.booleans(), "acts": st.lists(acts, max_size=3)}),
                     "credential": st.fixed_dictionaries(
                         {
                             "present": st.booleans(),
@@ -146,6 +166,30 @@ def other_questions(draw: st.DrawFn) -> dict[str, Any]:
 
 def build_other(samples: Json, chosen: dict[str, Any]) -> Json:
     asked = harness.ask(samples, chosen["subject"], "begin")
+    if chosen["question"] in {"read", "operation"}:
+        asked = harness.ask(samples, chosen["subject"], chosen["statement"])
+        if chosen["question"] == "read":
+            asked["action"] = {"name": "statement.read", "verbs": []}
+        asked["values"]["present"] = True
+        asked["values"]["estimate"].update(state="known", rows=1)
+        asked["question"] = chosen["question"]
+        asked["subject"].update(roles=chosen["roles"], actors=list(chosen["actors"]))
+        asked["context"].update(copy.deepcopy(chosen["context"]))
+        return asked
+    if chosen["question"] == "access":
+        return {
+            "version": 1,
+            "question": "access",
+            "subject": {**asked["subject"], "roles": chosen["roles"], "actors": list(chosen["actors"])},
+            "action": {"name": chosen["action"], "verbs": []},
+            "resource": {"type": "access", "id": "1", "kind": chosen["kind"], "environment": "", "subject": ""},
+            "access": {
+                "caller": chosen["caller"],
+                "subject_type": "user",
+                "entrypoint": {"present": False, "decision": False},
+            },
+            "context": {**asked["context"], "approval": copy.deepcopy(samples[chosen["approval"]])},
+        }
     call = chosen["question"] == "call"
     asked["question"] = chosen["question"]
     asked["action"] = {"name": chosen["rpc"] if call else f"{chosen['question']}.open", "verbs": []}
@@ -155,6 +199,9 @@ def build_other(samples: Json, chosen: dict[str, Any]) -> Json:
     asked["operation"]["kind"] = ""
     asked["subject"].update(roles=chosen["roles"], role=chosen["role"], actors=list(chosen["actors"]))
     asked["context"].update(copy.deepcopy(chosen["context"]))
+    if chosen["question"] == "request":
+        live, hour = chosen["requests"]
+        asked["context"]["requests"] = {"present": True, "live": live, "hour": hour, "refused": 0}
     if chosen["question"] == "review":
         asked["context"]["approval"] = copy.deepcopy(samples[chosen["approval"]])
     return asked
@@ -163,28 +210,44 @@ def build_other(samples: Json, chosen: dict[str, Any]) -> Json:
 @SLOW
 @given(st.lists(st.tuples(other_questions(), parties, st.booleans()), min_size=30, max_size=60))
 def test_tx_2_an_added_actor_only_narrows_every_other_question(
-    policy: Path, fixtures: Json, chosen: list[tuple[dict[str, Any], dict[str, str], bool]]
+    policy: Path, dutiful: Path, fixtures: Json, chosen: list[tuple[dict[str, Any], dict[str, str], bool]]
 ) -> None:
+    """With the shipped data, and with duties of every kind. DUTY-CHAIN, satisfied by a first actor, is in neither."""
     before = [build_other(fixtures, variation) for variation, _, _ in chosen]
     after = copy.deepcopy(before)
     for more, (_, actor, first) in zip(after, chosen, strict=True):
         more["subject"]["actors"].insert(0 if first else len(more["subject"]["actors"]), actor)
         more["subject"]["closure"] = sorted({*more["subject"]["closure"], actor["name"], actor["owner"]} - {""})
-    outcomes = [decision["outcome"] for decision in harness.decide_all(policy, [*before, *after])]
-    for one, more_so in zip(outcomes[: len(before)], outcomes[len(before) :], strict=True):
-        assert RANK[more_so] <= RANK[one]
+    for rules in (policy, dutiful):
+        outcomes = [decision["outcome"] for decision in harness.decide_all(rules, [*before, *after])]
+        for one, more_so in zip(outcomes[: len(before)], outcomes[len(before) :], strict=True):
+            assert RANK[more_so] <= RANK[one]
 
 
-def test_tx_2_some_of_those_questions_are_allowed(policy: Path, fixtures: Json) -> None:
+@pytest.mark.parametrize(
+    ("subject", "question", "more"),
+    [
+        ("executor", "session", {}),
+        ("executor", "request", {"requests": (1, 1)}),
+        ("carol", "access", {"kind": "todo", "action": "read", "caller": "app"}),
+        ("executor", "read", {"statement": "select_orders"}),
+        ("executor", "operation", {"statement": "select_orders"}),
+        ("carol", "review", {"roles": ["reviewer"], "approval": "pending"}),
+        ("carol", "call", {"roles": ["reviewer"], "rpc": "twokey.approval.v1.ApprovalService/Approve"}),
+    ],
+)
+def test_tx_2_some_of_those_questions_are_allowed(
+    policy: Path, dutiful: Path, fixtures: Json, subject: str, question: str, more: dict[str, Any]
+) -> None:
     """Else the test above could not fail."""
-    asked = build_other(
-        fixtures,
-        {
-            "subject": "executor", "roles": ["executor"], "role": "executor", "question": "session", "rpc": "",
-            "about": "", "approval": "pending", "actors": [], "context": {},
-        },
-    )  # fmt: skip
-    assert harness.decide_all(policy, [asked])[0]["outcome"] == "allow"
+    chosen: dict[str, Any] = {
+        "subject": subject, "roles": ["executor"], "role": "executor", "question": question, "rpc": "", "about": "",
+        "approval": "pending", "actors": [], "context": {"history": {"present": True, "acts": []}}, **more,
+    }  # fmt: skip
+    asked = build_other(fixtures, chosen)
+    for rules in (dutiful,) if question == "access" else (policy, dutiful):
+        decision = harness.decide_all(rules, [asked])[0]
+        assert decision["outcome"] == "allow", decision
 
 
 @SLOW
