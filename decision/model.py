@@ -76,6 +76,9 @@ class VerifiedToken:
     may_act: IdentityKey | None = None  # who alone may act for its subject (RFC 8693, section 4.4)
     client: str = ""
     login: Login = NO_LOGIN
+    transactions: tuple[
+        tuple[str, str], ...
+    ] = ()  # (issuer, its `txn`): what else it issued for the same one belongs to
 
 
 def token_key(issuer: str, token_id: str) -> bytes:

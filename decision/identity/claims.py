@@ -98,6 +98,7 @@ def read_claims(claims: Mapping[str, object], rules: ClaimRules, *, now: float, 
         may_act=_may_act(claims, rules),
         client=_first(claims, profile.client),
         login=_login(claims),
+        transactions=_transactions(claims, rules),
     )
 
 
@@ -213,6 +214,17 @@ def _login(claims: Mapping[str, object]) -> Login:
     """acr and auth_time, where the token has them. One that came of an exchange doesn't: nobody logged in for it."""
     time = datetime.fromtimestamp(_time(claims, "auth_time"), UTC) if "auth_time" in claims else None
     return Login(_text(claims, "acr") if "acr" in claims else "", time)
+
+
+def _transactions(claims: Mapping[str, object], rules: ClaimRules) -> tuple[tuple[str, str], ...]:
+    """RFC 8417's `txn`, which an issuer gives to all tokens that it makes of each other; of an exchanged token those of
+    all it was made of."""
+    if not rules.exchanged:
+        return ((rules.issuer, _text(claims, "txn")),) if "txn" in claims else ()
+    named = claims.get("txns", [])
+    if not isinstance(named, list) or not all(isinstance(one, list) and len(one) == 2 for one in named):
+        _refuse("has transactions that are not pairs")
+    return tuple((str(issuer), str(txn)) for issuer, txn in named)
 
 
 def _first(claims: Mapping[str, object], names: tuple[str, ...]) -> str:

@@ -36,6 +36,7 @@ from decision.model import IdentityKey, VerifiedToken, token_key
 AUDIENCE: Final = "twokey"
 LIFETIME_S: Final = 900
 MAX_SUBAGENT: Final = 9999
+MAX_TRANSACTIONS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +145,11 @@ class Exchange:
             claims["scope"] = " ".join(scopes) or "twokey:none:none"  # scoped, and for nothing
         if keys:
             claims["cnf"] = keys
+        transactions = sorted({*subject.transactions, *actor.transactions})
+        if len(transactions) > MAX_TRANSACTIONS:
+            raise BadRequestError(f"the token would belong to more than {MAX_TRANSACTIONS} transactions")
+        if transactions:
+            claims["txns"] = transactions
         header = {"alg": "Ed25519", "typ": "at+jwt", "kid": self._kid}
         token = serialize_compact(header, orjson.dumps(claims), self._key, algorithms=["Ed25519"])
         return Exchanged(

@@ -78,10 +78,14 @@ class PeopleBook:
         return tuple(sorted(self._with_owners(self.party(identity))))
 
     def subject(self, token: VerifiedToken, *, role: str) -> Subject:
-        """Join a token with people. Adding an actor never takes anything out of the closure."""
+        """Join a token with people. Adding an actor never takes anything out of the closure.
+
+        What an issuer says to be one transaction stands for whoever takes part in it: who was left out of a chain when
+        a token was exchanged elsewhere is still of the closure of what came of it (T22)."""
         party = self.party(token.identity)
         chain = tuple(self.party(actor) for actor in token.actors)
         closure = self._with_owners(party).union(*(self._with_owners(actor) for actor in chain))
+        closure |= {spell_transaction(*one) for one in token.transactions}
         acting = self._with_owners(chain[0] if chain else party)
         return Subject(
             party=party,
@@ -127,6 +131,11 @@ class PeopleBook:
 def spell_identity(identity: IdentityKey) -> str:
     """An identity that people.yaml doesn't know, as an element of a closure: `["iss","sub"]`."""
     return orjson.dumps([identity.iss, identity.sub]).decode()
+
+
+def spell_transaction(issuer: str, txn: str) -> str:
+    """As an element of a closure: `["iss","txn","…"]`, which no identity is spelt like."""
+    return orjson.dumps([issuer, "txn", txn]).decode()
 
 
 def read_people(document: Document, *, dev: bool) -> PeopleBook:

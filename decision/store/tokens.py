@@ -201,6 +201,7 @@ def token_json(token: VerifiedToken) -> dict[str, object]:
         "scoped": token.scoped,
         "client": token.client,
         "keys": list(token.keys),
+        "transactions": [list(one) for one in token.transactions],
     }
 
 
@@ -221,8 +222,9 @@ def token_of(value: Mapping[str, object]) -> VerifiedToken:
             scoped=value["scoped"] is not False,
             client=str(value["client"]),
             keys=tuple(str(key) for key in _list(value.get("keys", []))),  # what is asked for with it is bound to them
+            transactions=tuple(_transaction(one) for one in _list(value.get("transactions", []))),
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise StoreError("a one-time password in the store can't be read") from None
 
 
@@ -230,6 +232,11 @@ def _identity(value: object) -> IdentityKey:
     if not isinstance(value, dict):
         raise TypeError
     return IdentityKey(str(value["iss"]), str(value["sub"]))
+
+
+def _transaction(value: object) -> tuple[str, str]:
+    issuer, txn = _list(value)
+    return str(issuer), str(txn)
 
 
 def _list(value: object) -> list[object]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OctKey, RSAKey
+from twokey.decision.v1 import decision_pb2
 
 from decision.errors import PolicyLoadError, TokenError
 from decision.identity.tokens import build_verifier
@@ -26,7 +27,7 @@ from tests.decision.identity.holder import Holder
 from tests.decision.identity.support import EC, RSA, Idp, b64, glue, public, serving, sign
 from tests.decision.running import Running, running
 
-ROLES = {"claim": "groups", "map": {"agents-exec": "executor"}}
+ROLES = {"claim": "groups", "map": {"agents-exec": "executor", "agents-plan": "planner"}}
 
 
 @dataclass
@@ -68,8 +69,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with serving(Idp()) as idp, serving(Idp()) as other:
         people = f"""principals:
   - {{name: alice, identities: [{{iss: "{idp.issuer}", sub: a1}}]}}
+  - {{name: bob, identities: [{{iss: "{idp.issuer}", sub: b1}}]}}
 agents:
   - {{name: executor-7, identities: [{{iss: "{idp.issuer}", sub: e7}}], owner: alice}}
+  - {{name: planner-3, identities: [{{iss: "{idp.issuer}", sub: p3}}], owner: bob}}
 """
         issuers: list[dict[str, object]] = [
             {"issuer": idp.issuer, "audience": "twokey", "roles": ROLES},
@@ -267,6 +270,32 @@ async def test_t21_an_actor_of_ones_own_making(world: World) -> None:
     head, _, signature = world.good().split(".")
     changed = b64(json.dumps(world.idp.claims(sub="e7", groups=["agents-exec"], act=act)))
     assert await world.code(f"{head}.{changed}.{signature}") == "TOKEN_SIGNATURE"
+
+
+async def test_t22_a_planner_that_was_left_out_of_a_chain_elsewhere_is_still_seen(world: World) -> None:
+    """An authorisation server that we know nothing of makes the executor a token of the planner's, without an actor:
+    what both have of their origin is the transaction. While the planner plans in it, nobody executes in it."""
+    run, opens = world.run, {"groups": ["agents-exec"]}
+    stripped = {name: world.idp.token(None, RSA, sub="e7", txn=name, **opens) for name in ("T", "U")}
+    planning = world.idp.token(None, RSA, sub="p3", groups=["agents-plan"], txn="T")
+    opened = await run.open("", "planner", token=planning)
+    assert opened.session.id
+    for _ in range(2):
+        refused = await run.open("", "executor", token=stripped["T"])
+        world.tried += 1
+        assert {reason.rule for reason in refused.decision.reasons} == {"DUTY-DYNAMIC"}
+    assert await world.code(stripped["U"]) == ""
+    assert await world.code(world.good()) == ""
+    issued = await run.decision.IssueSessionCredential(  # nor by a password that rests on it
+        decision_pb2.IssueSessionCredentialRequest(connection="crm", role="executor"),
+        metadata=(("authorization", f"Bearer {stripped['T']}"),),
+        timeout=10,
+    )
+    refused = await run.open("", "executor", token=issued.credential)
+    world.tried += 1
+    assert {reason.rule for reason in refused.decision.reasons} == {"DUTY-DYNAMIC"}
+    await run.service.sessions.end(opened.session.id, "done", kind="closed")
+    assert await world.code(stripped["T"]) == ""
 
 
 async def test_t23_chains_that_are_none(world: World) -> None:

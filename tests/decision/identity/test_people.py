@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -111,6 +112,19 @@ def test_adding_actors_never_shrinks_the_closure(
     assert set(before.closure) <= set(after.closure)
     assert set(after.acting_closure) <= set(after.closure)
     assert list(after.closure) == sorted(set(after.closure))
+
+
+def test_t22_who_takes_part_in_one_transaction_stands_behind_one_thing() -> None:
+    """And an identity is never taken for a transaction, nor one issuer's transaction for another's."""
+    people = book()
+    planner = people.subject(replace(token(key("p1")), transactions=((IDP, "T"),)), role="")
+    executor = people.subject(replace(token(key("e7")), transactions=((IDP, "T"), (IDP, "U"))), role="")
+    assert set(planner.closure) & set(executor.closure) == {f'["{IDP}","txn","T"]'}
+    assert not set(planner.acting_closure) & set(executor.acting_closure)
+    elsewhere = people.subject(replace(token(key("e7")), transactions=(("https://other.example", "T"),)), role="")
+    assert not set(planner.closure) & set(elsewhere.closure)
+    imitated = people.subject(token(key("txn"), key('txn","T')), role="")
+    assert not set(planner.closure) & set(imitated.closure)
 
 
 def test_dev_adds_one_identity_to_each_name() -> None:

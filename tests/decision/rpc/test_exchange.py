@@ -126,6 +126,21 @@ async def test_t22_and_t23_nobody_vanishes_and_nobody_comes_twice(run: Running) 
     assert (chain["sub"], chain["act"]["sub"], claims(more)["sub"]) == ("alice", "executor-7", "planner-3")
 
 
+async def test_t22_an_exchanged_token_belongs_to_the_transactions_of_all_it_was_made_of(run: Running) -> None:
+    """Else one more exchange would take it out of them."""
+    executor = token(run, "executor-7", "executor", txn="E")
+    once = await exchanged(run, executor, token(run, "planner-3", "planner", txn="P"))
+    dev = "urn:twokey:dev"
+    assert claims(once)["txns"] == [[dev, "E"], [dev, "P"]]
+    again = await exchanged(run, token(run, "alice", "executor"), once)
+    assert claims(again)["txns"] == [[dev, "E"], [dev, "P"]]
+    assert (await run.open("", "executor", token=again)).session.id
+    (session,) = await run.service.sessions.list_open()
+    assert {f'["{dev}","txn","E"]', f'["{dev}","txn","P"]'} <= set(session.subject.closure)
+    refused = await exchange(run, token(run, "alice", "executor", txn="x" * 1025), once)
+    assert refused.status_code == 401
+
+
 async def test_t23_a_chain_of_more_than_eight(run: Running) -> None:
     act: dict[str, object] = {}
     for number in range(8):

@@ -34,6 +34,7 @@ def token(clock: ManualClock, token_id: str = "t1") -> VerifiedToken:
         scopes=("twokey:crm:execute",),
         scoped=True,
         client="agents",
+        transactions=(("https://idp.example", "T"), ("https://idp.example", "U")),
     )
 
 
