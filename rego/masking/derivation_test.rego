@@ -62,3 +62,50 @@ with_derived(asked) := answer if {
 	given := object.union(t.config, {"derived": derived})
 	answer := data.twokey.main.decision with input as asked with data.twokey.config as given
 }
+
+derive_obligations(asked, patch) := found if {
+	found := data.twokey.masking.obligations with input as asked with data.twokey.config as t.config_with(patch)
+}
+
+derives_labels(asked) := derive_obligations(asked, derives) != set()
+
+with_flow(flow) := object.union(making(t.executor, email, false), {"operation": {"sql": {"flows": [object.union(
+	t.flow(email, ["recent", "it"], "create", false),
+	flow,
+)]}}})
+
+flow_into(schema, relation, column) := {"target": {"schema": schema, "relation": relation, "column": column}}
+
+# Each of its conditions alone: who derives, what is described, what is new, stays, has a name and no label yet.
+test_mask_derive_is_for_new_tables_that_stay if {
+	derives_labels(with_flow({}))
+	every other in [
+		{"kind": "insert"}, {"temporary": true}, flow_into("", "recent", "it"), flow_into("pg_temp", "recent", "it"),
+		flow_into("public", "cards", "pan"),
+	] {
+		not derives_labels(with_flow(other))
+	}
+	not derives_labels(object.union(with_flow({}), {"operation": {"sql": {"opaque": true}}}))
+	not derives_labels(t.operation(t.executor, t.select_orders))
+	derive_obligations(with_flow({}), {"masking": {"derive": {"reader": ["email"]}}}) == set()
+	derive_obligations(with_flow({}), {"masking": {"derive": {"executor": [], "reader": ["email"]}}}) == set()
+}
+
+test_mask_derive_is_not_for_who_sees_the_label_masked if {
+	planners := {"masking": {"derive": {"planner": ["*"], "executor": ["*"]}}}
+	derive_obligations(making(t.planner, email, false), planners) == set()
+	derive_obligations(making(t.executor, email, false), planners) != set()
+}
+
+test_mask_derived_is_about_altering_what_holds_the_label if {
+	every asked in [
+		t.operation(t.executor, {"command": "SELECT", "verbs": ["sql.select"], "relations": [t.relation("recent", ["read"])]}),
+		altering("ALTER ROLE", []),
+		altering("ALTER TABLE", [t.relation("recent2", ["ddl"])]),
+		object.union(altering("ALTER TABLE", [t.relation("recent", ["ddl"])]), {"question": "read"}),
+	] {
+		denied := data.twokey.masking.deny with input as asked
+			with data.twokey.config as object.union(t.config, {"derived": derived})
+		count({why | some why in denied; why.rule == "MASK-DERIVED"}) == 0
+	}
+}

@@ -20,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+os.environ["TWOKEY_PURE"] = "1"  # before the first module of the gateway's: of a compiled one no line is traced
+
 from tests.mutation import policies
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.trial import Trial
@@ -115,7 +117,6 @@ def rego(name: str, ledger: Ledger) -> Iterable[tuple[str, str, str, int]]:
 
 
 def main() -> int:
-    os.environ["TWOKEY_PURE"] = "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modules", default=",".join((*MODULES, *policies.FILES)))
     parser.add_argument("--only", choices=["rules"], help="not each branch, only tables, reports and whole functions")

@@ -191,6 +191,8 @@ class Trial:
             return
         self._statements = Statements(self._catalogs)
         self._reached = reached(self._statements)
+        if not self._reached:
+            raise RuntimeError("no statement reaches any line: the modules are compiled ones (set TWOKEY_PURE=1)")
         self._failing = _unchanged_failures()
 
     def outcome(self, mutant: Mutant) -> Outcome:

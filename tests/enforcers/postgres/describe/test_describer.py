@@ -201,6 +201,23 @@ def test_the_shape_leaves_out_plain_constants_only(server: Server) -> None:
     assert shape("SELECT sku FROM lines -- a") != shape("SELECT sku FROM lines -- b")
 
 
+def test_what_comes_all_the_time_is_known_by_its_beginning(server: Server) -> None:
+    """The third of a shape is neither read by the grammar nor looked up in what holds whole texts and shapes."""
+
+    def describe(by: Describer, number: int) -> object:
+        text = f"SELECT sku FROM lines WHERE id = {number}"
+        return by.describe_message(text.encode(), catalog=server.catalog, names=names())
+
+    describer = Describer(64)
+    describe(describer, 1)
+    describe(describer, 2)
+    describer._exact.clear()
+    describer._shapes.clear()
+    assert describe(describer, 3) == describe(Describer(1), 3)
+    assert not describer._exact
+    assert not describer._shapes
+
+
 @settings(max_examples=60, deadline=None)
 @given(number=st.integers(-(10**20), 10**20), text=st.text(max_size=12).filter(lambda item: "\x00" not in item))
 def test_a_description_by_shape_equals_one_made_anew(server: Server, number: int, text: str) -> None:
