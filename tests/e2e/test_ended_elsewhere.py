@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from twokey.decision.v1 import decision_pb2
 from decision.cli.demo.database import Database, scratch_folder
 from decision.cli.demo.stack import CONFIG, PEOPLE, Stack
 from tests.decision.running import Running, running
+from tests.e2e.clients import until
 
 WITHIN_S = 1.0
 ON_ITS_WAY_S = 1.0  # rows that had left the gateway are read first
@@ -144,7 +146,7 @@ async def test_rows_stop_when_another_replica_hears_of_a_revocation(shared: Stac
         "role": {"role": "executor"},
     }[kind]
     assert len(sessions) == 1
-    asked = time.monotonic()
+    asked, asked_at = time.monotonic(), datetime.now(UTC)
     request = decision_pb2.RevokeRequest(reason=f"lost {kind}", **fields)
     done = await other.decision.Revoke(request, metadata=other.bearer("frank", "admin"), timeout=20)
     assert done.sessions == 1
@@ -153,6 +155,19 @@ async def test_rows_stop_when_another_replica_hears_of_a_revocation(shared: Stac
     assert "C57P01" in why
     assert f"the session was revoked: lost {kind}" in why
     assert await other.service.sessions.list_open() == []
+    took = await asyncio.to_thread(stopped, shared, sessions[-1]) - asked_at
+    assert took.total_seconds() < WITHIN_S
+
+
+def stopped(stack: Stack, session: str) -> datetime:
+    """The time of the record of the act's end, which the gateway sends once no row of it goes out any more."""
+
+    def end() -> str | None:
+        acts = [one for one in stack.records() if one["kind"] == "act" and one["session"] == session]
+        ended = [one["time"] for one in acts if one["outcome"] and one["outcome"]["status"] == "unknown"]
+        return str(ended[-1]) if ended else None
+
+    return datetime.fromisoformat(str(until(end, what="the record of the act's end")))
 
 
 async def test_rows_stop_when_the_policy_changes_and_the_client_is_told_which_rule(shared: Stack) -> None:
