@@ -74,7 +74,7 @@ def test_t28_a_password_for_another_connection_or_role_reaches_no_target(stack: 
         time.sleep(1.2)
         assert sessions() == before
         assert psql(stack, "executor", password).stdout == "42\n"
-        clients.until(lambda: sessions() == before + 1, what="the good log-in's session")
+        clients.until(lambda: sessions() > before, what="the good log-in's session")
     token = stack.token("executor-7", "executor")
     refused = stack.twokey("login", "--connection", DATABASE, "--role", "executor", "--uses", "3", token=token)
     assert refused.returncode == 1
