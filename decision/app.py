@@ -41,6 +41,7 @@ from decision.pdp.deadlines import stored
 from decision.pdp.derivation import Derivation
 from decision.pdp.explain import Explain
 from decision.pdp.failed_logins import FailedLogins
+from decision.pdp.forgetting import run_forgetting
 from decision.pdp.pipeline import Pipeline
 from decision.pdp.policy_changes import PolicyChanges
 from decision.pdp.questions import Questions
@@ -383,6 +384,7 @@ class Service:
                 group.create_task(self._watch_liveness()),
                 group.create_task(self.approvals.run_sweeper()),
                 group.create_task(self._changes.run()),
+                group.create_task(run_forgetting(self.store.history)),
                 *(group.create_task(listener.watch()) for listener in self._listeners),
                 group.create_task(self.rejudging.run()),
             ]

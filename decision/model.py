@@ -76,9 +76,7 @@ class VerifiedToken:
     may_act: IdentityKey | None = None  # who alone may act for its subject (RFC 8693, section 4.4)
     client: str = ""
     login: Login = NO_LOGIN
-    transactions: tuple[
-        tuple[str, str], ...
-    ] = ()  # (issuer, its `txn`): what else it issued for the same one belongs to
+    transactions: tuple[tuple[str, str], ...] = ()  # (issuer, its `txn`): whatever it issued for it belongs together
 
 
 def token_key(issuer: str, token_id: str) -> bytes:

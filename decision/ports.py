@@ -291,6 +291,10 @@ class HistoryStore(Protocol):
     async def policy_changed(self, closures: Sequence[Sequence[str]]) -> None:
         """These changed what is decided."""
 
+    async def forget(self) -> int:
+        """What was done in transactions (people.spell_transaction) that nobody has been in for thirty days; a part of
+        it where there is much. How many facts."""
+
 
 class DerivedLabel(NamedTuple):
     connection: str

@@ -21,6 +21,7 @@ DEV_ISSUER = "urn:twokey:dev"
 OS_ISSUER = "urn:twokey:os"  # accounts of this machine, by name: who owns a changed file of the policy
 EXCHANGE_ISSUER = "urn:twokey:exchange"  # of this service's own tokens; its subjects are subagents, NAME/sub/NUMBER
 
+TRANSACTION = "txn:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
 _MAX_TEXT = 1024
 
@@ -134,8 +135,8 @@ def spell_identity(identity: IdentityKey) -> str:
 
 
 def spell_transaction(issuer: str, txn: str) -> str:
-    """As an element of a closure: `["iss","txn","…"]`, which no identity is spelt like."""
-    return orjson.dumps([issuer, "txn", txn]).decode()
+    """As an element of a closure: `txn:["iss","…"]`, which no name and no identity is spelt like."""
+    return TRANSACTION + orjson.dumps([issuer, txn]).decode()
 
 
 def read_people(document: Document, *, dev: bool) -> PeopleBook:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, TextClause, bindparam, func, or_, select, text, update
+from sqlalchemy import ColumnElement, TextClause, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decision.errors import StateError, StoreError
@@ -23,6 +23,9 @@ from decision.store.database import Database
 MAX_SHOWN = 20_000  # rows of one history: more is an error, never a part
 MAX_NOTED = 2_000  # rows that one act adds
 _MAX_AGE_S = 2**31 - 1
+# Of transactions there are as many as tokens; of names as many as people. So what was done in one is forgotten.
+TRANSACTION_KEPT_S = 30 * 86_400
+_FORGOTTEN = 1_000  # rows at once
 OPENED = "session.open"
 APPROVED = "approval.approve"
 CHANGED = "policy.change"
@@ -100,6 +103,19 @@ class SqlHistory:
 
         if elements:
             await self._database.write(work)
+
+    async def forget(self) -> int:
+        async def work(database: AsyncConnection, now: int) -> int:
+            newest = select(func.max(_acts.c.number)).scalar_subquery()  # numbers never come again: it stays
+            old = (
+                select(_acts.c.number)
+                .where(_acts.c.element.like("txn:%"), _acts.c.last < now - TRANSACTION_KEPT_S * 1_000_000)
+                .where(_acts.c.number < newest)
+                .limit(_FORGOTTEN)
+            )
+            return (await database.execute(delete(_acts).where(_acts.c.number.in_(old)))).rowcount
+
+        return await self._database.write(work)
 
 
 async def unchanged(

@@ -119,11 +119,11 @@ def test_t22_who_takes_part_in_one_transaction_stands_behind_one_thing() -> None
     people = book()
     planner = people.subject(replace(token(key("p1")), transactions=((IDP, "T"),)), role="")
     executor = people.subject(replace(token(key("e7")), transactions=((IDP, "T"), (IDP, "U"))), role="")
-    assert set(planner.closure) & set(executor.closure) == {f'["{IDP}","txn","T"]'}
+    assert set(planner.closure) & set(executor.closure) == {f'txn:["{IDP}","T"]'}
     assert not set(planner.acting_closure) & set(executor.acting_closure)
     elsewhere = people.subject(replace(token(key("e7")), transactions=(("https://other.example", "T"),)), role="")
     assert not set(planner.closure) & set(elsewhere.closure)
-    imitated = people.subject(token(key("txn"), key('txn","T')), role="")
+    imitated = people.subject(token(key("T"), IdentityKey('txn:["', IDP)), role="")
     assert not set(planner.closure) & set(imitated.closure)
 
 

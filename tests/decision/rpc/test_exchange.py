@@ -136,7 +136,7 @@ async def test_t22_an_exchanged_token_belongs_to_the_transactions_of_all_it_was_
     assert claims(again)["txns"] == [[dev, "E"], [dev, "P"]]
     assert (await run.open("", "executor", token=again)).session.id
     (session,) = await run.service.sessions.list_open()
-    assert {f'["{dev}","txn","E"]', f'["{dev}","txn","P"]'} <= set(session.subject.closure)
+    assert {f'txn:["{dev}","E"]', f'txn:["{dev}","P"]'} <= set(session.subject.closure)
     refused = await exchange(run, token(run, "alice", "executor", txn="x" * 1025), once)
     assert refused.status_code == 401
 

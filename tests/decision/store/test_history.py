@@ -165,3 +165,23 @@ async def test_no_two_steps_were_ever_shown_the_same_past(
     assert noted
     for index, (closure, version) in enumerate(noted):
         assert all(version != other for met, other in noted[:index] if met & closure)
+
+
+async def test_t22_what_was_done_in_a_transaction_is_forgotten_after_a_month(store: Store, clock: ManualClock) -> None:
+    """There are as many of them as tokens; what people did stays. Numbers never go back: the newest row stays too."""
+    of_one, of_another = ("alice", 'txn:["https://idp.example","T"]'), ("bob", 'txn:["https://idp.example","U"]')
+    await note(store, of_one, "insert")
+    clock.pass_(history.TRANSACTION_KEPT_S - 10)
+    await note(store, of_another, "insert")
+    assert await store.history.forget() == 0
+    clock.pass_(20)
+    before = await store.history.read(of_another)
+    assert await store.history.forget() == 1
+    assert {one.element for one in (await store.history.read(of_one)).acts} == {"alice"}
+    assert await store.history.read(of_another[1:]) != History(0)
+    clock.pass_(2 * history.TRANSACTION_KEPT_S)
+    assert await store.history.forget() == 0  # the newest of all
+    await note(store, ("carol",), "insert")
+    assert (await store.history.read(("carol",))).version > before.version
+    assert await store.history.forget() == 1
+    assert await store.history.read(of_another[1:]) == History(0)
