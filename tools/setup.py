@@ -59,8 +59,13 @@ def alone(name: str) -> Iterator[None]:
 
     The lock ends with the process that holds it (flock(2)), so nothing is left to clean up."""
     locks = cache() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with (locks / name).open("w") as lock:
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = (locks / name).open("w")
+    except OSError:  # in a cache that can't be written nobody makes anything, and what is there can be used
+        yield
+        return
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -192,6 +192,12 @@ def test_what_several_processes_want_at_once_is_obtained_by_one_at_a_time(place:
     assert [process.wait(timeout=30) for process in running] == [0, 0, 0, 0]
 
 
+def test_a_cache_that_can_not_be_written_is_used_as_it_is(place: Path) -> None:
+    (place / "cache").write_text("a file, where no folder can be made")
+    with setup.alone("rig"):
+        assert (place / "cache").is_file()
+
+
 def test_threads_of_one_process_take_turns_too(place: Path) -> None:
     order: list[str] = []
 
