@@ -124,16 +124,23 @@ test_sql_setting_allows if {
 	t.decide(t.operation(t.executor, t.set_to("search_path", "app"))).outcome == "allow"
 	t.decide(t.operation(t.executor, t.set_to("default_transaction_read_only", "off"))).outcome == "allow"
 	t.decide(t.operation(t.planner, t.set_to("datestyle", ""))).outcome == "allow"
+
+	# What every session has already.
+	every name, value in {"client_encoding": "UTF8", "standard_conforming_strings": "on", "backslash_quote": "safe_encoding"} {
+		t.decide(t.operation(t.planner, t.set_to(name, value))).outcome == "allow"
+		t.decide(t.operation(t.executor, t.set_to(name, value))).outcome == "allow"
+		t.denied_by(t.decide(t.operation(t.executor, t.set_to(name, ""))), "SQL-SETTING")
+	}
 }
 
 test_sql_setting_denies if {
 	every name in [
-		"role", "session_authorization", "session_replication_role", "client_encoding", "standard_conforming_strings", "twokey.plan", "debug_print_plan", "no_such_setting",
+		"role", "session_authorization", "session_replication_role", "client_encoding", "twokey.plan", "debug_print_plan", "no_such_setting",
 	] {
 		t.denied_by(t.decide(t.operation(t.executor, t.set_to(name, "on"))), "SQL-SETTING")
 		t.denied_by(t.decide(t.operation(t.planner, t.set_to(name, "on"))), "SQL-SETTING")
 	}
-	every name in ["search_path", "transaction_read_only", "default_transaction_read_only"] {
+	every name in ["search_path", "transaction_read_only", "default_transaction_read_only", "standard_conforming_strings"] {
 		t.denied_by(t.decide(t.operation(t.planner, t.set_to(name, "off"))), "SQL-SETTING")
 	}
 }

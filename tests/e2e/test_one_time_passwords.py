@@ -8,11 +8,13 @@ import os
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from decision.cli.demo.stack import DATABASE, Stack
+from decision.cli.demo.database import scratch_folder
+from decision.cli.demo.stack import CONFIG, DATABASE, Stack
 from tests.e2e import clients
 
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%' AND state = 'active'"
@@ -79,6 +81,40 @@ def test_t28_a_password_for_another_connection_or_role_reaches_no_target(stack: 
     refused = stack.twokey("login", "--connection", DATABASE, "--role", "executor", "--uses", "3", token=token)
     assert refused.returncode == 1
     assert "DUTY-CREDENTIAL-USES" in refused.stderr
+
+
+def test_pg_dump_in_parallel_with_one_password_of_as_many_uses(tmp_path: Path) -> None:
+    """Each of its workers logs in by itself, with the same password; policy says how often that may be."""
+    folder = scratch_folder("twokey-uses-")
+    stack = Stack(folder, config=CONFIG.replace("store:", "policy: {{data: policy-data}}\nstore:"))
+    (folder / "policy-data").mkdir()
+    uses = "uses: {sandbox: {executor: 4}}\nssh: {proof: [], commands: {}}\n"
+    (folder / "policy-data" / "credentials.yaml").write_text(uses)
+    try:
+        stack.start()
+        token = stack.token("executor-7", "executor")
+        asked = ("login", "--connection", "sandbox", "--role", "executor", "--uses")
+        assert "DUTY-CREDENTIAL-USES" in stack.twokey(*asked, "5", token=token).stderr
+        done = stack.twokey(*asked, "4", token=token)
+        assert done.returncode == 0, done.stderr
+        password = done.stdout.strip()
+        host, port = stack.address("sandbox")
+        program = str(stack.database.psql.with_name("pg_dump"))
+        what = ["-Fd", "-j", "2", "-t", "orders", "-f", str(tmp_path / "dump")]
+        dump = subprocess.run(
+            [program, *what, "-h", host, "-p", str(port), "-U", "executor", "sandbox"],
+            env={**os.environ, "PGPASSWORD": password},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert dump.returncode == 0, dump.stderr
+        assert len(list((tmp_path / "dump").glob("*.dat*"))) == 1
+        assert psql(stack, "executor", password, database="sandbox").stdout == "42\n"  # the fourth
+        assert "one-time password is used up" in psql(stack, "executor", password, database="sandbox").stderr
+    finally:
+        stack.stop()
 
 
 def test_t20_a_revoked_agent_is_cut_in_the_middle_of_a_statement(own_stack: Stack) -> None:

@@ -15,6 +15,15 @@ SHOW TIME ZONE
 -- SHOW standard_conforming_strings
 SHOW standard_conforming_strings
 
+-- SET client_encoding to what it is
+SET client_encoding TO 'UTF8'
+
+-- SET NAMES to what it is
+SET NAMES 'utf-8'
+
+-- SET standard_conforming_strings to what it is
+SET standard_conforming_strings = on
+
 -- SHOW max_identifier_length
 SHOW max_identifier_length
 
