@@ -123,6 +123,7 @@ test_sql_planner_write_denies_writes_behind_a_read if {
 test_sql_setting_allows if {
 	t.decide(t.operation(t.executor, t.set_to("search_path", "app"))).outcome == "allow"
 	t.decide(t.operation(t.executor, t.set_to("default_transaction_read_only", "off"))).outcome == "allow"
+	t.decide(t.operation(t.executor, t.set_to("transaction_snapshot", ""))).outcome == "allow"
 	t.decide(t.operation(t.planner, t.set_to("datestyle", ""))).outcome == "allow"
 
 	# What every session has already.
@@ -140,7 +141,7 @@ test_sql_setting_denies if {
 		t.denied_by(t.decide(t.operation(t.executor, t.set_to(name, "on"))), "SQL-SETTING")
 		t.denied_by(t.decide(t.operation(t.planner, t.set_to(name, "on"))), "SQL-SETTING")
 	}
-	every name in ["search_path", "transaction_read_only", "default_transaction_read_only", "standard_conforming_strings"] {
+	every name in ["search_path", "transaction_read_only", "transaction_snapshot", "default_transaction_read_only", "standard_conforming_strings"] {
 		t.denied_by(t.decide(t.operation(t.planner, t.set_to(name, "off"))), "SQL-SETTING")
 	}
 }

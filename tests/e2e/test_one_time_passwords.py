@@ -110,7 +110,7 @@ def test_pg_dump_in_parallel_with_one_password_of_as_many_uses(tmp_path: Path) -
             check=False,
         )
         assert dump.returncode == 0, dump.stderr
-        assert len(list((tmp_path / "dump").glob("*.dat*"))) == 1
+        assert len(list((tmp_path / "dump").glob("[0-9]*.dat*"))) == 1
         assert psql(stack, "executor", password, database="sandbox").stdout == "42\n"  # the fourth
         assert "one-time password is used up" in psql(stack, "executor", password, database="sandbox").stderr
     finally:
