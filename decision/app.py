@@ -52,6 +52,8 @@ from decision.pdp.revocations import RECALLED, Revocations
 from decision.pdp.revoking import Revoking
 from decision.pdp.session_calls import SessionCalls
 from decision.pdp.sessions import Sessions
+from decision.plans.judging import reviewing_plans
+from decision.plans.parts import parts
 from decision.policy.bundle import PolicySources
 from decision.policy.engine import Engine, start_engine
 from decision.policy.opa_process import OpaSettings
@@ -66,6 +68,7 @@ from decision.rpc.exchange import ACTION as EXCHANGE
 from decision.rpc.exchange import TokenExchange
 from decision.rpc.guard import Guard
 from decision.rpc.masker_check import MaskerCheck
+from decision.rpc.plan_service import PlanService
 from decision.rpc.server import DRAIN_S, MutualPort, Server, Services
 from decision.rpc.ssh_lists import SshLists
 from decision.rpc.supervise import Supervisor
@@ -164,6 +167,16 @@ class Service:
         hub = DescribeHub()
         maskers = MaskerCheck(hub)
         engine.vetted_by(maskers.vet)
+        self.planning = planning = parts(
+            store=store.plans,
+            approvals=store.approvals,
+            describer=hub,
+            questions=questions,
+            recorder=log,
+            clock=clock,
+            connections=connections,
+            ends=self._parts,
+        )
         self.sessions = Sessions(
             store=store.sessions,
             questions=questions,
@@ -174,6 +187,7 @@ class Service:
             metrics=metrics,
             connections=connections,
             unfit=maskers.unfit,
+            planned=planning.executing,
         )
         store.on_ended_elsewhere(self.sessions.ended_elsewhere)
         self.rejudging = Rejudging(sessions=self.sessions, questions=questions, connections=connections, clock=clock)
@@ -189,6 +203,7 @@ class Service:
             metrics=metrics,
             kinds=kinds,
             derivation=self._derivation(store, engine, log),
+            planned=planning.executing,
         )
         review = Review(questions=questions, clock=clock, kinds=kinds)
         denials = Binding(run.tls.key.get_secret_value().encode())
@@ -207,13 +222,12 @@ class Service:
             engine=engine,
             recorder=log,
             clock=clock,
-            reconsider=reconsidering(review.reconsider, evaluating),
+            reconsider=reconsidering(reviewing_plans(review.reconsider, planning.judging), evaluating),
             review_document=review.document,
             past=review.past,
         )
         self.reading = reading = Reading(questions=questions, clock=clock, kinds=kinds)
-        self._supervisor = Supervisor()
-        supervisor = self._supervisor
+        supervisor = self._supervisor = Supervisor()
         hub.on_attached(lambda names: supervisor.start(maskers.attached(names, engine.policy)))
         explain = Explain(questions=questions, describer=hub, recorder=log, clock=clock, connections=connections)
         self.decision = DecisionService(
@@ -272,7 +286,9 @@ class Service:
                 reading=reading,
                 supervisor=self._supervisor,
                 metrics=metrics,
+                planned=planning.executing,
             ),
+            plan=PlanService(planning.plans, reading, self._supervisor),
             describe=hub,
             guard=self.guard,
         )
@@ -383,6 +399,7 @@ class Service:
                 group.create_task(self._watch_readiness()),
                 group.create_task(self._watch_liveness()),
                 group.create_task(self.approvals.run_sweeper()),
+                group.create_task(self.planning.executing.run_sweeper()),
                 group.create_task(self._changes.run()),
                 group.create_task(run_forgetting(self.store.history)),
                 *(group.create_task(listener.watch()) for listener in self._listeners),

@@ -137,6 +137,7 @@ class Session:
     expires: datetime
     closed: datetime | None = None
     close_reason: str = ""
+    plan: str = ""  # pln_, whose steps it does
 
 
 @dataclass(frozen=True, slots=True)

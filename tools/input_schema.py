@@ -142,6 +142,21 @@ def _context() -> Schema:
             "history": closed({"present": BOOLEAN, "acts": listed(past)}),
             "authentication": closed({"acr": STRING, "age_s": INTEGER}),
             "requests": closed({"present": BOOLEAN, "live": INTEGER, "hour": INTEGER, "refused": INTEGER}),
+            "plan": closed(
+                {
+                    "present": BOOLEAN,
+                    "id": STRING,
+                    "step": INTEGER,
+                    "steps": INTEGER,
+                    "fits": BOOLEAN,
+                    "expects": STRING,
+                    "requester_closure": listed(STRING),
+                    "requester_acting_closure": listed(STRING),
+                    "executor_closure": listed(STRING),
+                    "rows_least": INTEGER,
+                    "rows_most": INTEGER,
+                }
+            ),
         }
     )
 

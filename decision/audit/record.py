@@ -30,6 +30,7 @@ KINDS = frozenset(
         "decision",
         "act",
         "approval",
+        "plan",
         "question",
         "call-denied",
         "evaluation",

@@ -193,3 +193,8 @@ def _inner(annotation: object) -> object:
             return annotation
         annotation = args[0]
     return annotation
+
+
+def fault(document: Located, path: Sequence[str | int], message: str, fix: str) -> ConfigError:
+    """One fault that the model can't see, to be raised."""
+    return ConfigError([document.problem(path, message, fix)])

@@ -29,6 +29,7 @@ COMMANDS = {
     "logout": "logout",
     "explain": "explain",
     "approvals": "approvals",
+    "plan": "plan",
     "sessions": "sessions",
     "audit": "audit",
     "policy": "policy",

@@ -153,6 +153,7 @@ def session_body(session: Session) -> dict[str, object]:
         "protocol": session.protocol,
         "client_address": session.client_address,
         "enforcer": session.enforcer,
+        **({"plan": session.plan} if session.plan else {}),
         **who_body(session.subject),
     }
 

@@ -28,6 +28,7 @@ from decision.pdp.approval_input import (
     login_document,
     requests_document,
 )
+from decision.pdp.plan_input import PlanContext, plan_document
 from decision.ports import History, People, Requests, Used
 
 VERSION = 1
@@ -125,6 +126,7 @@ class Context:
     enforcer: str = ""  # of the question `session`: which enforcer asks, where its certificate tells
     login: Login = NO_LOGIN  # of the questions `session` and `review`: how strong and fresh the subject's login is
     requests: Requests | None = None  # of the question `request`
+    plan: PlanContext | None = None  # that the session carries
 
 
 def operation_question(
@@ -297,10 +299,11 @@ def operation_document(operation: operation_pb2.Operation | None) -> Document:
     """The described operation without its values; all zero where the question has none."""
     if operation is None:
         return {"kind": "", "id": "", "digest": "", "shape_digest": "", "sql": message_document(_NO_SQL)}
-    if operation.WhichOneof("kind") != "sql":
+    kind = operation.WhichOneof("kind")
+    if kind not in {"sql", "plan"}:
         raise BadRequestError("this kind of operation is not decided yet", code="NOT_SUPPORTED")
     return {
-        "kind": "sql",
+        "kind": kind,  # a plan is reviewed as a whole; its steps are asked about one by one
         "id": operation.id,
         "digest": operation.digest.hex(),
         "shape_digest": operation.shape_digest.hex(),
@@ -385,6 +388,7 @@ def context_document(context: Context) -> Document:
         "history": _history(context.history),
         "authentication": login_document(context.login, now),
         "requests": requests_document(context.requests),
+        "plan": plan_document(context.plan),
     }
 
 

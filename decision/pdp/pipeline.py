@@ -57,6 +57,7 @@ from decision.pdp.answer import (
 )
 from decision.pdp.deadlines import stored
 from decision.pdp.derivation import Derivation
+from decision.pdp.planned import PlannedActs, Standing
 from decision.pdp.questions import Answered, Questions
 from decision.pdp.requesting import Requesting
 from decision.pdp.sessions import Sessions
@@ -99,6 +100,7 @@ class _Trail:
     now: datetime
     session: Session | None = None
     document: JSON | None = None
+    standing: Standing | None = None  # in the plan that the session carries
     prepared: tuple[JSON | None, Checked] | None = None  # a question, and all of its record that isn't the answer's
 
 
@@ -116,6 +118,7 @@ class Pipeline:
         metrics: Metrics,
         kinds: Mapping[str, str],
         derivation: Derivation | None = None,
+        planned: PlannedActs | None = None,
     ) -> None:
         """`kinds`: connection name to kind."""
         self._questions = questions
@@ -128,6 +131,7 @@ class Pipeline:
         self._metrics = metrics
         self._kinds = kinds
         self._derivation = derivation
+        self._planned = planned
         self._windows = Windows(clock)
         self._requesting = Requesting(questions=questions, approvals=approvals, kinds=kinds)
 
@@ -150,6 +154,9 @@ class Pipeline:
         if ask.operation.connection != session.connection:
             raise BadRequestError("the operation is for another connection than the session's")
         approval = await self._approved(ask, session) if ask.approval else None
+        if session.plan:
+            trail.standing = await self._of_plan(session, ask)
+            approval = trail.standing.approval
         if self._derivation is not None:
             await self._derivation.caught_up()
         for _ in range(_BUDGET_TRIES):
@@ -171,6 +178,7 @@ class Pipeline:
             now=trail.now,
             can_hold=ask.can_hold,
             approval=approval,
+            plan=None if trail.standing is None else trail.standing.context,
             meanwhile=partial(_prepare, trail),
         )
         trail.document = answered.document
@@ -189,7 +197,15 @@ class Pipeline:
             case Outcome.REQUIRE_APPROVAL:
                 return await self._hold(trail, session, answered, approval)
             case Outcome.DENY:
-                return await self._record(trail, _denied(ask, trail.now, answered, result.reasons))
+                denied = _denied(ask, trail.now, answered, result.reasons)
+                if any(reason.rule == "PLAN-STEP" for reason in result.reasons):
+                    denied = replace(denied, code="PLAN_STEP_MISMATCH")
+                return await self._record(trail, denied)
+
+    async def _of_plan(self, session: Session, ask: Ask) -> Standing:
+        if self._planned is None or ask.approval:
+            raise StateError("what a plan's session does has the plan's approval", code="PLAN_STEP_MISMATCH")
+        return await self._planned.standing(session, ask.operation)
 
     async def _approved(self, ask: Ask, session: Session) -> Approval:
         """The approval to redeem, when it is approved and for exactly this act. Raises StateError, NotFoundError."""
@@ -207,7 +223,7 @@ class Pipeline:
         if self._derivation is not None and result.obligations:
             await self._derivation.meet(result.obligations, session.connection, ask.operation.id)
         # Neither approved nor counted, nor judged by a past that isn't in the lease's key: what can be reused.
-        free = not (approval or result.counts or answered.history)
+        free = not (approval or trail.standing or result.counts or answered.history)
         lease = result.lease_ttl_ms if answered.on_shape and free else None
         windowed = (
             result.durability is Durability.WINDOWED
@@ -235,7 +251,10 @@ class Pipeline:
         if answered.used:
             taken = self._budgets.take(answered.used, answered.subject.closure, unit=answer.id)
             answer = replace(answer, budgets=tuple(await stored(taken)))
-        if approval is not None:
+        if trail.standing is not None and self._planned is not None:
+            execution = await self._planned.begin(trail.standing, session, ask.operation)
+            answer = replace(answer, approval=approval, execution=execution)
+        elif approval is not None:
             execution = new_id("exe")
             redeemed = await stored(
                 self._approvals.redeem(
@@ -252,6 +271,13 @@ class Pipeline:
         result, ask = answered.result, trail.ask
         if result.approval is None:
             raise PolicyError("policy requires an approval and doesn't say whose")
+        if trail.standing is not None:
+            reason = Reason(
+                "service.plan-insufficient",
+                "the live policy asks for more than the plan's approval gives",
+                "have the plan aborted, and propose it again",
+            )
+            return await self._record(trail, _denied(ask, trail.now, answered, (reason, *result.reasons)))
         if approval is not None:
             return await self._reopen(trail, answered, result.approval, approval)
         if not ask.can_hold and _pointless(ask.operation.sql):

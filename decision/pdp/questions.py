@@ -16,6 +16,7 @@ from decision.model import JSON, Approval, Outcome, PolicyResult, Session, Subje
 from decision.pdp import opa_input
 from decision.pdp.approval_input import ApprovalContext
 from decision.pdp.deadlines import stored
+from decision.pdp.plan_input import PlanContext
 from decision.ports import BudgetStore, Clock, History, HistoryStore, People, PolicyEngine, Used, VerdictStanding
 
 OPA_DEADLINE_S: Final = 1.0
@@ -91,6 +92,7 @@ class Questions:
         now: datetime,
         can_hold: bool,
         approval: Approval | None = None,
+        plan: PlanContext | None = None,
         meanwhile: Callable[[JSON], None] = _nothing,
     ) -> Answered:
         """Shape, then values. A revision that changes meanwhile starts over, so that people, approval and answer are
@@ -101,6 +103,7 @@ class Questions:
                 now=now,
                 can_hold=can_hold,
                 approval=None if approval is None else await self._shown(approval, people),
+                plan=plan,
             )
             subject = opa_input.rejoin(session.subject, people)
             answered = await self._operation(subject, session, kind, operation, context, meanwhile=meanwhile)

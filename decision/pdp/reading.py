@@ -92,6 +92,10 @@ class Reading:
     async def approval(self, reader: Subject, approval: Approval) -> operation_pb2.Operation:
         """The held operation as this reader may see it."""
         operation = operation_pb2.Operation.FromString(approval.operation)
+        if operation.WhichOneof("kind") == "plan":
+            where = {"connection": approval.connection, "environment": approval.environment}
+            operation.plan.CopyFrom(await self.plan(reader, operation.plan, **where))
+            return operation
         ruling = await self.ruling(
             reader,
             connection=approval.connection,
@@ -102,9 +106,33 @@ class Reading:
             _redact_values(operation.sql, ruling)
         return operation
 
+    async def plan(
+        self, reader: Subject, body: operation_pb2.PlanOperation, *, connection: str, environment: str
+    ) -> operation_pb2.PlanOperation:
+        """A plan as this reader may see it: each step by itself. Where anything of a step is hidden, so are the values
+        that its parameters may have."""
+        found = operation_pb2.PlanOperation()
+        found.CopyFrom(body)
+        for step in found.steps:
+            ruling = await self.ruling(
+                reader,
+                connection=connection,
+                environment=environment,
+                operation=opa_input.operation_document(step.operation),
+            )
+            if ruling.clear:
+                continue
+            _redact_values(step.operation.sql, ruling)
+            for rule in step.values:
+                rule.Clear()
+                rule.one_of.append(redaction.mark(ruling.names))
+        return found
+
     async def record(self, reader: Subject, record: JSONObject, described: JSONObject | None) -> JSONObject:
         """A record as this reader may see it; the very object where nothing is hidden. `described`: the `input` of the
         decision that describes it, where that is another record."""
+        if record.get("kind") == "plan" and "body" in record:
+            return await self._plan_record(reader, record)
         told = _mapping(described) or _mapping(record.get("input"))
         operation = _mapping(_mapping(told).get("operation")) or _unknown()
         resource = _mapping(told.get("resource"))
@@ -119,6 +147,15 @@ class Reading:
         if not told and not record.get("connection"):
             ruling = HIDDEN  # nobody can say on which connection it ran
         return record if ruling.clear else _redacted(record, operation, ruling)
+
+    async def _plan_record(self, reader: Subject, record: JSONObject) -> JSONObject:
+        raw = _bytes(record["body"])
+        body = operation_pb2.PlanOperation.FromString(raw)
+        where = {"connection": str(record.get("connection")), "environment": str(record.get("environment"))}
+        shown = (await self.plan(reader, body, **where)).SerializeToString(deterministic=True)
+        if shown == raw:
+            return record
+        return {**record, "body": _base64(shown), "body_sha256": hashlib.sha256(raw).hexdigest(), "redacted": [_ALL]}
 
 
 def _unknown() -> JSONObject:

@@ -12,6 +12,7 @@ from twokey.type.v1 import operation_pb2
 from decision.errors import StateError
 from decision.model import JSON, NO_LOGIN, Approval, Login, PolicyResult, Session, Subject
 from decision.pdp import opa_input
+from decision.pdp.plan_input import plan_of
 from decision.pdp.questions import Questions
 from decision.ports import Clock, History
 
@@ -32,16 +33,18 @@ class Review:
     ) -> JSON:
         """The question `review`, under the live people. login: the reviewer's; None to see it only."""
         people = self._questions.engine.people
+        operation = _operation(approval)
         return opa_input.review_question(
             subject=opa_input.rejoin(subject, people),
             kind=self._kinds.get(approval.connection, ""),
             approval=approval,
-            operation=_operation(approval),
+            operation=operation,
             context=opa_input.Context(
                 now=self._clock.now(),
                 approval=opa_input.approval_context(approval, people),
                 history=history,
                 login=login or NO_LOGIN,
+                plan=plan_of(operation, opa_input.rejoin(approval.requester, people), people),
             ),
             verdict=login is not None,
         )

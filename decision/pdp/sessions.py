@@ -30,6 +30,8 @@ from decision.pdp import opa_input
 from decision.pdp.answer import Answer, answer_body, denial, denial_of, input_body, session_body, who_body
 from decision.pdp.deadlines import stored
 from decision.pdp.failed_logins import FailedLogins
+from decision.pdp.plan_input import PlanContext
+from decision.pdp.planned import PlannedActs
 from decision.pdp.questions import Questions
 from decision.pdp.revocations import Revocations
 from decision.ports import Admission, Clock, History, Live, Recorder, SessionStore
@@ -85,6 +87,7 @@ class _Trail:
     subject: Subject | None = None
     document: JSON | None = None
     token: VerifiedToken | None = None
+    plan: PlanContext | None = None
 
 
 class Sessions:
@@ -100,10 +103,12 @@ class Sessions:
         metrics: Metrics,
         connections: Mapping[str, Connection],
         unfit: Mapping[str, str] | None = None,
+        planned: PlannedActs | None = None,
     ) -> None:
         """unfit: why a connection is closed, while what policy demands there can't be done."""
         self._unfit = unfit if unfit is not None else {}
         self._store = store
+        self._planned = planned
         self._questions = questions
         self._admission = admission
         self._recorder = recorder
@@ -217,7 +222,9 @@ class Sessions:
         if opening.connection in self._unfit:
             raise PolicyError(self._unfit[opening.connection], next_step="Tell whoever keeps the policy.")
         if opening.plan:
-            raise BadRequestError("plans are not carried out yet", code="NOT_SUPPORTED")
+            if self._planned is None:
+                raise BadRequestError("plans are not carried out here", code="NOT_SUPPORTED")
+            trail.plan = await self._planned.admitted(opening.plan, trail.subject, opening.connection)
         draft = Session(
             id=new_id("ses"),
             subject=trail.subject,
@@ -228,6 +235,7 @@ class Sessions:
             enforcer=opening.enforcer,
             opened=trail.now,
             expires=token.expires,
+            plan=opening.plan,
         )
         if trail.now >= token.expires:  # a verifier may allow for skewed clocks; a session begins with time left
             raise TokenError("the token has expired", code="TOKEN_EXPIRED")
@@ -332,6 +340,7 @@ class Sessions:
                 scoped=trail.token is None or trail.token.scoped,
                 history=history,
                 enforcer=trail.opening.certified,
+                plan=trail.plan,
             ),
         )
         return await self._questions.ask(trail.document)

@@ -203,8 +203,11 @@ def _masker(raw: object, where: str) -> None:
 
 
 def _max_rows(raw: object, where: str) -> Parameters:
-    fields = _object(raw, where, {"rows"})
+    least = isinstance(raw, dict) and "least" in raw
+    fields = _object(raw, where, {"rows", "least"} if least else {"rows"})
     _int(fields["rows"], f"{where}.rows", 0, _MAX_NUMBER)
+    if least:
+        _int(fields["least"], f"{where}.least", 1, _MAX_NUMBER)
     return fields
 
 

@@ -15,6 +15,7 @@ from decision.metrics import Metrics
 from decision.model import JSON
 from decision.pdp.answer import who_body
 from decision.pdp.deadlines import stored
+from decision.pdp.planned import PlannedActs
 from decision.pdp.reading import Reading
 from decision.pdp.sessions import Sessions
 from decision.ports import ApprovalStore, Recorder
@@ -46,6 +47,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         reading: Reading,
         supervisor: Supervisor,
         metrics: Metrics,
+        planned: PlannedActs | None = None,
     ) -> None:
         self._recorder = log
         self._sessions = sessions
@@ -53,6 +55,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self._reading = reading
         self._supervisor = supervisor
         self._metrics = metrics
+        self._planned = planned
 
     async def RecordActs(self, request: audit_pb2.RecordActsRequest, context: Any) -> Any:
         """All of them durable, or an error and none of them."""
@@ -64,7 +67,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
             await self._sessions.must_be_known(session)
             await self._sessions.must_belong(session, prefix)
         records = [("act", act_body(act)) for act in acts]
-        executions = [act.outcome.execution for act in acts if act.outcome.execution]
+        executions = [act for act in acts if act.outcome.execution]
         last = await self._supervisor.run(self._append(records, executions))
         self._metrics.acted(len(records))
         return audit_pb2.RecordActsResponse(last_record=last)
@@ -76,11 +79,16 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         async for request in request_iterator:
             await context.write(await self.RecordActs(request, context))
 
-    async def _append(self, records: Sequence[tuple[str, JSON]], executions: Sequence[str]) -> int:
+    async def _append(self, records: Sequence[tuple[str, JSON]], executions: Sequence[audit_pb2.Act]) -> int:
         last = await self._recorder.append_many(records)
-        for execution in executions:
+        for act in executions:
+            outcome, execution = act.outcome, act.outcome.execution
             try:
                 await stored(self._approvals.finished(execution))
+                if self._planned is not None:
+                    await self._planned.ended(
+                        execution, act.operation, status=outcome.status, rows=outcome.rows, why=outcome.error
+                    )
             except StoreError as error:
                 # The record stands. The approval will show "outcome unknown", never be usable again.
                 _log.warning("an outcome did not reach its approval", execution=execution[:64], code=error.code)

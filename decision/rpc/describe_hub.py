@@ -53,15 +53,15 @@ class DescribeHub(describe_pb2_grpc.DescribeServiceServicer):
         return frozenset(name for one in self._attached for name in one.hello.connections)
 
     async def describe(
-        self, connection: str, role: str, statement: bytes, search_path: Sequence[str] = ()
+        self, connection: str, role: str, statement: bytes, search_path: Sequence[str] = (), *, fresh: bool = False
     ) -> operation_pb2.Operation:
-        """The operation a statement is, without its values' estimate.
+        """The operation a statement is, without its values' estimate. fresh: under the catalog as it is now.
 
         Raises BadRequestError (it can't be described, as the enforcer says) or PolicyUnavailableError (none answers).
         """
         question = describe_pb2.AttachResponse(
             describe=describe_pb2.DescribeQuestion(
-                connection=connection, role=role, statement=statement, search_path=search_path
+                connection=connection, role=role, statement=statement, search_path=search_path, fresh=fresh
             )
         )
         answer = await self._ask(connection, question)

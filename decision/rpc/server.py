@@ -21,6 +21,7 @@ from decision.rpc.audit_service import AuditService
 from decision.rpc.decision_service import DecisionService
 from decision.rpc.describe_hub import DescribeHub
 from decision.rpc.guard import Guard
+from decision.rpc.plan_service import PlanService
 
 MAX_MESSAGE: Final = 20 << 20  # a decided message is at most 16 MiB; base64 and protobuf around it
 DRAIN_S: Final = 30.0
@@ -74,6 +75,7 @@ class Services:
     approval: ApprovalService
     audit: AuditService
     describe: DescribeHub
+    plan: PlanService
     guard: Guard
 
 
@@ -117,7 +119,7 @@ class Server:
             (approval_pb2_grpc.add_ApprovalServiceServicer_to_server, services.approval),
             (audit_pb2_grpc.add_AuditServiceServicer_to_server, services.audit),
             (describe_pb2_grpc.add_DescribeServiceServicer_to_server, services.describe),
-            (plan_pb2_grpc.add_PlanServiceServicer_to_server, plan_pb2_grpc.PlanServiceServicer()),
+            (plan_pb2_grpc.add_PlanServiceServicer_to_server, services.plan),
             (health_pb2_grpc.add_HealthServicer_to_server, health_servicer),
         ):
             _register(register, servicer, server)

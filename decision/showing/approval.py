@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twokey.approval.v1 import approval_pb2
 
-from decision.showing import letters, render
+from decision.showing import letters, plan, render
 
 
 def state(approval: approval_pb2.Approval) -> str:
@@ -16,13 +16,19 @@ def state(approval: approval_pb2.Approval) -> str:
 
 
 def first(approval: approval_pb2.Approval, length: int) -> str:
-    """The statement's beginning on one line."""
+    """The statement's beginning on one line; of a plan what the planner says."""
+    if approval.operation.HasField("plan"):
+        said = " ".join(approval.operation.plan.intent.split())
+        steps = len(approval.operation.plan.steps)
+        return f"plan of {steps} steps: {render.safe(said[:length])}" + ("…" if len(said) > length else "")
     text = " ".join(approval.operation.sql.values.statement[: 8 * length].decode(errors="backslashreplace").split())
     return render.safe(text[:length]) + ("…" if len(text) > length else "")
 
 
 def warnings(approval: approval_pb2.Approval) -> list[str]:
     """What in the statement, and in what it names, is not what it looks like."""
+    if approval.operation.HasField("plan"):
+        return plan.warnings(approval.operation.plan)
     values = approval.operation.sql.values
     text = values.statement + b" " + values.named
     return letters.warnings(text.decode("utf-8", errors="backslashreplace"))
@@ -40,6 +46,8 @@ def verdict(given: approval_pb2.Verdict) -> str:
 
 def hidden(approval: approval_pb2.Approval) -> str:
     """Which labels' values this reader may not see; "" where nothing is hidden."""
+    if approval.operation.HasField("plan"):
+        return plan.hidden(approval.operation.plan)
     values = approval.operation.sql.values
     if not values.redacted:
         return ""
@@ -49,7 +57,6 @@ def hidden(approval: approval_pb2.Approval) -> str:
 
 def describe(approval: approval_pb2.Approval) -> list[str]:
     """The lines of `approvals show`; every stranger's word escaped."""
-    sql = approval.operation.sql
     lines = [
         f"approval   {render.safe(approval.id)}  {state(approval)}"
         + ("  DEVELOPMENT IDENTITIES" if approval.dev else ""),
@@ -63,7 +70,28 @@ def describe(approval: approval_pb2.Approval) -> list[str]:
         "",
         "why it is held",
         *[f"  {line}" for line in render.reasons(approval.reasons)],
+    ]
+    return [*lines, "", *(_plan(approval) if approval.operation.HasField("plan") else _statement(approval))]
+
+
+def _plan(approval: approval_pb2.Approval) -> list[str]:
+    body = approval.operation.plan
+    lines = [
+        f"plan       {render.safe(body.id)}",
+        f"for        {render.safe(body.executor)} in role {render.safe(body.role)}",
+        f"until      {render.when(body.expires)} ({render.remaining(body.expires)})",
         "",
+        "the planner says",
+        *[f"  {render.safe(line)}" for line in body.intent.splitlines()],
+        "",
+        *plan.steps(body),
+    ]
+    return [*lines, *_answers(approval)]
+
+
+def _statement(approval: approval_pb2.Approval) -> list[str]:
+    sql = approval.operation.sql
+    lines = [
         "statement",
         *[f"  {line}" for line in render.statement(sql.values.statement).split("\n")],
     ]
@@ -79,6 +107,11 @@ def describe(approval: approval_pb2.Approval) -> list[str]:
     uncovered = render.not_covered(sql)
     if uncovered:
         lines += ["", "WHAT YOU CAN'T SEE HERE", *[f"  {line}" for line in uncovered]]
+    return [*lines, *_answers(approval)]
+
+
+def _answers(approval: approval_pb2.Approval) -> list[str]:
+    lines: list[str] = []
     if approval.verdicts:
         lines += ["", "verdicts", *[f"  {verdict(given)}" for given in approval.verdicts]]
     if approval.execution:

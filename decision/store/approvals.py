@@ -208,6 +208,10 @@ class SqlApprovals:
 
         await self._database.write(work)
 
+    def changed(self, approvals: Sequence[str]) -> None:
+        """Something else has changed these."""
+        self._watchers.changed(approvals)
+
     async def sweep(self, *, record: RecordMoves | None = None) -> Sequence[Approval]:
         async def work(connection: AsyncConnection, now: int) -> Sequence[Approval]:
             due = _approvals.c.expires <= now

@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from decision.clock import SystemClock
 from decision.errors import StoreError
 from decision.identity.tasks import Tasks
+from decision.plans.ports import PlanStore
 from decision.ports import (
     ApprovalStore,
     BudgetStore,
@@ -40,6 +41,7 @@ from decision.store.database import Database, Engines, describe
 from decision.store.derived import SqlDerived
 from decision.store.history import SqlHistory
 from decision.store.listening import RETRY_S, PostgresBus
+from decision.store.plans import SqlPlans
 from decision.store.sessions import SqlSessions
 from decision.store.tokens import SqlTokens
 from decision.store.web import SqlWeb
@@ -61,7 +63,9 @@ class Store:
         self._tasks = Tasks()
         self.clock: Clock = database.clock
         self.sessions: SessionStore = SqlSessions(database)
-        self.approvals: ApprovalStore = SqlApprovals(database)
+        approvals = SqlApprovals(database)
+        self.approvals: ApprovalStore = approvals
+        self.plans: PlanStore = SqlPlans(database, approvals.changed)
         self.budgets: BudgetStore = SqlBudgets(database)
         self.tokens: TokenStore = SqlTokens(database)
         self.history: HistoryStore = SqlHistory(database)

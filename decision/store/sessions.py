@@ -243,6 +243,7 @@ def _columns(session: Session) -> dict[str, object]:
         "expires": to_us(session.expires),
         "closed": None if session.closed is None else to_us(session.closed),
         "close_reason": session.close_reason,
+        "plan": session.plan,
     }
 
 
@@ -259,4 +260,5 @@ def _session(row: Row[*tuple[object, ...]]) -> Session:
         expires=from_us(row.expires),
         closed=None if row.closed is None else from_us(row.closed),
         close_reason=row.close_reason,
+        plan=row.plan,
     )

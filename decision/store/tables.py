@@ -72,6 +72,7 @@ sessions = Table(
     Column("expires", BigInteger, nullable=False),
     Column("closed", BigInteger),
     Column("close_reason", Words, nullable=False),
+    Column("plan", Id, nullable=False, server_default=""),  # whose steps it does; "" for none
     Index("ix_sessions_closed_enforcer", "closed", "enforcer"),
 )
 
@@ -261,4 +262,41 @@ web_logins = Table(
     Column("facts", JSON, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Index("ix_web_logins_expires", "expires"),
+)
+
+# `body`: the serialised PlanOperation, which the digest is over. An approval is of one plan, a plan has one execution.
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("requester", JSON, nullable=False),
+    Column("connection", Words, nullable=False),
+    Column("environment", Words, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("not_before", BigInteger),
+    Column("expires", BigInteger, nullable=False),
+    Column("approval", Id, unique=True),
+    Column("execution", Id, unique=True),
+    Index("ix_plans_created", "created"),
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("plan", Id, ForeignKey("plans.id"), nullable=False, unique=True),
+    Column("executor", JSON, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("next", Integer, nullable=False),
+    Column("shapes", JSON, nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("reason", Words, nullable=False),
+    Column("ending", Id, nullable=False),
+    Column("runs", JSON, nullable=False),
+    Index("ix_executions_live", "live"),
 )

@@ -23,7 +23,7 @@ from decision.rpc.approval_service import shown
 from decision.rpc.supervise import Supervisor
 from decision.settings import StepUp
 from decision.showing import approval as showing
-from decision.showing import render
+from decision.showing import plan, render
 from decision.web import forms, statement
 from decision.web.browsers import Browser, Browsers
 from decision.web.templates import Templates
@@ -111,7 +111,9 @@ class Pages:
         message = await shown(self._reading, viewer, found)
         alike = await self._approvals.similar(viewer, found, limit=SIMILAR)
         values = message.operation.sql.values
-        view = await asyncio.to_thread(statement.view, values.statement, whole="whole" in request.query)
+        body = message.operation.plan if message.operation.HasField("plan") else None
+        text = values.statement if body is None else plan.text(body)
+        view = await asyncio.to_thread(statement.view, text, whole="whole" in request.query)
         named = await asyncio.to_thread(statement.view, values.named, whole="whole" in request.query)
         complete = not view.cut and not named.cut
         return self._page(
@@ -129,8 +131,11 @@ class Pages:
             warnings=showing.warnings(message),
             reasons=message.reasons,
             bound=render.bound(values.bound),
-            touches=render.touches(message.operation.sql),
-            uncovered=render.not_covered(message.operation.sql),
+            touches=render.touches(message.operation.sql) if body is None else plan.touches(body),
+            uncovered=render.not_covered(message.operation.sql) if body is None else plan.uncovered(body),
+            plan=body,
+            rules=[] if body is None else plan.rules(body),
+            until="" if body is None else render.when(body.expires),
             chain=chain(message.requester),
             asker=render.subject(message.requester),
             verdicts=[showing.verdict(given) for given in message.verdicts],

@@ -123,6 +123,7 @@ class EnforcerCore:
         client_address: str,
         on_revoked: Callable[[str], None],
         client_certificate: str = "",
+        plan: str = "",
     ) -> SessionGate | Ruling:
         if self.draining:
             return denied("DRAINING", "this gateway is shutting down", hint="connect again")
@@ -138,6 +139,7 @@ class EnforcerCore:
             client_address=client_address,
             enforcer=self.instance,
             client_certificate=client_certificate,
+            plan=plan,
         )
         asked, stream = time.monotonic(), self._leases.stream
         try:
@@ -170,7 +172,7 @@ class EnforcerCore:
         gate = SessionGate(
             self._shared,
             session=session.id,
-            scope=_scope(session),
+            scope=_scope(session, request.plan),
             subject=_subject(session),
             duties=duties,
             expiry=_expiry(session, asked),
@@ -270,13 +272,14 @@ def _read_refusal(
     return None
 
 
-def _scope(session: decision_pb2.Session) -> Scope:
+def _scope(session: decision_pb2.Session, plan: str) -> Scope:
     subject = session.subject
     return Scope(
         subject=(subject.identity.iss, subject.identity.sub),
         actors=tuple((actor.iss, actor.sub) for actor in subject.actors),
         role=session.role,
         connection=session.connection,
+        plan=plan,
     )
 
 

@@ -399,6 +399,7 @@ class SessionGate:
             can_hold=question.can_hold,
             redeeming=redeeming,
             has_estimate=values.HasField("estimate") or values.estimate_unknown,
+            planned=bool(self._scope.plan),
         )
         read = read_decide(response, asked)
         ruling = read.ruling

@@ -32,6 +32,7 @@ class Scope:
     actors: tuple[tuple[str, str], ...]
     role: str
     connection: str
+    plan: str = ""  # that its sessions carry: nothing is leased to them, by the service's own answers
 
 
 @dataclass
@@ -95,6 +96,8 @@ class LeaseTable:
         parts += scope.subject
         for actor in scope.actors:
             parts += actor
+        if scope.plan:
+            parts += ("plan", scope.plan)
         return _digest(part.encode() for part in parts)
 
     def get(self, key: bytes) -> Ruling | None:

@@ -55,6 +55,7 @@ def read_obligations(obligations: Iterable[decision_pb2.Obligation], *, session:
     """
     masks: dict[tuple[str, str, str, int], MaskedColumn] = {}
     rows: int | None = None
+    least = 0
     size: int | None = None
     timeout: int | None = None
     duration: int | None = None
@@ -69,7 +70,10 @@ def read_obligations(obligations: Iterable[decision_pb2.Obligation], *, session:
         if kind == "mask-columns":
             _merge_masks(masks, _read_masks(parameters))
         elif kind == "max-rows":
-            rows = _tighter(rows, _only_integer(kind, parameters, "rows", low=0, high=MAX_ROWS))
+            _exactly(kind, parameters, {"rows", "least"} if "least" in parameters else {"rows"})
+            rows = _tighter(rows, _integer("max-rows.rows", parameters["rows"], low=0, high=MAX_ROWS))
+            if "least" in parameters:
+                least = max(least, _integer("max-rows.least", parameters["least"], low=1, high=MAX_ROWS))
         elif kind == "max-bytes":
             size = _tighter(size, _only_integer(kind, parameters, "bytes", low=1, high=MAX_BYTES))
         elif kind == "statement-timeout":
@@ -87,6 +91,7 @@ def read_obligations(obligations: Iterable[decision_pb2.Obligation], *, session:
     return Duties(
         mask=tuple(masks.values()),
         max_rows=rows,
+        least_rows=least,
         max_bytes=size,
         max_duration_ms=duration,
         read_only=read_only,

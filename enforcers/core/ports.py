@@ -62,6 +62,7 @@ class Duties:
 
     mask: tuple[MaskedColumn, ...] = ()
     max_rows: int | None = None
+    least_rows: int = 0
     max_bytes: int | None = None
     max_duration_ms: int | None = None
     read_only: bool = False
@@ -272,9 +273,11 @@ class Core(Protocol):
         client_address: str,
         on_revoked: Callable[[str], None],
         client_certificate: str = "",
+        plan: str = "",
     ) -> Gate | Ruling:
         """A gate, or the DENIED ruling to show. on_revoked(reason: str) is called when the session is cut.
-        client_certificate: the thumbprint (RFC 8705, x5t#S256) of what the client showed in TLS and TLS checked."""
+        client_certificate: the thumbprint (RFC 8705, x5t#S256) of what the client showed in TLS and TLS checked.
+        plan: whose steps it is to do."""
 
     async def credential(self, connection: str, role: str) -> tuple[str, str]:
         """(user, password) of the target account for the active role. Raises CredentialError."""

@@ -57,6 +57,7 @@ class Asked:
     can_hold: bool
     redeeming: bool
     has_estimate: bool
+    planned: bool = False  # the session carries a plan, whose steps belong to its execution
 
 
 def read_decide(response: rpc.DecideResponse, asked: Asked) -> Read:
@@ -160,7 +161,9 @@ def _allowed(response: rpc.DecideResponse, asked: Asked) -> Read:
     decision = response.decision
     if response.record < 0:
         return Read(ruling=denied("RECORD_UNAVAILABLE", "the intent was not recorded", decision=decision.id))
-    if asked.redeeming != bool(response.execution) or (asked.redeeming and not response.execution.startswith("exe_")):
+    execution = response.execution
+    fits = asked.planned or asked.redeeming == bool(execution)
+    if not fits or (execution and not execution.startswith("exe_")):
         return Read(ruling=_invalid(decision, "the execution does not fit the question"))
     try:
         duties = read_obligations(decision.obligations)
@@ -175,8 +178,9 @@ def _allowed(response: rpc.DecideResponse, asked: Asked) -> Read:
         duties=duties,
         execution=response.execution,
     )
+    alone = asked.redeeming or asked.planned
     # The reason for an act is that act's own: an answer that demands one is not kept for the next.
-    return Read(ruling=ruling, lease=None if asked.redeeming or duties.require_reason else _lease(decision))
+    return Read(ruling=ruling, lease=None if alone or duties.require_reason else _lease(decision))
 
 
 def _lease(decision: decision_pb2.Decision) -> LeaseTerms | None:

@@ -217,6 +217,7 @@ class Arrival(asyncio.Protocol):
                 client_address=self._client,
                 on_revoked=self._revoked,
                 client_certificate=self._certificate,
+                plan=request.plan,
             )
         if isinstance(opened, Ruling):
             self._deny(opened, request)

@@ -21,7 +21,11 @@ def limit_text(running: Running) -> str:
     copied = running.description.copy_in
     if running.cut == "BYTE_LIMIT":
         return f"the {'data' if copied else 'result'} has more bytes than policy allows: {duties.max_bytes}"
-    wrote = running.rows if running.writes is Writes.TAGGED else running.wrote
+    wrote = running.wrote if running.writes is Writes.COUNTED else running.rows
+    if wrote < running.least:
+        did = "returned" if running.writes is Writes.NOTHING else "wrote"
+        end = "" if running.writes is Writes.NOTHING else "; it is rolled back"
+        return f"it {did} {wrote} rows, fewer than policy asks for: {duties.least_rows}{end}"
     if running.writes is Writes.NOTHING or running.limit is None or wrote <= running.limit:
         return f"the result has more rows than policy allows: {duties.max_rows}"
     return f"it wrote {wrote} rows, more than policy allows: {duties.max_rows}; it is rolled back"
@@ -32,6 +36,8 @@ def limit_error(running: Running) -> bytes:
     hint = "Ask for fewer rows (WHERE, LIMIT)."
     if running.cut == "TIME_LIMIT":
         hint = "Do less at a time."
+    elif running.rows < running.least:
+        hint = "See which rows are there."
     elif running.writes is not Writes.NOTHING:
         hint = "Write fewer rows at a time."
     return deny.coded(

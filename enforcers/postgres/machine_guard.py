@@ -169,7 +169,7 @@ class Guarding(Unresolved):
         if was is None or now is None:
             return unmet("the target did not say how many rows it wrote", hint=_COUNT_HINT)
         running.wrote += now - was
-        if running.limit is not None and running.wrote > running.limit:
+        if (running.limit is not None and running.wrote > running.limit) or running.wrote < running.least:
             running.limited, running.cut, running.rows = True, "ROW_LIMIT", running.wrote
             self.replies.refuse(running)
             return limit_error(running)

@@ -362,7 +362,7 @@ class Replies:
                 raise UpstreamError("the target answered more statements than were asked")
             head.index += 1
             tag = "" if empty else raw[5:-1].decode("utf-8", "replace")
-            if running.limited or self._written_too_much(running, tag):
+            if running.limited or self._other_rows(running, tag):
                 head.muted, head.plain = True, False
                 return self._stopped(head, running, tag)
             if running.hold:
@@ -379,13 +379,13 @@ class Replies:
             return b""
         return self._follower.answer(head) if empty and running is None and head.value is not None else None
 
-    def _written_too_much(self, running: Running, tag: str) -> bool:
-        if (
-            running.writes is NOTHING
-            or running.writes is not Writes.TAGGED
-            or running.limit is None
-            or affected(tag) <= running.limit
-        ):
+    def _other_rows(self, running: Running, tag: str) -> bool:
+        """It wrote more or fewer rows than it may, or returned fewer; what the target's statistics count, later."""
+        if not running.bounded or running.writes is Writes.COUNTED:
+            return False
+        rows = affected(tag) if running.writes is Writes.TAGGED else running.rows
+        too_many = running.writes is Writes.TAGGED and running.limit is not None and rows > running.limit
+        if not too_many and rows >= running.least:
             return False
         running.limited, running.cut = True, "ROW_LIMIT"
         return True

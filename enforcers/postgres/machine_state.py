@@ -86,6 +86,7 @@ class Running:
         "header",
         "held",
         "hold",
+        "least",
         "limit",
         "limited",
         "masker",
@@ -102,6 +103,7 @@ class Running:
         self.description = description
         duties = act.ruling.duties
         self.limit = duties.max_rows
+        self.least = duties.least_rows
         self.cap = NO_CAP if duties.max_bytes is None else duties.max_bytes  # bytes, of the messages that carry them
         self.bounded = self.limit is not None or duties.max_bytes is not None
         self.duration = duties.max_duration_ms

@@ -25,7 +25,11 @@ class Questions:
 
     async def describe(self, question: describe_pb2.DescribeQuestion) -> operation_pb2.Operation:
         description, names = await self._described(
-            question.connection, question.role, question.statement, tuple(question.search_path)
+            question.connection,
+            question.role,
+            question.statement,
+            tuple(question.search_path),
+            fresh=question.fresh,
         )
         return build(
             question.connection,
@@ -63,11 +67,15 @@ class Questions:
         return source
 
     async def _described(
-        self, connection: str, role: str, statement: bytes, search_path: tuple[str, ...]
+        self, connection: str, role: str, statement: bytes, search_path: tuple[str, ...], *, fresh: bool = False
     ) -> tuple[Description, SessionNames]:
         source = self._source(connection)
         try:
             describer = await source.describer()
+            if fresh:
+                if not describer.fresh:
+                    await source.refresh()  # this one may be content with a look that had begun before
+                await source.refresh()
             names = await source.names(role, search_path)
         except UpstreamError as error:
             raise DescribeError(str(error)) from error

@@ -39,7 +39,10 @@ deny contains {"rule": "DUTY-REVIEW-SELF", "reason": reason, "next": next} if {
 	next := "let a reviewer decide who is neither the requester, nor its owner, nor among its delegators"
 }
 
-requesters := {x | some x in input.context.approval.requester_closure} | {x | some x in input.context.approval.requester_acting_closure}
+# Of a plan also who is to carry it out.
+requesters := ({x | some x in input.context.approval.requester_closure} | {x |
+	some x in input.context.approval.requester_acting_closure
+}) | {x | some x in input.context.plan.executor_closure}
 
 # METADATA
 # title: Only known people review

@@ -151,8 +151,35 @@ question(kind, subject) := {
 		"history": {"present": false, "acts": []},
 		"authentication": {"acr": "", "age_s": -1},
 		"requests": {"present": false, "live": 0, "hour": 0, "refused": 0},
+		"plan": no_plan,
 	},
 }
+
+no_plan := {
+	"present": false,
+	"id": "",
+	"step": 0,
+	"steps": 0,
+	"fits": false,
+	"expects": "",
+	"requester_closure": [],
+	"requester_acting_closure": [],
+	"executor_closure": [],
+	"rows_least": -1,
+	"rows_most": -1,
+}
+
+# The second of three steps of planner-1's plan.
+planned := object.union(no_plan, {
+	"present": true,
+	"id": "pln_1",
+	"step": 2,
+	"steps": 3,
+	"fits": true,
+	"requester_closure": ["planner-1", "alice"],
+	"requester_acting_closure": ["planner-1", "alice"],
+	"executor_closure": ["executor-7", "bob"],
+})
 
 operation(subject, sql) := object.union(question("operation", subject), {
 	"action": {"name": sql.verbs[0], "verbs": sql.verbs},

@@ -1,0 +1,1 @@
+"""Plans: proposed by a planner, reviewed once, carried out exactly (docs/plans.md, ADR 46)."""
