@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from decision.cli.demo.stack import CONFIG, Stack
 from tests.e2e.clients import admin, connect, until
-
-Client = psycopg.Connection[tuple[object, ...]]
+from tests.e2e.plans import Planned, approve, propose, refused, state, written
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     with Stack(config=CONFIG) as running:
         yield running
-
-
-@dataclass
-class Planned:
-    stack: Stack
-    id: str
-    approval: str
-
-    def run(self, *words: str, by: str = "executor-7", role: str = "executor") -> str:
-        done = self.stack.twokey("plan", *words, token=self.stack.token(by, role))
-        return done.stdout + done.stderr
-
-    def start(self) -> str:
-        done = self.stack.twokey("plan", "start", self.id, "--json", token=self.stack.token("executor-7", "executor"))
-        assert done.returncode == 0, done.stderr
-        return str(json.loads(done.stdout)["id"])
-
-    def shown(self) -> dict[str, object]:
-        done = self.stack.twokey("plan", "show", self.id, "--json", token=self.stack.token("frank", "admin"))
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
-
-    def connect(self) -> AbstractContextManager[Client]:
-        return connect(self.stack, "executor", options=f"-c twokey.plan={self.id}")
-
-
-def propose(stack: Stack, steps: str, *, by: str = "planner-3", **more: str) -> Planned:
-    head = {"connection": "company", "executor": "executor-7", "intent": "tidy up", **more}
-    text = "".join(f"{key}: {value}\n" for key, value in head.items()) + f"steps:\n{steps}"
-    path = Path(stack.folder) / "plan.yaml"
-    path.write_text(text)
-    done = stack.twokey("plan", "propose", str(path), "--json", token=stack.token(by, "planner"))
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    return Planned(stack, found["id"], found["approval"])
-
-
-def approve(plan: Planned, by: str = "bob") -> None:
-    done = plan.stack.twokey("approvals", "approve", plan.approval, token=plan.stack.token(by, "reviewer"))
-    assert done.returncode == 0, done.stderr
-
-
-def refused(client: Client, statement: str, values: Sequence[object] = (), *, by: str = "55000") -> str:
-    with pytest.raises(psycopg.Error) as error:
-        client.execute(statement.encode(), values or None)
-    assert error.value.sqlstate == by, error.value
-    return str(error.value)
-
-
-def state(plan: Planned) -> tuple[object, object, object]:
-    execution = plan.shown()["execution"]
-    assert isinstance(execution, dict)
-    return execution["state"], execution["next_step"], execution["reason"]
 
 
 TWO = """\
@@ -310,8 +252,7 @@ def test_only_its_executor_starts_it_and_only_for_others(stack: Stack) -> None:
     approve(plan)
     assert "that you may see" in plan.run("start", plan.id, by="dana")
     assert "may not call" in plan.run("start", plan.id, by="executor-7", role="planner")
-    path = Path(stack.folder) / "own.yaml"
-    path.write_text("connection: company\nexecutor: executor-7\nintent: own\nsteps: [{sql: DELETE FROM orders}]\n")
+    path = written(stack, "  - sql: DELETE FROM orders\n")
     own = stack.twokey("plan", "propose", str(path), token=stack.token("alice", "planner"))  # who owns executor-7
     assert "DUTY-PLAN" in own.stderr
 

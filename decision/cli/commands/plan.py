@@ -99,13 +99,17 @@ def preview(*, what: str, before: str, who: Who, as_json: bool) -> None:
         request = plan_pb2.PreviewRequest(plan=what)
     else:
         request = plan_pb2.PreviewRequest(draft=_file(Path(what)))
-    found = _plan(who, lambda stub: stub.Preview, request)
+    with client.connect(who) as caller:  # one, since a token may come by standard input
+        stub = caller.stub(Stub)
+        found = stub.Preview(request, metadata=caller.metadata, timeout=TIMEOUT_S)
+        other = None
+        if before:
+            other = stub.Get(plan_pb2.GetRequest(id=before), metadata=caller.metadata, timeout=TIMEOUT_S)
     if as_json:
         output.emit(found)
         return
     click.echo("\n".join(showing.describe(found)))
-    if before:
-        other = _plan(who, lambda stub: stub.Get, plan_pb2.GetRequest(id=before))
+    if other is not None:
         changed = showing.difference(other.body, found.body)
         click.echo("\n".join(["", f"since {render.safe(before)}", *(changed or ["  no step differs"])]))
 
