@@ -198,7 +198,7 @@ class Pipeline:
                 return await self._hold(trail, session, answered, approval)
             case Outcome.DENY:
                 denied = _denied(ask, trail.now, answered, result.reasons)
-                if any(reason.rule == "PLAN-STEP" for reason in result.reasons):
+                if any(reason.rule == "DUTY-PLAN-STEP" for reason in result.reasons):
                     denied = replace(denied, code="PLAN_STEP_MISMATCH")
                 return await self._record(trail, denied)
 

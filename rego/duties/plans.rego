@@ -6,8 +6,8 @@ import data.twokey.facts
 # METADATA
 # title: A plan's session does the plan
 # description: Denies, in a session that carries a plan, whatever is neither the next step, exactly as it was approved, nor harmless.
-# custom: {id: PLAN-STEP}
-deny contains {"rule": "PLAN-STEP", "reason": reason, "next": next} if {
+# custom: {id: DUTY-PLAN-STEP}
+deny contains {"rule": "DUTY-PLAN-STEP", "reason": reason, "next": next} if {
 	input.question == "operation"
 	input.context.plan.present == true
 	not is_next_step
@@ -74,7 +74,7 @@ resolves_for_others if {
 # METADATA
 # title: As many rows as the plan says
 # description: Bounds the rows that a plan's step returns or touches to what was approved.
-# custom: {id: PLAN-ROWS}
+# custom: {id: DUTY-PLAN-ROWS}
 obligations contains {"type": "max-rows", "parameters": object.union({"rows": most_rows}, least_rows)} if {
 	input.question == "operation"
 	input.context.plan.present == true

@@ -10,29 +10,29 @@ the_step := in_plan(t.operation(t.executor, one_row), {})
 
 committing := t.operation(t.executor, {"command": "COMMIT", "verbs": ["sql.transaction"]})
 
-# PLAN-STEP
-test_plan_step_allows if {
+# DUTY-PLAN-STEP
+test_duty_plan_step_allows if {
 	t.decide(the_step).outcome == "allow"
 
 	# Transaction control passes outside of the order.
 	t.decide(in_plan(committing, {"fits": false, "expects": "step 2 of 3 expects …"})).outcome == "allow"
 }
 
-test_plan_step_denies if {
+test_duty_plan_step_denies if {
 	other := in_plan(t.operation(t.executor, one_row), {"fits": false, "expects": "step 2 of 3 expects DELETE"})
 	decision := t.decide(other)
-	t.denied_by(decision, "PLAN-STEP")
+	t.denied_by(decision, "DUTY-PLAN-STEP")
 	contains(decision.reasons[0].reason, "step 2 of 3 expects DELETE")
 
 	# Reading is no exception, and a step is one only for a clear yes.
-	t.denied_by(t.decide(in_plan(t.operation(t.executor, t.select_orders), {"fits": false})), "PLAN-STEP")
-	t.denied_by(t.decide(in_plan(t.operation(t.executor, t.select_orders), {"fits": "true"})), "PLAN-STEP")
+	t.denied_by(t.decide(in_plan(t.operation(t.executor, t.select_orders), {"fits": false})), "DUTY-PLAN-STEP")
+	t.denied_by(t.decide(in_plan(t.operation(t.executor, t.select_orders), {"fits": "true"})), "DUTY-PLAN-STEP")
 }
 
-test_plan_step_takes_no_part_back if {
+test_duty_plan_step_takes_no_part_back if {
 	savepoint := t.operation(t.executor, {"command": "SAVEPOINT", "verbs": ["sql.transaction"]})
 	t.decide(savepoint).outcome == "allow"
-	t.denied_by(t.decide(in_plan(savepoint, {"fits": false})), "PLAN-STEP")
+	t.denied_by(t.decide(in_plan(savepoint, {"fits": false})), "DUTY-PLAN-STEP")
 }
 
 # DUTY-PLAN-RESOLVE
@@ -86,8 +86,8 @@ test_duty_plan_denies if {
 	t.denied_by(t.decide(in_plan(t.session(nobody), {})), "DUTY-PLAN")
 }
 
-# PLAN-ROWS
-test_plan_rows_bounds if {
+# DUTY-PLAN-ROWS
+test_duty_plan_rows_denies if {
 	t.obligation(t.decide(in_plan(t.operation(t.executor, one_row), {"rows_most": 3})), "max-rows") == {"rows": 3}
 	both := in_plan(t.operation(t.executor, one_row), {"rows_least": 1, "rows_most": 0})
 	t.obligation(t.decide(both), "max-rows") == {"rows": 0, "least": 1}
@@ -95,7 +95,7 @@ test_plan_rows_bounds if {
 	t.obligation(t.decide(least), "max-rows") == {"rows": 9007199254740991, "least": 2}
 }
 
-test_plan_rows_leaves_alone if {
+test_duty_plan_rows_allows if {
 	not t.obligation(t.decide(the_step), "max-rows")
 
 	# What is no step is bound by none.

@@ -91,7 +91,7 @@ async def test_a_session_opens_and_is_recorded_without_its_token(run: Running) -
         ({"token": "eyJhbGciOiJub25lIn0.e30."}, "TOKEN_"),
         ({"connection": "nowhere"}, "UNKNOWN_CONNECTION"),
         ({"proof": "p"}, "TOKEN_PROOF"),
-        ({"plan": "pln_x"}, "NOT_SUPPORTED"),
+        ({"plan": "pln_x"}, "PLAN_STEP_MISMATCH"),
         ({"enforcer": ""}, "INVALID_REQUEST"),
         ({"connection": "x" * 300}, "INVALID_REQUEST"),
     ],

@@ -34,8 +34,8 @@ def test_what_was_approved_runs_in_its_order_and_nothing_else(stack: Stack) -> N
     execution = plan.start()
     with plan.connect() as client:
         assert "step 1 of 2 expects UPDATE orders" in refused(client, "DELETE FROM orders WHERE id = 12")
-        assert "PLAN-STEP" in refused(client, "SELECT count(*) FROM orders")
-        assert "PLAN-STEP" in refused(client, "UPDATE orders SET status = 'planned' WHERE id = 13")
+        assert "DUTY-PLAN-STEP" in refused(client, "SELECT count(*) FROM orders")
+        assert "DUTY-PLAN-STEP" in refused(client, "UPDATE orders SET status = 'planned' WHERE id = 13")
         client.execute("SET application_name = 'the executor'")
         client.execute("UPDATE orders SET status = 'planned' WHERE id = 11")
         refused(client, "UPDATE orders SET status = 'planned' WHERE id = 11")
@@ -182,7 +182,7 @@ def test_a_transaction_of_steps_stands_or_falls_whole(stack: Stack) -> None:
     with plan.connect() as client:
         client.execute("BEGIN")
         client.execute(update)
-        assert "PLAN-STEP" in refused(client, "SAVEPOINT a")
+        assert "DUTY-PLAN-STEP" in refused(client, "SAVEPOINT a")
         client.execute("ROLLBACK")
         assert state(plan) == ("running", 1, "")
         client.execute("BEGIN")

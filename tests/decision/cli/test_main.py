@@ -29,7 +29,7 @@ def test_help_has_an_example(path: tuple[str, ...]) -> None:
     assert f"twokey {' '.join(path)}" in result.output
 
 
-@pytest.mark.parametrize("later", ["plan", "catalog", "replay", "kubectl-credential"])
+@pytest.mark.parametrize("later", ["catalog", "replay", "kubectl-credential"])
 def test_what_is_not_built_is_not_there(later: str) -> None:
     assert later not in COMMANDS
     assert CliRunner().invoke(main, [later]).exit_code == 2

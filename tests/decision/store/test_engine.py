@@ -125,6 +125,9 @@ async def test_sessions_opened_before_their_kinds_were_stored_are_found(
         "DROP TABLE approval_askers",
         "DROP TABLE web_sessions",
         "DROP TABLE web_logins",
+        "DROP TABLE executions",
+        "DROP TABLE plans",
+        "ALTER TABLE sessions DROP COLUMN plan",
         "UPDATE alembic_version SET version_num = '0001'",
     )
     again = await open_store(url, clock=clock)
