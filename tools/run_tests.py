@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tools import oidc, openssh, psql_oauth
+from tools import chromium, oidc, openssh, psql_oauth
 from tools.postgres_binaries import NEWEST, OLDEST, RELEASES, obtain
 from tools.setup import ROOT, SetupError, python, say
 
@@ -78,9 +78,9 @@ def _pytest(arguments: Sequence[str], compiled: bool) -> int:
 
 def obtain_rigs() -> None:
     """What can't be had is said; the tests that need it say so once more, and fail."""
-    for module in (oidc, openssh, psql_oauth):
+    for get in (oidc.obtain, openssh.obtain, psql_oauth.obtain, chromium.obtain, chromium.axe):
         try:
-            module.obtain()
+            get()
         except SetupError as error:
             say("rigs", f"{error}; {error.todo}")
 

@@ -15,7 +15,7 @@ from tests.decision.web.world import World, world
 @pytest.fixture
 async def made(tmp_path: Path) -> AsyncIterator[World]:
     step_up = {"environments": ["production"], "max_age_s": 60, "acr": ["urn:example:two-factors"]}
-    async with world(tmp_path, step_up=step_up) as found:
+    async with world(tmp_path, web={"step_up": step_up}) as found:
         yield found
 
 

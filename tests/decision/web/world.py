@@ -116,7 +116,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, **web: Any) -> AsyncIterator[World]:
+async def world(folder: Path, *, web: Any = None, **document: Any) -> AsyncIterator[World]:
+    """web: members of `web`, and document: of the settings, that differ."""
     async with Rig().running() as rig:
         issuer = {"issuer": rig.issuer, "audience": "twokey", "roles": {"claim": "groups", "map": ROLES}}
         pages = {
@@ -124,10 +125,10 @@ async def world(folder: Path, **web: Any) -> AsyncIterator[World]:
             "issuer": rig.issuer,
             "client": "web",
             "secret": "secret-of-web",
-            **web,
+            **(web or {}),
         }
         people = PEOPLE.format(iss=rig.issuer)
-        async with running(folder, issuers=[issuer], people=people, document={"web": pages}) as run:
+        async with running(folder, issuers=[issuer], people=people, document={"web": pages, **document}) as run:
             origin = str(run.service.ready_line["web"])
             await rig.redirect_to(f"{origin}/callback")
             made = World(run, rig, origin)
