@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page, StorageState, async_playwright
 
@@ -93,10 +93,9 @@ class Web:
     async def held(self, statement: str, *, connection: str = "crm", **described: Any) -> str:
         """An approval that executor-7's session waits for. described: also `change`, which changes the operation."""
         change = described.pop("change", None)
-        verb: Literal["delete", "update"] = described.pop("verb", "delete")
         token = await self.made.rig.client_credentials("executor-7")
         opened = await self.made.run.open("", "executor", token=token, connection=connection)
-        asked = operation(statement, verb, **described)
+        asked = operation(statement, "delete", **described)
         asked.connection = connection
         if change is not None:
             change(asked)

@@ -20,6 +20,7 @@ PEOPLE = """principals:
   - {{name: alice, identities: [{{iss: "{iss}", sub: alice}}], groups: [dba]}}
   - {{name: bob, identities: [{{iss: "{iss}", sub: bob}}], groups: [dba]}}
   - {{name: carol, identities: [{{iss: "{iss}", sub: carol}}], groups: [dba]}}
+  - {{name: dana, identities: [{{iss: "{iss}", sub: dana}}], groups: [dba]}}
 agents:
   - {{name: executor-7, identities: [{{iss: "{iss}", sub: executor-7}}], owner: alice}}
 """
