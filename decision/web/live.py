@@ -6,6 +6,7 @@ Once a second the session is judged again, so that who is revoked is out of an o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Final
 
@@ -65,7 +66,8 @@ class Live:
         except (TimeoutError, ConnectionError):
             pass  # the browser went away, or comes again
         except TokenError:
-            await _send(response, "ended")
+            with contextlib.suppress(TimeoutError, ConnectionError):  # it may be gone already: it was logged out there
+                await _send(response, "ended")
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -233,7 +233,8 @@ class _Face:
         except TokenError as error:
             return self._logged_out(request, error)
         except DecisionError as error:
-            return self._failed(_status(error), _words(error), step=error.next_step)
+            again = back(request.path) if request.method == "POST" else "/"
+            return self._failed(_status(error), _words(error), step=error.next_step, again=again)
         except web.HTTPRedirection:
             raise
         except web.HTTPException as error:
@@ -260,12 +261,13 @@ class _Face:
         text: str,
         *,
         step: str = "",
+        again: str = "/",
         logged_out: bool = False,
         kept: web.HTTPException | None = None,
     ) -> web.Response:
-        response = self.templates.page(
-            "failed.html", {"text": text, "step": step, "logged_out": logged_out}, title=text[:80], status=status
-        )
+        """again: the page whose form failed, to go back to."""
+        facts = {"text": text, "step": step, "again": again, "logged_out": logged_out}
+        response = self.templates.page("failed.html", facts, title=text[:80], status=status)
         for name in ("Allow", "Retry-After"):
             if kept is not None and name in kept.headers:
                 response.headers[name] = kept.headers[name]
