@@ -6,6 +6,14 @@
   const events = new EventSource(script.dataset.events);
   let busy = false;
   const writing = (part) => [...part.querySelectorAll("textarea")].some((area) => area.value || area === document.activeElement);
+  // Whoever is in the part with the keyboard stays where they are, or at the content's beginning if that is gone.
+  const replace = (part, next) => {
+    const at = part.contains(document.activeElement) ? document.activeElement : null;
+    part.replaceChildren(...next.childNodes);
+    if (!at) return;
+    const alike = (one) => one.tagName === at.tagName && one.id === at.id && one.getAttribute("href") === at.getAttribute("href") && one.value === at.value;
+    ([...part.querySelectorAll("a, button, textarea, [tabindex]")].find(alike) || document.getElementById("main")).focus();
+  };
   const refresh = async () => {
     if (busy) return;
     busy = true;
@@ -17,7 +25,7 @@
         const next = page.getElementById(part.id);
         if (!next || next.innerHTML === part.innerHTML) continue;
         if (writing(part) && next.querySelector("form")) continue;
-        part.replaceChildren(...next.childNodes);
+        replace(part, next);
       }
       document.documentElement.dataset.refreshed = String(Number(document.documentElement.dataset.refreshed || 0) + 1);
     } finally {
