@@ -29,22 +29,20 @@ def steps(body: operation_pb2.PlanOperation, previews: Sequence[plan_pb2.StepPre
 
 
 def text(body: operation_pb2.PlanOperation) -> bytes:
-    """All statements, each line behind its step's number: so no statement can pretend that another step begins."""
+    """All statements, each line behind its step's number: so no statement can pretend that another step begins. Below
+    each the values and rows that it may have, whole, and which step it waits for."""
     lines: list[str] = []
     for number, step in enumerate(body.steps, start=1):
         statement = step.operation.sql.values.statement.decode("utf-8", errors="backslashreplace")
         lines += [f"{number} │ {line}" for line in statement.replace("\r", "\n").split("\n")]
+        told = [f"${place} is {rule(one)}" for place, one in enumerate(step.values, start=1)]
+        told += [f"by what step {step.after} makes"] if step.after else []
+        lines += [f"{number} └ {line}" for line in [*told, *filter(None, [rows(step)])]]
     return "\n".join(lines).encode()
 
 
-def rules(body: operation_pb2.PlanOperation) -> list[str]:
-    """What values and rows each step may have, and which step it waits for."""
-    lines: list[str] = []
-    for number, step in enumerate(body.steps, start=1):
-        told = [f"${place} is {rule(one)}" for place, one in enumerate(step.values, start=1)]
-        told += [f"by what step {step.after} makes"] if step.after else []
-        lines += [f"step {number}: {line}" for line in [*told, *filter(None, [rows(step)])]]
-    return lines
+def follows(body: operation_pb2.PlanOperation) -> list[str]:
+    return _of_each(body, render.follows)
 
 
 def touches(body: operation_pb2.PlanOperation) -> list[str]:
@@ -91,8 +89,8 @@ def _step(number: int, total: int, step: operation_pb2.PlannedStep, preview: pla
 
 
 def rule(one: operation_pb2.ValueRule) -> str:
-    """'x', 'y', 1 to 9, or NULL"""
-    told = [render.quoted(value, value.encode()) for value in one.one_of]
+    """'x' or 'y' or 1 to 9 or NULL; nothing of a long one is left out: it is signed."""
+    told = [f"'{render.safe(value)}'" for value in one.one_of]
     if one.HasField("least") or one.HasField("most"):
         least = render.safe(one.least) if one.HasField("least") else "anything"
         most = render.safe(one.most) if one.HasField("most") else "anything"

@@ -15,6 +15,7 @@ from decision.showing import escape, lineage, values
 HEAD = 4000
 TAIL = 1000
 MAX_VALUE = 400
+MAX_BINARY = 64
 
 safe = escape.safe
 
@@ -33,25 +34,27 @@ def statement(data: bytes) -> str:
     )
 
 
-def bound(bound_values: Sequence[operation_pb2.BoundValue]) -> list[str]:
-    """$1 = 50007 (int4, 4 bytes), one line a value."""
+def bound(bound_values: Sequence[operation_pb2.BoundValue], *, whole: bool = False) -> list[str]:
+    """$1 = 50007 (int4, 4 bytes), one line a value. whole: nothing of a long one is left out."""
     return [
-        f"${number} = {value(item.type_oid, item.value, is_null=item.is_null, binary=item.binary)}"
+        f"${number} = {value(item.type_oid, item.value, is_null=item.is_null, binary=item.binary, whole=whole)}"
         for number, item in enumerate(bound_values, start=1)
     ]
 
 
-def value(type_oid: int, data: bytes, *, is_null: bool, binary: bool) -> str:
+def value(type_oid: int, data: bytes, *, is_null: bool, binary: bool, whole: bool = False) -> str:
     """One bound value for a terminal: numbers bare, text quoted, bytes that nobody can read in hexadecimal."""
     kind = values.type_name(type_oid)
     if is_null:
         return f"NULL ({kind})"
     if binary and values.decoded(type_oid, data) is None:
-        shown = f"binary \\x{data[:64].hex()}" + (f"… SHA-256 {hashlib.sha256(data).hexdigest()}" if data[64:] else "")
+        left = b"" if whole else data[MAX_BINARY:]
+        shown = f"binary \\x{data[: len(data) - len(left)].hex()}"
+        shown += f"… SHA-256 {hashlib.sha256(data).hexdigest()}" if left else ""
     else:
         text = values.text(type_oid, data, binary=binary)
         plain = type_oid in values.PLAIN and text.isascii() and text.isprintable() and len(text) <= MAX_VALUE
-        shown = text if plain else quoted(text, data)
+        shown = text if plain else f"'{safe(text)}'" if whole else quoted(text, data)
     return f"{shown} ({kind}, {len(data)} bytes)"
 
 
@@ -133,6 +136,23 @@ def touches(sql: operation_pb2.SqlOperation, *, everything: bool = False) -> lis
         lines.append(f"estimate   {sql.values.estimate.rows:.0f} rows")
     elif sql.values.estimate_unknown:
         lines.append(f"estimate   unknown: {safe(sql.values.estimate_unknown_why)}")
+    return lines
+
+
+# How a statement reaches a relation that it names itself, or that is a part of one it names.
+_NAMED = {"", "direct", "view", "partition", "inheritance"}
+
+
+def follows(sql: operation_pb2.SqlOperation) -> list[str]:
+    """What no word of the statement says: public.order_items: delete, by cascade; triggers and their functions."""
+    lines = []
+    for relation in sql.relations:
+        if relation.via not in _NAMED:
+            access = ", ".join(safe(word) for word in relation.access)
+            lines.append(f"{safe(relation.schema)}.{safe(relation.name)}: {access}, by {safe(relation.via)}")
+    for function in sql.functions:
+        if function.via in {"trigger", "rule", "policy"} and not function.safe:
+            lines.append(f"{safe(function.schema)}.{safe(function.name)} runs, by {safe(function.via)}")
     return lines
 
 

@@ -57,11 +57,11 @@ class Live:
         self, request: web.Request, browser: Browser, viewer: Subject, named: str | None
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        await response.prepare(request)
         changed = asyncio.Event()
         watching = asyncio.ensure_future(self._watch(viewer, named, changed))
         try:
             async with asyncio.timeout(LONGEST_S):
+                await response.prepare(request)
                 await self._beat(response, browser, changed, watching)
         except (TimeoutError, ConnectionError):
             pass  # the browser went away, or comes again

@@ -51,11 +51,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One identity of the requester's chain. part: what it is in the chain."""
+    """One identity of the requester's chain. part: what it is in the chain. owner: of an agent, else ""."""
 
     name: str
     part: str
     identity: str
+    owner: str
 
 
 class Pages:
@@ -111,11 +112,13 @@ class Pages:
         message = await shown(self._reading, viewer, found)
         alike = await self._approvals.similar(viewer, found, limit=SIMILAR)
         values = message.operation.sql.values
+        whole = "whole" in request.query
         body = message.operation.plan if message.operation.HasField("plan") else None
         text = values.statement if body is None else plan.text(body)
-        view = await asyncio.to_thread(statement.view, text, whole="whole" in request.query)
-        named = await asyncio.to_thread(statement.view, values.named, whole="whole" in request.query)
-        complete = not view.cut and not named.cut
+        view = await asyncio.to_thread(statement.view, text, whole=whole)
+        named = await asyncio.to_thread(statement.view, values.named, whole=whole)
+        bound = await asyncio.to_thread(statement.bound, values.bound, whole=whole)
+        complete = not view.cut and not named.cut and not bound.cut
         return self._page(
             browser,
             viewer,
@@ -126,15 +129,15 @@ class Pages:
             view=view,
             named=named if values.named else None,
             complete=complete,
-            too_long=view.too_long or named.too_long,
+            too_long=view.too_long or named.too_long or bound.too_long,
             hidden=showing.hidden(message),
             warnings=showing.warnings(message),
             reasons=message.reasons,
-            bound=render.bound(values.bound),
+            bound=bound.lines,
+            follows=render.follows(message.operation.sql) if body is None else plan.follows(body),
             touches=render.touches(message.operation.sql) if body is None else plan.touches(body),
             uncovered=render.not_covered(message.operation.sql) if body is None else plan.uncovered(body),
             plan=body,
-            rules=[] if body is None else plan.rules(body),
             until="" if body is None else render.when(body.expires),
             chain=chain(message.requester),
             asker=render.subject(message.requester),
@@ -231,5 +234,6 @@ def chain(requester: subject_pb2.Subject) -> list[Link]:
         part = "asks" if number == len(parties) - 1 else "for whom" if number == 0 else "acts for the one before"
         if len(parties) == 1:
             part = "asks, for itself"
-        links.append(Link(render.identity(party), part, f"{render.safe(party.sub)} at {render.safe(party.iss)}"))
+        identity = f"{render.safe(party.sub)} at {render.safe(party.iss)}"
+        links.append(Link(render.identity(party), part, identity, render.safe(party.owner)))
     return links

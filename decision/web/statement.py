@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from markupsafe import Markup, escape
 from pygments.lexers.sql import PostgresLexer
 from pygments.token import STANDARD_TYPES, _TokenType
+from twokey.type.v1 import operation_pb2
 
+from decision.showing import render
 from decision.showing.escape import safe
 from decision.showing.render import HEAD, TAIL
 
@@ -54,6 +56,24 @@ def view(data: bytes, *, whole: bool) -> View:
         too_long=too_long,
         lines=text.count("\n") + 1,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """The values, one line each; cut and too_long as for a statement: they are as much of the act as its text."""
+
+    lines: Sequence[str]
+    cut: bool
+    too_long: bool
+
+
+def bound(values: Sequence[operation_pb2.BoundValue], *, whole: bool) -> Bound:
+    """`whole`: all of each, as far as a page goes."""
+    short = render.bound(values)
+    if sum(len(one.value) for one in values) > MAX_WHOLE:
+        return Bound(lines=short, cut=True, too_long=True)
+    every = render.bound(values, whole=True)
+    return Bound(lines=every if whole else short, cut=not whole and every != short, too_long=False)
 
 
 def marked(text: str, *, lines: bool = True) -> Markup:

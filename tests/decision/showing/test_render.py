@@ -116,3 +116,20 @@ def test_an_obligation_with_its_parameters() -> None:
     mask.parameters["outputs"] = [{"position": 2, "label": "pan"}]
     assert render.obligation(mask) == "mask-columns: public.cards.p\\x1bn (pan), column 2 of the result (pan)"
     assert render.obligation(decision_pb2.Obligation(type="read-only")) == "read-only"
+
+
+def test_bound_values_whole() -> None:
+    long = operation_pb2.BoundValue(type_oid=25, value=b"y" * 1000 + b"; the end")
+    binary = operation_pb2.BoundValue(type_oid=600, binary=True, value=b"\xff" * 99 + b"\x01")
+    first, second = render.bound([long, binary], whole=True)
+    assert first == f"$1 = '{'y' * 1000}; the end' (text, 1009 bytes)"
+    assert second.startswith(f"$2 = binary \\x{'ff' * 99}01 (")
+
+
+def test_what_no_word_of_the_statement_says() -> None:
+    sql = operation_pb2.SqlOperation()
+    sql.relations.add(schema="public", name="orders", via="direct").access.append("delete")
+    sql.relations.add(schema="public", name="items\u202e", via="cascade").access.append("delete")
+    sql.functions.add(schema="public", name="told", via="trigger")
+    sql.functions.add(schema="public", name="called", via="direct")
+    assert render.follows(sql) == ["public.items\\u202e: delete, by cascade", "public.told runs, by trigger"]

@@ -213,6 +213,21 @@ async def test_a28_a_mebibyte_is_denied_here_but_not_approved(made: World, bob: 
     assert await made.state(approval) == "denied"
 
 
+async def test_a28_what_is_hidden_at_the_end_of_a_value_is_shown_before_it_can_be_approved(
+    made: World, bob: Browser
+) -> None:
+    token = await made.rig.client_credentials("executor-7")
+    opened = await made.run.open("", "executor", token=token)
+    asked = operation("DELETE FROM orders WHERE note = $1", "delete")
+    asked.sql.values.bound.add(type_oid=25, value=b"harmless" + b" " * 9000 + b"' the deed")
+    decided = await made.run.decide(opened.session.id, asked)
+    path = f"/requests/{decided.decision.approval.id}"
+    assert "the deed" not in (await bob.get(path)).text
+    assert "approve" not in await bob.forms(path)
+    assert "the deed" in (await bob.get(f"{path}?whole")).text
+    assert (await bob.verdict(f"{path}?whole", "approve")).status_code == 303
+
+
 # A1, A4, A32: whose request it is
 
 
