@@ -97,7 +97,7 @@ class LeaseTable:
         for actor in scope.actors:
             parts += actor
         if scope.plan:
-            parts += ("plan", scope.plan)
+            parts.append(scope.plan)  # one more: all others come in pairs
         return _digest(part.encode() for part in parts)
 
     def get(self, key: bytes) -> Ruling | None:

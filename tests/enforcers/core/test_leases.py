@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enforcers.core.leases import MAX_TTL, SILENCE, LeaseTable, Scope
@@ -123,10 +123,13 @@ SCOPES = st.builds(
     actors=st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
     role=TEXT,
     connection=TEXT,
+    plan=TEXT,
 )
 
 
 @given(one=SCOPES, two=SCOPES)
+@example(one=Scope(("", ""), (("plan", "x"),), "", ""), two=Scope(("", ""), (), "", "", "x"))
+@example(one=Scope(("", ""), (("x", "y"),), "", ""), two=Scope(("", ""), (), "", "", "x"))
 def test_two_scopes_share_a_prefix_only_when_equal(one: Scope, two: Scope) -> None:
     leases, _ = table()
     assert (leases.prefix(one) == leases.prefix(two)) == (one == two)

@@ -61,6 +61,14 @@ def test_all_of_the_list_is_read() -> None:
     )
 
 
+def test_as_few_rows_as_policy_asks_for() -> None:
+    found = read_obligations(
+        [obligation("max-rows", {"rows": 10, "least": 2}), obligation("max-rows", {"rows": 7, "least": 3})]
+    )
+    assert (found.max_rows, found.least_rows) == (7, 3)
+    assert read_obligations([obligation("max-rows", {"rows": 10})]).least_rows == 0
+
+
 def test_no_row_at_all_is_a_limit() -> None:
     assert read_obligations([obligation("max-rows", {"rows": 0})]).max_rows == 0
 
@@ -74,6 +82,10 @@ BAD = [
     ("max-rows", {"rows": None}),
     ("max-rows", {"rows": 2**54}),
     ("max-rows", {"rows": 10, "more": 1}),
+    ("max-rows", {"rows": 10, "least": 0}),
+    ("max-rows", {"rows": 10, "least": 1.5}),
+    ("max-rows", {"rows": 10, "least": None}),
+    ("max-rows", {"least": 1}),
     ("statement-timeout", {"ms": 0}),  # no timeout at all
     ("statement-timeout", {"ms": 2**31}),
     ("statement-timeout", {"rows": 1}),

@@ -120,6 +120,8 @@ def test_an_odd_answer_is_a_denial(base: Callable[[], Response], spoil: Callable
         (hold(), asked(redeeming=True)),
         (allow(), asked(redeeming=True)),
         (allow(execution="42"), asked(redeeming=True)),
+        (allow(execution="exe_1"), asked()),
+        (allow(execution="42"), asked(planned=True)),
     ],
 )
 def test_an_answer_that_does_not_fit_the_question(response: Response, question: Asked) -> None:
@@ -195,6 +197,13 @@ def test_a_masked_answer_is_never_leased() -> None:
 def test_a_redemption_is_never_leased() -> None:
     assert read_decide(allow(), asked()).lease is not None
     assert read_decide(allow(execution="exe_1"), asked(redeeming=True)).lease is None
+
+
+def test_a_plans_step_has_its_execution_and_nothing_of_a_plan_is_leased() -> None:
+    step = read_decide(allow(execution="exe_1"), asked(planned=True))
+    assert (step.ruling.answer, step.ruling.execution, step.lease) == (Answer.ALLOWED, "exe_1", None)
+    between = read_decide(allow(), asked(planned=True))
+    assert (between.ruling.answer, between.ruling.execution, between.lease) == (Answer.ALLOWED, "", None)
 
 
 def test_a_token_failure_is_one_fixed_sentence() -> None:

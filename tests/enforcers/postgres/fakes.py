@@ -157,6 +157,7 @@ class ScriptedCore:
         self.gates: list[ScriptedGate] = []
         self.opened: list[tuple[str, str, str]] = []
         self.certificates: list[str] = []
+        self.plans: list[str] = []
         self.refused_credentials: list[tuple[str, str]] = []
         self.stop = asyncio.Event()
 
@@ -169,7 +170,9 @@ class ScriptedCore:
         client_address: str,
         on_revoked: object,
         client_certificate: str = "",
+        plan: str = "",
     ) -> Gate | Ruling:
+        self.plans.append(plan)
         self.certificates.append(client_certificate)
         self.opened.append((connection, role, client_address))
         if token != "good":

@@ -185,6 +185,7 @@ class SlowCore(ScriptedCore):
         client_address: str,
         on_revoked: object,
         client_certificate: str = "",
+        plan: str = "",
     ) -> Gate | Ruling:
         await self.go.wait()
         return await super().open_session(
@@ -336,3 +337,15 @@ async def test_a_target_that_is_not_there(gateway: Start) -> None:
     with pytest.raises(ConnectionError, match="08006"):
         await log_in(one)
     await eventually(lambda: slots(one) == 0)
+
+
+async def test_the_plan_of_the_start_up_reaches_the_core(gateway: Start) -> None:
+    one = await gateway()
+    plan = f"pln_{'a' * 26}"
+    raw = Raw(*await asyncio.open_connection("127.0.0.1", one.port))
+    options = f"-c twokey.plan={plan}".encode()
+    raw.writer.write(wire.startup_packet([(b"user", b"executor"), (b"database", b"crm"), (b"options", options)]))
+    await raw.message()
+    raw.writer.write(wire.password(b"good"))
+    await eventually(lambda: one.gateway.core.plans == [plan])
+    raw.close()
