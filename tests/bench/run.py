@@ -16,11 +16,24 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import describing, ladder, machine, report, scaling, sessions, streaming, verdicts
+from tests.bench import describing, ladder, machine, previews, report, scaling, sessions, streaming, verdicts
 from tests.bench.world import DIRECT, POLICY, RELAY, ROOT, RUNGS, World
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-GROUPS = ("select", "write", "bulk", "masked", "misses", "describe", "connects", "idle", "held", "verdict", "workers")
+GROUPS = (
+    "select",
+    "write",
+    "bulk",
+    "masked",
+    "misses",
+    "describe",
+    "connects",
+    "idle",
+    "held",
+    "verdict",
+    "preview",
+    "workers",
+)
 WAITING = "pgbench read-write c1"
 SCALED = ("pgbench -S simple c8", "pgbench -S prepared c8", "pgbench -S prepared c32")
 
@@ -98,6 +111,8 @@ def measure(world: World, options: argparse.Namespace, sync_ms: float) -> list[d
         add(asyncio.run(sessions.held(world, 50 if options.quick else 500)))
     if wanted(options, "verdict"):
         add(asyncio.run(verdicts.measure(world, 10 if options.quick else 50)))
+    if wanted(options, "preview"):
+        add(previews.measure(world, 3 if options.quick else 10))
     if wanted(options, "idle"):
         world.restart(options.workers)  # the memory of a gateway that did nothing else before
         add(asyncio.run(sessions.idle(world, 100 if options.quick else 1000)))
