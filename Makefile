@@ -20,8 +20,8 @@ help: ## List the tasks.
 setup: ## Make the project-local environment, the stubs, and obtain OPA.
 	@sh tools/find-python tools/setup.py
 
-demo: setup ## Act the story on real parts. KEEP=1 leaves everything up.
-	@$(BIN)/twokey demo $(if $(KEEP),--keep)
+demo: setup ## Act the story on real parts. KEEP=1 leaves everything up; STORY=plan is another one.
+	@$(BIN)/twokey demo $(if $(KEEP),--keep) $(if $(STORY),--story $(STORY))
 
 test: check clients ## Everything: every check, all tests on PostgreSQL 18, and those that touch it again on 14.
 	$(PYTHON) -m tools.run_tests $(PYTEST_FLAGS) $(TESTS)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from twokey.type.v1 import operation_pb2
@@ -19,6 +18,7 @@ from decision.pdp.deadlines import stored
 from decision.pdp.plan_input import PlanContext
 from decision.pdp.planned import Standing
 from decision.plans import fitting, records
+from decision.plans.judging import Describing, shape_of
 from decision.plans.model import (
     MISMATCH,
     Execution,
@@ -41,12 +41,6 @@ LOOK_S: Final = 0.25  # where another replica heard of it
 SWEEP_S: Final = 1.0
 _SHOWN: Final = 200  # characters of a statement
 _log = structlog.get_logger(__name__)
-
-
-class Describing(Protocol):
-    async def describe(
-        self, connection: str, role: str, statement: bytes, search_path: Sequence[str] = (), *, fresh: bool = False
-    ) -> operation_pb2.Operation: ...
 
 
 class Executing:
@@ -192,13 +186,12 @@ class Executing:
             if number in execution.shapes or number < execution.next or step.after >= execution.next:
                 continue
             try:
-                described = await self._describer.describe(
-                    plan.connection, plan.body.role, step.operation.sql.values.statement, fresh=True
-                )
+                statement = step.operation.sql.values.statement
+                shape = await shape_of(self._describer, plan.connection, plan.body.role, statement)
             except DecisionError as error:
                 _log.warning("plans.not-described", plan=plan.id, step=number, code=error.code)
                 return
-            meant = partial(_meaning, step=number, shape=described.shape_digest)
+            meant = partial(_meaning, step=number, shape=shape)
             execution = await stored(self._store.move(execution.id, meant, record=self._recording("settled")))
         await self._tell()
 

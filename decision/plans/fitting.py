@@ -11,19 +11,24 @@ from twokey.type.v1 import operation_pb2
 
 from decision.showing import values
 
+ENDED: Final = b";"
+_SHAPE: Final = 32  # bytes of a digest
 _MAX_DIGITS: Final = 1000  # of a number, before it is compared
 
 
 def difference(step: operation_pb2.PlannedStep, operation: operation_pb2.Operation, *, shape: bytes) -> str:
-    """What keeps `operation` from being `step`, in words; "" where nothing does. shape: as it must be now."""
+    """What keeps `operation` from being `step`, in words; "" where nothing does. shape: as it must be now, and behind
+    it that of the same statement with a semicolon, which psql sends with a line that ends with one."""
     planned, asked = step.operation.sql, operation.sql
     if operation.WhichOneof("kind") != "sql" or asked.values.named:
         return "another statement"
-    if asked.values.statement != planned.values.statement:
+    text = planned.values.statement
+    wanted_shape = {text: shape[:_SHAPE], text + ENDED: shape[_SHAPE:]}.get(asked.values.statement)
+    if wanted_shape is None:
         return "another statement"
     if asked.statements != 1:
         return "a statement sent by itself"
-    if operation.shape_digest != shape:
+    if operation.shape_digest != wanted_shape:
         return f"what it meant when it was {'settled' if step.after else 'reviewed'}, which is not what it means now"
     if len(asked.values.bound) != len(step.values):
         return f"{len(step.values)} values, and is given {len(asked.values.bound)}"

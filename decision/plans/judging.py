@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from twokey.enforcer.v1 import describe_pb2
 from twokey.type.v1 import operation_pb2
 
-from decision.errors import BadRequestError, NotFoundError, PolicyError
+from decision.errors import BadRequestError, NotFoundError, PolicyError, StateError
 from decision.model import (
     Approval,
     ApprovalTerms,
@@ -27,6 +27,7 @@ from decision.pdp.plan_input import PlanContext
 from decision.pdp.questions import Questions
 from decision.pdp.sessions import Connection
 from decision.plans import fitting, waiting
+from decision.plans.model import MISMATCH
 from decision.ports import Clock
 
 AT_ONCE: Final = 4
@@ -35,11 +36,13 @@ MAX_PLAN: Final = 8 << 20  # bytes, described
 _ALLOWED: Final = frozenset({Outcome.ALLOW, Outcome.MASK_COLUMNS})
 
 
-class Describer(Protocol):
+class Describing(Protocol):
     async def describe(
         self, connection: str, role: str, statement: bytes, search_path: Sequence[str] = (), *, fresh: bool = False
     ) -> operation_pb2.Operation: ...
 
+
+class Describer(Describing, Protocol):
     async def estimate(
         self,
         connection: str,
@@ -160,6 +163,11 @@ class Judging:
             raise BadRequestError("the plan is too large", code="TOO_LARGE")
         return described
 
+    async def shape(self, connection: str, role: str, statement: bytes) -> bytes:
+        """Of the statement, and of the same with a semicolon, under one meaning: the first is the same before and after
+        the second was looked at. Raises StateError where it isn't."""
+        return await shape_of(self._describer, connection, role, statement)
+
     async def judge(
         self,
         *,
@@ -261,6 +269,18 @@ class Judging:
             values.estimate_unknown, values.estimate_unknown_why = True, found.why
         else:
             values.estimate.CopyFrom(found.estimate)
+
+
+async def shape_of(describer: Describing, connection: str, role: str, statement: bytes) -> bytes:
+    """See Judging.shape. Each look is at the catalog as it is then: any of a connection's gateways may answer."""
+
+    async def look(text: bytes) -> bytes:
+        return (await describer.describe(connection, role, text, fresh=True)).shape_digest
+
+    before, ended = await look(statement), await look(statement + fitting.ENDED)
+    if await look(statement) != before:
+        raise StateError("what a step means is changing", code=MISMATCH, next_step="try again")
+    return before + ended
 
 
 def _fixed(rules: Sequence[operation_pb2.ValueRule]) -> list[operation_pb2.BoundValue]:

@@ -260,11 +260,7 @@ class Plans:
             if was.operation.shape_digest != new.operation.shape_digest or was.after != new.after
         ]
         if changed:
-            raise StateError(
-                f"step {changed[0]} means something else than when it was reviewed",
-                code="PLAN_STEP_MISMATCH",
-                next_step="propose the plan again, so that it is reviewed as it is now",
-            )
+            raise _changed(changed[0])
         approval = await self._approved(found)
         judged = await self._judging.judge(
             connection=found.connection, body=found.body, planner=found.requester, executor=who, approval=approval
@@ -274,6 +270,7 @@ class Plans:
             raise CallerError(f"step {denied.number}: {refusal_text(denied.result)}", code="POLICY_DENIED")
         if terms is not None:
             await self._ask_for_more(approval, judged, terms)
+        shapes = await self._shapes(found)
         execution = Execution(
             id=new_id("exe"),
             plan=found.id,
@@ -281,11 +278,7 @@ class Plans:
             state=ExecutionState.RUNNING,
             steps=len(found.body.steps),
             next=1,
-            shapes={
-                number: step.operation.shape_digest
-                for number, step in enumerate(found.body.steps, start=1)
-                if not step.after
-            },
+            shapes=shapes,
             started=now,
         )
 
@@ -294,6 +287,17 @@ class Plans:
             await self._recorder.append(records.KIND, body)
 
         return await stored(self._store.start(found, execution, record=record))
+
+    async def _shapes(self, plan: Plan) -> dict[int, bytes]:
+        """Of each step that waits for none, still as it was reviewed."""
+        shapes: dict[int, bytes] = {}
+        for number, step in enumerate(plan.body.steps, start=1):
+            if not step.after:
+                statement = step.operation.sql.values.statement
+                shapes[number] = await self._judging.shape(plan.connection, plan.body.role, statement)
+                if not shapes[number].startswith(step.operation.shape_digest):
+                    raise _changed(number)
+        return shapes
 
     async def _ask_for_more(self, approval: Approval | None, judged: Whole, terms: ApprovalTerms) -> NoReturn:
         """Policy asks for more than the plan's approval gives: its request is open again, with the verdicts it has."""
@@ -446,6 +450,14 @@ class Plans:
 def as_operation(plan: Plan) -> operation_pb2.Operation:
     """What a reviewer is shown and approves."""
     return operation_pb2.Operation(connection=plan.connection, digest=plan.digest, plan=plan.body)
+
+
+def _changed(step: int) -> StateError:
+    return StateError(
+        f"step {step} means something else than when it was reviewed",
+        code="PLAN_STEP_MISMATCH",
+        next_step="propose the plan again, so that it is reviewed as it is now",
+    )
 
 
 def _digest(body: operation_pb2.PlanOperation) -> bytes:

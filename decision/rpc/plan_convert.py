@@ -24,16 +24,19 @@ _OUTCOMES: Final[Mapping[Outcome, decision_pb2.Outcome]] = {
     Outcome.REQUIRE_APPROVAL: decision_pb2.OUTCOME_REQUIRE_APPROVAL,
 }
 
+_ENDS: Final = b"; \t\r\n"  # what may end a statement and is none of it
+
 
 def proposal_of(message: plan_pb2.Plan) -> Proposal:
     """What a planner says; whatever else the message holds is not theirs to say. Raises BadRequestError."""
     said = message.body
     body = operation_pb2.PlanOperation(intent=said.intent, role=said.role, executor=said.executor)
     for number, step in enumerate(said.steps, start=1):
-        if step.operation.WhichOneof("kind") != "sql" or not step.operation.sql.values.statement:
+        statement = step.operation.sql.values.statement.rstrip(_ENDS)
+        if step.operation.WhichOneof("kind") != "sql" or not statement:
             raise BadRequestError(f"step {number} has no statement")
         one = body.steps.add(values=step.values, after=step.after)
-        one.operation.sql.values.statement = step.operation.sql.values.statement
+        one.operation.sql.values.statement = statement
         if step.HasField("rows_least"):
             one.rows_least = step.rows_least
         if step.HasField("rows_most"):

@@ -10,6 +10,7 @@ import time
 import click
 
 from decision.cli.demo.acts import Story
+from decision.cli.demo.plan_acts import PlanStory
 from decision.cli.demo.stack import DATABASE, SUBJECTS, Stack
 from decision.cli.demo.stage import Stage, Trail
 from decision.cli.errors import CliError
@@ -17,7 +18,14 @@ from decision.cli.errors import CliError
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave everything up afterwards and say how to use it.")
-def demo(*, keep: bool) -> None:
+@click.option(
+    "--story",
+    type=click.Choice(["roles", "plan"]),
+    default="roles",
+    show_default=True,
+    help="What each role may do alone, or how a plan is carried out.",
+)
+def demo(*, keep: bool, story: str) -> None:
     """A sample company on a real PostgreSQL, and what planner, executor and reviewer may do to it.
 
     Everything runs on free loopback ports in a temporary folder, and is gone afterwards. Exit code 1 when anything
@@ -27,6 +35,7 @@ def demo(*, keep: bool) -> None:
     Examples:
       twokey demo
       twokey demo --keep
+      twokey demo --story plan
     """
     began = time.monotonic()
     stage = Stage()
@@ -37,7 +46,7 @@ def demo(*, keep: bool) -> None:
             click.secho(f"Ready after {time.monotonic() - began:.1f} s.", dim=True)
             trail = Trail(stack)
             try:
-                Story(stack, stage, trail).play()
+                (PlanStory(stack, stage) if story == "plan" else Story(stack, stage, trail)).play()
             except CliError as error:
                 stage.expect("the story goes on", held=False, instead=f"{error}\n{stack.log_tail()}")
             finally:

@@ -29,12 +29,23 @@ def test_the_same_bytes_that_mean_the_same_are_the_step() -> None:
     assert difference(planned, bound(operation("DELETE FROM orders WHERE id = $1"), text("7")), shape=SHAPE) == ""
 
 
+def test_the_semicolon_that_ends_a_line_is_none_of_the_statement() -> None:
+    planned, ended = step("SELECT 1"), b"e" * 32
+    both = SHAPE + ended
+    assert difference(planned, operation("SELECT 1"), shape=both) == ""
+    assert difference(planned, operation("SELECT 1;", shape=ended), shape=both) == ""
+    for text, shape in (("SELECT 1", ended), ("SELECT 1;", SHAPE), ("SELECT 1", both), ("SELECT 1;", b"")):
+        assert "what it meant" in difference(planned, operation(text, shape=shape), shape=both)
+
+
 @pytest.mark.parametrize(
     ("other", "why"),
     [
         ({"text": "DELETE FROM orders WHERE id =  $1"}, "another statement"),
         ({"text": "delete from orders where id = $1"}, "another statement"),
-        ({"text": "DELETE FROM orders WHERE id = $1;"}, "another statement"),
+        ({"text": "DELETE FROM orders WHERE id = $1 ;"}, "another statement"),
+        ({"text": "DELETE FROM orders WHERE id = $1;;"}, "another statement"),
+        ({"text": "DELETE FROM orders WHERE id = $1;"}, "what it meant when it was reviewed"),
         ({"shape": b"t" * 32}, "what it meant when it was reviewed"),
         ({"named": b"PREPARE x AS SELECT 1"}, "another statement"),
         ({"statements": 2}, "a statement sent by itself"),
