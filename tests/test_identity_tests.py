@@ -20,6 +20,7 @@ LINES = [
     "SP-1",
     *(f"RB-{number}" for number in range(1, 7)),
     *(f"AZ-{number}" for number in (1, 2, 3, 4, 6, 7)),
+    *(f"AR-{number}" for number in range(1, 12)),
     *(f"OB-{number}" for number in range(1, 5)),
 ]
 ROWS = {

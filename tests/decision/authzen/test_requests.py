@@ -24,7 +24,7 @@ from decision.authzen.requests import URN
 from decision.identity.jose import segments
 from decision.model import ApprovalState
 from decision.store.tables import approvals
-from tests.decision.authzen.support import ASKED, MANY, ONE, Pep, opened
+from tests.decision.authzen.support import ASKED, MANY, ONE, POLICY, Pep, opened
 from tests.decision.rpc.test_auth import token
 
 DELETE = {"name": "delete"}
@@ -103,7 +103,7 @@ def problem(answer: tuple[int, Any, Any], status: int, name: str) -> None:
     assert body["title"]
 
 
-async def test_require_approval_is_a_denial_that_can_be_asked_about(client: Client) -> None:
+async def test_ar_1_require_approval_is_a_denial_that_can_be_asked_about(client: Client) -> None:
     """AR-1, AZ-7: still `false`; the token binds exactly what was denied (RFC 8785), and says until when."""
     client.asked |= {"context": {"ticket": 7, "time": "now"}}
     told = await client.evaluated()
@@ -242,7 +242,7 @@ async def test_what_policy_no_longer_holds_is_not_requestable(client: Client) ->
     assert (await client.submit(body))[0] == 202
 
 
-async def test_ar_3_the_same_key_is_the_same_request(client: Client) -> None:
+async def test_ar_3_a34_the_same_key_is_the_same_request(client: Client) -> None:
     body = await client.submission()
     first = await client.submit(body, Idempotency_Key="k-1")
     again = await client.submit(dict(reversed(body.items())), Idempotency_Key="k-1")
@@ -261,6 +261,24 @@ async def test_ar_3_the_same_key_is_the_same_request(client: Client) -> None:
         assert (await client.pep.raw(sent))[0][0] == 400
     many = [client.submit(body, Idempotency_Key="k-3") for _ in range(8)]
     assert len({told["task"]["id"] for _, told, _ in await asyncio.gather(*many)}) == 1
+
+
+async def test_ar_3_a34_another_applications_key_is_another_key(tmp_path: Path) -> None:
+    """The same key and even the same words: to each application its own task, and none learns of the other's."""
+    both = POLICY.replace("\ntypes:", "\n  planner-3: {types: [todo], subjects: [user]}\ntypes:").replace(
+        "callers: {executor-7: {types: [todo, record, broken, sql], subjects: [user]}}",
+        "callers:\n  executor-7: {types: [todo, record, broken, sql], subjects: [user]}",
+    )
+    async with opened(tmp_path, policy=both) as pep:
+        first = await Client(pep, 1).submit(Idempotency_Key="k")
+        stolen = await Client(pep, 1).submission()
+        pep.token = pep.run.token("planner-3", "application")
+        problem(await Client(pep, 1).submit(stolen, Idempotency_Key="k"), 400, "invalid_denial_binding")
+        second = await Client(pep, 1).submit(Idempotency_Key="k")
+        assert (first[0], second[0]) == (202, 202)
+        assert first[1]["task"]["id"] != second[1]["task"]["id"]
+        third = await Client(pep, 2).submit(Idempotency_Key="k2")
+        assert third[0] == 202
 
 
 async def test_ar_4_a_task_is_its_applications_alone(client: Client) -> None:
@@ -406,7 +424,7 @@ async def test_ar_9_a_claimed_actor_is_proved_or_refused(client: Client) -> None
     assert (await client.submit({**body, "client": {"id": "todo-app", "source": {"session_id": "s"}}}))[0] == 202
 
 
-async def test_ar_10_no_callback_is_ever_called(client: Client) -> None:
+async def test_ar_10_a35_no_callback_is_ever_called(client: Client) -> None:
     body = await client.submission()
     for endpoint in (
         "http://169.254.169.254/",
