@@ -37,6 +37,7 @@ _HOLD_HINT_WRITTEN = (
 )
 _NOT_HELD = "the decision holds what can't be held here"
 ALONE_HINT = "Send this statement on its own."
+VIEW_TRIES = 3  # each is a round trip or two
 _HOLD_ENDS = {
     HoldEnd.DENIED: (
         "APPROVAL_DENIED",
@@ -162,7 +163,9 @@ class Deciding(Dutiful):
             problem = yield from self.read_names()
             if problem is not None:
                 return problem
-        if not self.view_ready:
+        for _ in range(VIEW_TRIES):  # the shared catalog may have changed while the target answered
+            if self.view_ready:
+                break
             problem = yield from self.read_view()
             if problem is not None:
                 return problem

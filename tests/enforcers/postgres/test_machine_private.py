@@ -6,11 +6,13 @@ import psycopg
 import pytest
 
 from enforcers.postgres import wire
+from enforcers.postgres.commands import Ask, Command
 from enforcers.postgres.machine_decide import NAMES_SQL
+from enforcers.postgres.machine_private import ISOLATION_SQL
 from enforcers.postgres.machine_state import KEPT, POISON
 from tests.enforcers.postgres.conftest import Postgres
 from tests.enforcers.postgres.conversations import Frame, hold, live, make_databases, q
-from tests.enforcers.postgres.dialogue import C3, P1, Dialogue, error, kinds, tag
+from tests.enforcers.postgres.dialogue import B2, C3, NAMES_ROW, P1, Dialogue, error, kinds, tag
 
 DATABASE = "private_views"
 KEPT_NOW = (
@@ -139,6 +141,48 @@ def test_others_are_told_of_ddl_whose_commit_nobody_knows_of(sent: bool) -> None
         one.ask(wire.query(b"COMMIT"))
     one.machine.target_lost("gone")
     assert one.describer.version > before
+
+
+def played(one: Dialogue, sent: bytes, *, moves: int) -> tuple[int, list[Command]]:
+    """Play the target until the machine says nothing more to it: how often it was asked for the isolation level. The
+    shared catalog changes during the first `moves` of those."""
+    asked, commands = 0, list[Command]()
+    while sent:
+        answer, row = b"", b""
+        for kind, raw in frames_of(sent):
+            if kind == "B":
+                kept = {name: sql for sql, name in one.machine.kept.items()}
+                sql = kept[raw[5:].split(b"\0")[1]]
+                row = NAMES_ROW if sql == NAMES_SQL else wire.data_row([b"read committed"])
+                if sql == ISOLATION_SQL:
+                    asked += 1
+                    one.describer.version += asked <= moves
+            answer += {"C": C3, "P": P1, "B": B2, "E": row + tag("SELECT 1"), "S": wire.ready(b"I")}[kind]
+        _, sent, commands = one.target(answer)
+    return asked, commands
+
+
+def frames_of(data: bytes) -> list[tuple[str, bytes]]:
+    found, position = list[tuple[str, bytes]](), 0
+    while position < len(data):
+        end = position + 1 + int.from_bytes(data[position + 1 : position + 5], "big")
+        found.append((chr(data[position]), data[position:end]))
+        position = end
+    return found
+
+
+@pytest.mark.parametrize(("moves", "asked", "opaque"), [(0, 1, False), (2, 3, False), (99, 3, True)])
+def test_a_catalog_that_changes_while_the_sessions_own_is_read(moves: int, asked: int, opaque: bool) -> None:
+    """It is read again, and a view that is older than what others have changed is never described under."""
+    one = Dialogue().named()
+    one.machine.kept.clear()
+    one.ask(wire.query(b"CREATE TEMP x"))
+    one.target(tag("CREATE TABLE"), wire.ready(b"I"))
+    _, sent, _ = one.client(wire.query(b"SELECT 1"))
+    times, commands = played(one, sent, moves=moves)
+    (question,) = [command for command in commands if isinstance(command, Ask)]
+    assert times == asked
+    assert question.question.operation.sql.opaque is opaque
 
 
 async def test_what_is_committed_is_seen_by_the_next_session_at_once(postgres: Postgres, database: str) -> None:
